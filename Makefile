@@ -1,0 +1,43 @@
+# make serve: install what is missing and start.  make demo: the demos, without an account.
+# make test: every test, the real CLI included.    make check: style and types.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLIS := .cache/cli
+
+.PHONY: serve demo test check env-example clean
+
+serve: $(VENV)/.installed
+	@$(BIN)/python tools/find_cli.py --install $(BIN)/claude
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python claude_api.py $(ARGS)
+
+demo: $(VENV)/.dev
+	@$(BIN)/python -m standin.demo
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+
+env-example: $(VENV)/.installed
+	@$(BIN)/python -c "import config; print(config.env_example(), end='')" > .env.example
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing (on Debian: apt install python3-venv)" >&2; exit 1; }
+
+$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) .cache

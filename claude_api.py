@@ -1,0 +1,157 @@
+"""Use Claude from any OpenAI client, through the claude CLI that you are logged into.
+
+python claude_api.py            serves http://127.0.0.1:8765
+uvicorn --factory claude_api:create_app
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import uvicorn
+from fastapi import FastAPI
+
+from claude_cli.engine import CliEngine
+from config import SERVICE, VERSION, ConfigError, Loaded, Settings, load
+from routes import chat, errors, health, models, openapi
+from routes.state import Shared
+from sessions import SessionRegistry
+from telemetry import logs
+from telemetry.requests import RequestLog
+from turns.admission import Admission
+from turns.model import Backend, EngineState
+from turns.retry import RetryPolicy
+from turns.runner import Runner
+from turns.watchdog import Deadlines
+
+_PORTS_TRIED = 10
+
+
+def create_app(settings: Settings | None = None, backend: Backend | None = None) -> FastAPI:
+    """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI."""
+    settings = settings or load().settings
+    engine: Backend = backend or CliEngine(
+        settings.claude_bin,
+        settings.state_dir,
+        settings.child_env,
+        level=settings.engine,
+        setting_sources=settings.setting_sources,
+    )
+    sessions = SessionRegistry(settings.state_dir)
+    runner = Runner(
+        engine,
+        sessions,
+        Admission(settings.max_concurrency, settings.max_queue, settings.queue_timeout),
+        RetryPolicy(settings.max_retries, settings.base_backoff),
+        Deadlines(settings.timeout, settings.first_event_timeout, settings.idle_timeout),
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await sessions.open()
+        try:
+            await engine.start()
+            yield
+        finally:
+            await engine.close()
+            await sessions.close()
+
+    app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan)
+    app.state.shared = Shared(
+        runner=runner,
+        backend=engine,
+        default_model=settings.default_model,
+        stream_mode=settings.stream_mode,
+        chunk_chars=settings.chunk_chars,
+        service=SERVICE,
+        version=VERSION,
+        started_at=int(time.time()),
+    )
+    for part in (chat, models, health):
+        app.include_router(part.router)
+    errors.install(app)
+    openapi.install(app)
+    app.add_middleware(RequestLog)
+    return app
+
+
+def listen(loaded: Loaded) -> socket.socket:
+    """A socket on the port of the settings, or on the next free one where the port wasn't pinned.
+
+    Raises ConfigError if there is none.
+    """
+    settings = loaded.settings
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    tries = 1 if loaded.port_pinned or settings.port == 0 else _PORTS_TRIED
+    for port in range(settings.port, min(settings.port + tries, 65536)):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, port))
+        except OSError as error:
+            listener.close()
+            if error.errno == errno.EADDRINUSE:
+                continue
+            raise ConfigError(f"Can't listen on {settings.host}:{port}: {error.strerror}.") from None
+        if port != settings.port:
+            print(f"Port {settings.port} is taken; {port} is used.", flush=True)
+        return listener
+    raise ConfigError(f"Port {settings.port} is taken. Choose another one with --port.")
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready: uvicorn's own line names no CLI."""
+
+    def __init__(self, config: uvicorn.Config, backend: Backend, url: str) -> None:
+        super().__init__(config)
+        self._backend = backend
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(greeting(self._url, self._backend.state), flush=True)
+
+
+def greeting(url: str, state: EngineState) -> str:
+    """What a person sees at the start."""
+    lines = [f"{SERVICE} {VERSION} is ready on {url}  (Ctrl-C stops it)"]
+    if state.cli_version is not None:
+        login = {True: f"logged in ({state.login_method})", False: "not logged in", None: "login not known"}
+        lines.append(f"claude CLI {state.cli_version}, {login[state.logged_in]}, engine: {state.level}")
+    if state.problem is not None:
+        lines.append(f"No turn can succeed yet: {state.problem}")
+    lines.append(f'OpenAI clients: base_url="{url}/v1", api_key="not-used"')
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    try:
+        loaded = load(sys.argv[1:] if argv is None else argv)
+        listener = listen(loaded)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    settings = loaded.settings
+    for line in loaded.notes:
+        print(line, flush=True)
+    logs.configure(settings.log_level, settings.log_format, settings.log_file)
+    app = create_app(settings)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=30)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_Server(config, app.state.shared.backend, url).serve(sockets=[listener]))
+    print(f"{SERVICE} has stopped.", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

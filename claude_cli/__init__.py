@@ -1,0 +1,1 @@
+"""Everything that knows the claude binary: command line, NDJSON, control protocol, processes, events."""

@@ -1,0 +1,82 @@
+"""Command line and environment of a claude process. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from turns.model import SessionPlan
+
+# Below 2.0.77 nothing was measured, and 2.0.0 has no --tools.
+OLDEST = (2, 0, 77)
+# Set in every process we start, with our own process id: how a later start finds what was left behind.
+OWNER_MARK = "CLAUDE_API_OWNER"
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What is fixed for a process's life: the model it starts with and the session it writes to."""
+
+    model: str | None = None
+    session: SessionPlan | None = None
+
+
+def valid_model(name: str) -> bool:
+    """Can this be a model's name? Aliases, full ids, sonnet[1m], Bedrock ARNs; never an option."""
+    return _MODEL_NAME.fullmatch(name) is not None
+
+
+def arguments(binary: str, launch: Launch, setting_sources: str) -> list[str]:
+    """The command line: no tools, no settings, hooks, MCP servers or CLAUDE.md, nothing read, no commands."""
+    result = [
+        *(binary, "-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
+        *("--include-partial-messages", "--tools", "", "--setting-sources", setting_sources),
+        *("--strict-mcp-config", "--disable-slash-commands", "--disallowedTools", "Read(//**)"),
+        *("--permission-mode", "dontAsk"),
+    ]
+    if launch.model is not None:
+        result += ["--model", launch.model]
+    if launch.session is None:
+        return [*result, "--no-session-persistence"]
+    if launch.session.how == "create":
+        return [*result, "--session-id", launch.session.uuid]
+    # With "=": a value after a space that begins with a dash would be taken for an option.
+    result.append(f"--resume={launch.session.uuid}")
+    if launch.session.at is not None:
+        # Leaves out what a failed turn, or one whose client left, added after the last answer.
+        result.append(f"--resume-session-at={launch.session.at}")
+    return result
+
+
+def environment(base: Mapping[str, str], owner: str, tmp: Path) -> dict[str, str]:
+    """The environment: `base` (already an allow-list) and what we set. `owner` marks whose process it is."""
+    return {
+        **base,
+        OWNER_MARK: owner,
+        "CLAUDE_CODE_TMPDIR": str(tmp),
+        # A "@/path" in a message would put that file into the prompt.
+        "CLAUDE_CODE_DISABLE_ATTACHMENTS": "1",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        # A cut stream must be an error, not a second request.
+        "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+        # A 400 would be sent again with less.
+        "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1",
+        # Retries are ours.
+        "CLAUDE_CODE_MAX_RETRIES": "0",
+        # The transcript is written before the result is told.
+        "CLAUDE_CODE_EAGER_FLUSH": "1",
+        "DISABLE_AUTO_COMPACT": "1",
+        "ENABLE_TOOL_SEARCH": "false",
+        "DISABLE_AUTOUPDATER": "1",
+        "DISABLE_TELEMETRY": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+    }
+
+
+def parse_version(text: str) -> tuple[int, int, int] | None:
+    """(2, 1, 330) from "2.1.330 (Claude Code)"."""
+    found = re.match(r"\s*(\d+)\.(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None

@@ -1,0 +1,146 @@
+"""The dialogue with one claude process, as a state machine: steps to write, frames that answer them.
+
+A step is written in one go; the next one follows when the answer that the step waits for has come. No I/O.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from claude_cli import frames
+from claude_cli.events import TurnTranslator
+from claude_cli.frames import Frame
+from turns.errors import CliFailed
+from turns.model import Message, TurnEvent
+
+
+class Answer(Enum):
+    """What a step waits for."""
+
+    ACKS = auto()  # a control_response to each of its control requests
+    INJECTED = auto()  # the result of a message that asked nothing
+    TURN = auto()  # the result of the turn
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Frames for one write, and what must come back before the next step."""
+
+    frames: tuple[Frame, ...]
+    answer: Answer
+
+    @property
+    def request_ids(self) -> frozenset[str]:
+        return frozenset(f["request_id"] for f in self.frames if f["type"] == "control_request")
+
+
+_request_numbers = itertools.count(1)
+
+
+def control(subtype: str, **fields: object) -> Frame:
+    """A control request with an id of its own."""
+    return frames.control_request(f"r{next(_request_numbers)}", subtype, **fields)
+
+
+def initialize(system: str) -> Step:
+    """The first step of a process: gives it its system prompt, of any length."""
+    return Step((control("initialize", systemPrompt=[system]),), Answer.ACKS)
+
+
+def conversation(history: Sequence[Message], question: Message) -> list[Step]:
+    """Steps that put `history` into an empty conversation as real messages and ask `question`.
+
+    `history` begins with a user message and alternates. Each earlier user message must be answered by the
+    process before the next line goes out, or the lines reorder; an assistant line shares the next write.
+    """
+    steps: list[Step] = []
+    pending: list[Frame] = []
+    last = len(history) - 1
+    for index, message in enumerate(history):
+        if message.role == "assistant":
+            # The date that newer CLIs put into the asked message makes the prefix differ from turn to turn:
+            # a breakpoint on the last earlier block is what lets the history be found in the cache.
+            pending.append(frames.assistant(message.texts, cached=index == last))
+        else:
+            steps.append(Step((*pending, frames.user(message.texts, query=False)), Answer.INJECTED))
+            pending = []
+    steps.append(Step((*pending, frames.user(question.texts)), Answer.TURN))
+    return steps
+
+
+def as_text(history: Sequence[Message], question: Message) -> list[Step]:
+    """One step that asks `question` with the history written out in front of it: for CLIs that can't take
+    earlier messages."""
+    if not history:
+        return conversation((), question)
+    names = {"user": "User", "assistant": "Assistant"}
+    parts = [f"{names[message.role]}: {message.text}" for message in (*history, question)]
+    return conversation((), Message("user", ("\n\n".join(parts) + "\n\nAssistant:",)))
+
+
+class Dialogue:
+    """Runs `steps` against one process. `done` when the last step has its answer.
+
+    `interest` is the translator whose events the turn's frames become.
+    """
+
+    def __init__(self, steps: Sequence[Step], translator: TurnTranslator | None = None) -> None:
+        self._steps = list(steps)
+        self._index = -1
+        self._waiting: set[str] = set()
+        self._translator = translator
+        self.answers: list[Frame] = []
+
+    @property
+    def done(self) -> bool:
+        return self._index >= len(self._steps)
+
+    @property
+    def asked(self) -> bool:
+        """Has the turn's question gone out?"""
+        return self.done or (self._index >= 0 and self._steps[self._index].answer is Answer.TURN)
+
+    def start(self) -> bytes:
+        """The first write."""
+        return self._next()
+
+    def receive(self, frame: Frame) -> tuple[bytes, Sequence[TurnEvent]]:
+        """What to write and what happened, for one frame. Raises TurnError; the process is of no use then."""
+        kind = frame["type"]
+        if kind == "control_request":
+            return frames.encode([frames.control_refusal(frame["request_id"], "not served")]), ()
+        if self.done or self._index < 0:
+            return b"", ()
+        answer = self._steps[self._index].answer
+        if kind == "control_response":
+            return self._acknowledged(frame["response"]), ()
+        if answer is Answer.TURN and self._translator is not None:
+            events = self._translator.translate(frame)
+            return (self._next() if self._translator.done else b""), events
+        if answer is Answer.INJECTED and kind == "result":
+            if frame.get("is_error") or frame.get("num_turns"):
+                raise CliFailed("The claude CLI didn't take an earlier message of the conversation.")
+            return self._next(), ()
+        return b"", ()
+
+    def _acknowledged(self, response: Frame) -> bytes:
+        if response["request_id"] not in self._waiting:
+            return b""
+        if response["subtype"] != "success":
+            raise CliFailed(f"The claude CLI refused a control message: {response.get('error')}")
+        self.answers.append(response.get("response") or {})
+        self._waiting.discard(response["request_id"])
+        if self._waiting or self._steps[self._index].answer is not Answer.ACKS:
+            return b""
+        return self._next()
+
+    def _next(self) -> bytes:
+        self._index += 1
+        if self.done:
+            return b""
+        step = self._steps[self._index]
+        self._waiting = set(step.request_ids)
+        return frames.encode(step.frames)

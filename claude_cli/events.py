@@ -1,0 +1,207 @@
+"""The frames of one turn, as turn events. No I/O."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, get_args
+
+from claude_cli.frames import Frame
+from turns.errors import (
+    CliFailed,
+    InvalidRequest,
+    ModelNotFound,
+    NotReady,
+    Overloaded,
+    PromptTooLong,
+    RateLimited,
+    RequestTooLarge,
+    SessionLost,
+    TurnError,
+)
+from turns.model import StopReason, TextDelta, ThinkingDelta, TurnDone, TurnEvent, TurnStarted, Usage
+
+LOGIN_HINT = (
+    "Log in with `claude auth login` (or run `claude` and type /login) as the user that runs this server."
+)
+_STOP_REASONS = frozenset(get_args(StopReason))
+# Model name the CLI gives to messages of its own, such as the text of an error.
+_SYNTHETIC = "<synthetic>"
+
+
+class TurnTranslator:
+    """Feed it the frames from the question on; `done` after the turn's end.
+
+    The CLI adds costs up over a process: `cost_before` is its total so far, in USD. A process that resumed a
+    session may count on from the session's total, `restored_cost`. `engine` names the level that runs the
+    turn. `clock` is seconds since the epoch, for the time to a limit's reset.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: str = "",
+        cost_before: float = 0.0,
+        restored_cost: float | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.done = False
+        # Only the turn's own result leaves the process clean.
+        self.clean = False
+        self.total_cost = cost_before
+        self._engine = engine
+        self._cost_before = cost_before
+        self._restored_cost = restored_cost
+        self._clock = clock
+        self._began = time.monotonic()
+        self._model = ""
+        self._mark: str | None = None
+        self._stop: str | None = None
+        self._usage = Usage()
+        self._limit: Mapping[str, Any] = {}
+
+    def translate(self, frame: Frame) -> Sequence[TurnEvent]:
+        """The events of one frame. Raises TurnError for a turn that failed."""
+        kind = frame["type"]
+        if kind == "stream_event":
+            return self._stream(frame["event"])
+        if kind == "assistant":
+            message = frame["message"]
+            if message.get("model") != _SYNTHETIC and frame.get("uuid"):
+                self._mark = frame["uuid"]
+        elif kind == "rate_limit_event":
+            self._limit = frame.get("rate_limit_info") or frame
+        elif kind == "result":
+            return self._result(frame)
+        return ()
+
+    def _stream(self, event: Frame) -> Sequence[TurnEvent]:
+        kind = event["type"]
+        if kind == "content_block_delta":
+            delta = event["delta"]
+            if delta["type"] == "text_delta":
+                return (TextDelta(delta["text"]),)
+            if delta["type"] == "thinking_delta":
+                return (ThinkingDelta(delta["thinking"]),)
+        elif kind == "message_start":
+            first = not self._model
+            self._model = event["message"]["model"]
+            self._usage = _usage(event["message"].get("usage"), Usage())
+            return (TurnStarted(self._model),) if first else ()
+        elif kind == "message_delta":
+            self._stop = event["delta"].get("stop_reason")
+            self._usage = _usage(event.get("usage"), self._usage)
+        elif kind == "message_stop" and self._stop == "max_tokens":
+            # The CLI would now ask the model to go on, up to three times. The client asked for this much.
+            return (self._finish(self._usage, None),)
+        return ()
+
+    def _result(self, result: Frame) -> Sequence[TurnEvent]:
+        self.clean = True
+        self.total_cost = float(result.get("total_cost_usd") or 0.0)
+        if result.get("is_error") or result.get("subtype") != "success":
+            raise error_from_result(result, self._limit, self._clock())
+        if not self._model:
+            # A command of the CLI's own would end like this.
+            raise CliFailed("The claude CLI answered by itself instead of asking the model.")
+        usage = _usage(result.get("usage"), self._usage)
+        self._stop = self._stop or result.get("stop_reason")
+        return (self._finish(usage, self._cost(result, usage)),)
+
+    def _cost(self, result: Frame, usage: Usage) -> float | None:
+        before = self._cost_before
+        counted = sum(_tokens(model) for model in (result.get("modelUsage") or {}).values())
+        if not before and counted > usage.prompt_tokens + usage.output_tokens:
+            # It counts on from earlier turns of the session.
+            if self._restored_cost is None:
+                return None
+            before = self._restored_cost
+        return max(0.0, self.total_cost - before)
+
+    def _finish(self, usage: Usage, cost: float | None) -> TurnDone:
+        self.done = True
+        reason = self._stop if self._stop in _STOP_REASONS else "other"
+        return TurnDone(
+            stop_reason=cast(StopReason, reason),
+            usage=usage,
+            model=self._model,
+            cost_usd=cost,
+            duration_ms=round((time.monotonic() - self._began) * 1000),
+            mark=self._mark,
+            total_cost_usd=self.total_cost,
+            engine=self._engine,
+        )
+
+
+def _usage(counts: Mapping[str, Any] | None, before: Usage) -> Usage:
+    """Counts of the API, where it gives them; what it leaves out stays as it was."""
+    counts = counts or {}
+    details = counts.get("output_tokens_details") or {}
+
+    def count(name: str, old: int) -> int:
+        value = counts.get(name)
+        return value if isinstance(value, int) else old
+
+    return Usage(
+        input_tokens=count("input_tokens", before.input_tokens),
+        cache_read_tokens=count("cache_read_input_tokens", before.cache_read_tokens),
+        cache_creation_tokens=count("cache_creation_input_tokens", before.cache_creation_tokens),
+        output_tokens=count("output_tokens", before.output_tokens),
+        thinking_tokens=details.get("thinking_tokens") or before.thinking_tokens,
+    )
+
+
+def _tokens(model_usage: Mapping[str, Any]) -> int:
+    names = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
+    return sum(model_usage.get(name) or 0 for name in names)
+
+
+def error_from_result(result: Frame, limit: Mapping[str, Any], now: float) -> TurnError:
+    """The error that a failed turn's `result` frame means. `limit`: the last rate_limit_event, or empty."""
+    status = result.get("api_error_status")
+    text = str(result.get("result") or "; ".join(map(str, result.get("errors") or ())) or "no reason given")
+    if "No conversation found" in text:
+        return SessionLost(text)
+    if text.startswith("Not logged in") or status in (401, 403):
+        return NotReady(f"The claude CLI is not logged in: {text} {LOGIN_HINT}")
+    if result.get("terminal_reason") == "prompt_too_long" or "prompt is too long" in text.lower():
+        return PromptTooLong(text, param="messages")
+    if status == 429 or limit.get("status") == "rejected":
+        return _limited(text, limit, now)
+    if status == 404:
+        return ModelNotFound(text, param="model")
+    if status == 413:
+        return RequestTooLarge(text)
+    if isinstance(status, int):
+        return Overloaded(text) if status >= 500 else InvalidRequest(text)
+    return CliFailed(text)
+
+
+def _limited(text: str, limit: Mapping[str, Any], now: float) -> RateLimited:
+    resets_at = limit.get("resetsAt")
+    if not isinstance(resets_at, int | float):
+        return RateLimited(text)
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(resets_at))
+    return RateLimited(f"{text} (the limit resets at {when})", retry_after=max(0.0, resets_at - now))
+
+
+# stderr of a process that ended before its turn did.
+_EXIT_REASONS: tuple[tuple[str, type[TurnError], str], ...] = (
+    (r"No conversation found", SessionLost, "{line}"),
+    (r"unknown option", NotReady, "The claude CLI is too old for this server: {line} Update it."),
+    (r"Not logged in|Invalid API key", NotReady, "{line} " + LOGIN_HINT),
+)
+
+
+def error_from_exit(code: int | None, stderr: str) -> TurnError:
+    """The error that a process's end before its result means. `code`: negative for a signal."""
+    for pattern, kind, message in _EXIT_REASONS:
+        for line in stderr.splitlines():
+            if re.search(pattern, line):
+                return kind(message.format(line=line.strip()))
+    how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
+    last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")
+    return CliFailed(
+        f"The claude CLI {how} before the turn was complete.{' It said: ' + last[:300] if last else ''}"
+    )

@@ -1,0 +1,85 @@
+"""The lines that go to a claude process and come from it, as plain objects. No I/O, no asyncio.
+
+Only lines made here are ever written to a process: what a client sends appears as text inside them.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Frame = Mapping[str, Any]
+# An assistant line names a model; the API never sees it.
+_INJECTED_MODEL = "claude"
+
+
+def parse(line: bytes) -> Frame | None:
+    """A line as an object, or None for what isn't one."""
+    try:
+        frame = json.loads(line)
+    except ValueError:
+        return None
+    return frame if isinstance(frame, dict) and isinstance(frame.get("type"), str) else None
+
+
+def encode(frames: Iterable[Frame]) -> bytes:
+    """Frames as NDJSON. Escaped to ASCII: nothing inside a text can end its line."""
+    return b"".join(json.dumps(frame, separators=(",", ":")).encode("ascii") + b"\n" for frame in frames)
+
+
+def literal(texts: Iterable[str]) -> list[str]:
+    """Texts as the CLI passes them on unread: one that begins with "/" would be run as a command, a space in
+    front makes it text."""
+    return [" " + text if text.startswith("/") else text for text in texts]
+
+
+def user(texts: Iterable[str], *, query: bool = True) -> Frame:
+    """A user message: asked, or with `query` off put into the conversation as an earlier one."""
+    frame: dict[str, Any] = {
+        "type": "user",
+        "message": {"role": "user", "content": [_text(text) for text in literal(texts)]},
+        "parent_tool_use_id": None,
+        "session_id": "",
+        "uuid": str(uuid.uuid4()),
+    }
+    if not query:
+        frame["shouldQuery"] = False
+    return frame
+
+
+def assistant(texts: Iterable[str], *, cached: bool = False) -> Frame:
+    """An earlier answer. `cached` puts a cache breakpoint on its last block."""
+    blocks = [_text(text) for text in texts]
+    if cached:
+        blocks[-1]["cache_control"] = {"type": "ephemeral"}
+    return {
+        "type": "assistant",
+        "message": {
+            # Lines of one id are merged into one message.
+            "id": f"msg_{uuid.uuid4().hex}",
+            "type": "message",
+            "role": "assistant",
+            "model": _INJECTED_MODEL,
+            "content": blocks,
+        },
+        "parent_tool_use_id": None,
+        "session_id": "",
+        "uuid": str(uuid.uuid4()),
+    }
+
+
+def control_request(request_id: str, subtype: str, **fields: Any) -> Frame:
+    """A request to the process itself; its answer carries the same id."""
+    return {"type": "control_request", "request_id": request_id, "request": {"subtype": subtype, **fields}}
+
+
+def control_refusal(request_id: str, reason: str) -> Frame:
+    """The answer to a request of the process that we don't serve."""
+    response = {"subtype": "error", "request_id": request_id, "error": reason}
+    return {"type": "control_response", "response": response}
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}

@@ -1,0 +1,142 @@
+"""What the installed CLI says of itself: version, models, login. Spends no tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from claude_cli import argv
+from claude_cli.argv import Launch
+from claude_cli.control import Dialogue, initialize
+from claude_cli.events import LOGIN_HINT, error_from_exit
+from claude_cli.frames import Frame
+from claude_cli.table import ProcessTable
+from turns.errors import NotReady, TurnError
+from turns.model import ModelInfo
+
+_ANSWER_WITHIN = 30.0
+INSTALL_HINT = "Install it with `npm install -g @anthropic-ai/claude-code`, or set CLAUDE_BIN to where it is."
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The CLI as found. `logged_in` None: it doesn't tell."""
+
+    version: tuple[int, int, int]
+    models: tuple[ModelInfo, ...]
+    logged_in: bool | None
+    login_method: str | None
+
+    @property
+    def version_text(self) -> str:
+        return ".".join(map(str, self.version))
+
+
+def find_binary(name: str, path: str | None) -> str:
+    """The absolute path of the CLI. Raises NotReady."""
+    found = shutil.which(Path(name).expanduser(), path=path)
+    if found is None:
+        raise NotReady(f"The claude CLI was not found as '{name}'. {INSTALL_HINT}")
+    # Not resolved: a version manager's link may point elsewhere tomorrow.
+    return str(Path(found).absolute())
+
+
+async def read_version(binary: str, environ: Mapping[str, str]) -> tuple[int, int, int]:
+    """The CLI's version. Raises NotReady for one that doesn't run or is too old."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(binary, "--version"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(environ),
+        )
+    except OSError as error:
+        raise NotReady(f"{binary} can't be started: {error}. {INSTALL_HINT}") from error
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), _ANSWER_WITHIN)
+    except asyncio.TimeoutError:
+        process.kill()
+        await process.wait()
+        raise NotReady(f"{binary} --version didn't answer within {_ANSWER_WITHIN:g} s.") from None
+    version = argv.parse_version(out.decode("utf-8", "replace"))
+    if version is None:
+        said = (err or out).decode("utf-8", "replace").strip()[:300]
+        raise NotReady(f"{binary} --version told no version: {said or 'nothing'}. {INSTALL_HINT}")
+    if version < argv.OLDEST:
+        wanted = ".".join(map(str, argv.OLDEST))
+        have = ".".join(map(str, version))
+        raise NotReady(f"The claude CLI is {have}; this server needs {wanted} or newer. Update it.")
+    return version
+
+
+class _Introduction:
+    """Listens to a process until it has answered `initialize`."""
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+        self.over = asyncio.Event()
+        self.error: TurnError | None = None
+
+    def frame(self, frame: Frame) -> None:
+        try:
+            self._dialogue.receive(frame)
+        except TurnError as error:
+            self.error = error
+        if self._dialogue.done or self.error:
+            self.over.set()
+
+    def ended(self, problem: str | None) -> None:
+        self.over.set()
+
+
+async def introduce(table: ProcessTable) -> Frame:
+    """A process's answer to `initialize`. Raises NotReady."""
+    process = await table.start(Launch())
+    try:
+        dialogue = Dialogue([initialize("")])
+        listener = _Introduction(dialogue)
+        process.listener = listener
+        process.write(dialogue.start())
+        try:
+            await asyncio.wait_for(listener.over.wait(), _ANSWER_WITHIN)
+        except asyncio.TimeoutError:
+            raise NotReady(f"The claude CLI didn't answer within {_ANSWER_WITHIN:g} s.") from None
+        if not dialogue.done:
+            problem = listener.error or error_from_exit(process.returncode, process.stderr)
+            raise NotReady(f"The claude CLI doesn't start: {problem.message}")
+        return dialogue.answers[0]
+    finally:
+        table.retire(process, now=True)
+
+
+def installed(version: tuple[int, int, int], answer: Frame) -> Installed:
+    """The answer to `initialize`, read."""
+    models = tuple(
+        ModelInfo(model["value"], model.get("displayName") or model["value"], model.get("resolvedModel"))
+        for model in answer.get("models") or ()
+        if isinstance(model, dict) and isinstance(model.get("value"), str)
+    )
+    logged_in, method = _login(answer.get("account"))
+    return Installed(version, models, logged_in, method)
+
+
+def _login(account: object) -> tuple[bool | None, str | None]:
+    if not isinstance(account, dict):
+        return None, None
+    provider = account.get("apiProvider", "firstParty")
+    if provider != "firstParty":
+        return True, str(provider)
+    for name in ("tokenSource", "apiKeySource"):
+        source = account.get(name)
+        if source and source != "none":
+            return True, str(source)
+    return False, None
+
+
+def login_problem(found: Installed) -> str | None:
+    """What to tell a person whose CLI isn't logged in."""
+    return f"The claude CLI is not logged in. {LOGIN_HINT}" if found.logged_in is False else None

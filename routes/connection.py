@@ -1,0 +1,26 @@
+"""Work that stops when the client hangs up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+from starlette.types import Receive
+
+
+async def while_connected(receive: Receive, work: Callable[[], Awaitable[None]]) -> bool:
+    """Run `work` to its end (true), or until the client is gone (false): then it is cancelled where it
+    waits. The request's body must have been read. `work` handles its own errors."""
+    finished = False
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        await work()
+        finished = True
+        group.cancel_scope.cancel()
+    return finished

@@ -1,0 +1,124 @@
+"""What went wrong, as a status, a code and a word on whether to try again. The only place that chooses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from telemetry.requests import note
+from turns import errors
+from wire.errors import ErrorBody, ErrorDetail
+
+# The openai SDK doesn't wait longer than this; neither should anybody who isn't told.
+_LONGEST_RETRY_AFTER = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one kind of error is answered. `retry`: the value of x-should-retry."""
+
+    status: int
+    type: str
+    code: str | None
+    retry: bool
+
+
+_REQUEST = "invalid_request_error"
+_SERVER = "server_error"
+_TABLE: tuple[tuple[type[errors.TurnError], Verdict], ...] = (
+    (errors.UnsupportedParameter, Verdict(400, _REQUEST, "unsupported_parameter", False)),
+    (errors.InvalidRequest, Verdict(400, _REQUEST, "invalid_request_error", False)),
+    (errors.PromptTooLong, Verdict(400, _REQUEST, "context_length_exceeded", False)),
+    (errors.RequestTooLarge, Verdict(413, _REQUEST, "request_too_large", False)),
+    (errors.ModelNotFound, Verdict(404, _REQUEST, "model_not_found", False)),
+    (errors.SessionConflict, Verdict(409, _REQUEST, "session_conflict", False)),
+    (errors.QueueFull, Verdict(429, "rate_limit_error", "queue_full", True)),
+    (errors.RateLimited, Verdict(429, "rate_limit_error", "rate_limit_exceeded", True)),
+    (errors.NotReady, Verdict(503, _SERVER, "cli_not_ready", False)),
+    (errors.Overloaded, Verdict(503, _SERVER, "overloaded", True)),
+    (errors.CliFailed, Verdict(502, _SERVER, "cli_failed", True)),
+    (errors.TurnTimeout, Verdict(504, _SERVER, "timeout", True)),
+)
+_OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models and /health."
+
+
+def verdict(error: errors.TurnError) -> Verdict:
+    """The answer to a failed turn."""
+    for kind, found in _TABLE:
+        if isinstance(error, kind):
+            return found
+    raise LookupError(f"no verdict for {type(error).__name__}")
+
+
+def body(error: errors.TurnError) -> ErrorBody:
+    """The error as clients read it; also what a stream that fails later ends with."""
+    found = verdict(error)
+    return ErrorBody(
+        error=ErrorDetail(message=error.message, type=found.type, param=error.param, code=found.code)
+    )
+
+
+def response(error: errors.TurnError) -> Response:
+    """The whole HTTP answer to a failed turn."""
+    found = verdict(error)
+    headers = {"x-should-retry": "true" if found.retry else "false"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+        if error.retry_after > _LONGEST_RETRY_AFTER:
+            headers["x-should-retry"] = "false"
+    return _json(found.status, body(error), headers)
+
+
+def invalid(error: ValidationError) -> errors.InvalidRequest:
+    """What is wrong with a body, in one sentence: the first thing found, and where."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return errors.InvalidRequest(f"The body is not valid JSON: {first['msg']}.")
+    place = ""
+    for step in first["loc"]:
+        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else step
+    message = f"'{place}': {first['msg']}." if place else f"The body is not what is expected: {first['msg']}."
+    return errors.InvalidRequest(message, param=place or None)
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of the application the one shape."""
+
+    async def turn_failed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, errors.TurnError)
+        note(request.scope, outcome=verdict(error).code or "error")
+        return response(error)
+
+    async def not_routed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        what = f"{request.method} {request.url.path}"
+        message = str(error.detail)
+        if error.status_code == 404:
+            message = f"There is no {what}. {_OTHER_ENDPOINTS}"
+        elif error.status_code == 405:
+            message = (
+                f"{what} is not possible: the path takes {(error.headers or {}).get('Allow', 'others')}."
+            )
+        detail = ErrorDetail(message=message, type=_REQUEST, code="not_found")
+        return _json(error.status_code, ErrorBody(error=detail), {"x-should-retry": "false"})
+
+    async def broken(request: Request, error: Exception) -> Response:
+        note(request.scope, outcome="internal_error")
+        detail = ErrorDetail(
+            message="The server made a mistake; its log says more.", type=_SERVER, code="internal"
+        )
+        return _json(500, ErrorBody(error=detail), {"x-should-retry": "false"})
+
+    app.add_exception_handler(errors.TurnError, turn_failed)
+    app.add_exception_handler(HTTPException, not_routed)
+    app.add_exception_handler(Exception, broken)
+
+
+def _json(status: int, content: ErrorBody, headers: dict[str, str]) -> Response:
+    return Response(content.model_dump_json(), status, headers, "application/json")

@@ -1,0 +1,33 @@
+"""GET /v1/models and /v1/models/{id}."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from routes.state import shared
+from translate.models import listing
+from turns.errors import ModelNotFound
+from wire.models import Model, ModelList
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/v1/models")
+async def list_models(request: Request) -> ModelList:
+    """The models that the installed CLI names, the documented aliases, and names that leave the choice."""
+    return ModelList(data=_all(request))
+
+
+@router.get("/v1/models/{model_id:path}")
+async def get_model(request: Request, model_id: str) -> Model:
+    """One model of the list."""
+    for model in _all(request):
+        if model.id == model_id:
+            return model
+    raise ModelNotFound(f"There is no model '{model_id[:100]}'. GET /v1/models lists them.", param="model")
+
+
+def _all(request: Request) -> list[Model]:
+    parts = shared(request)
+    return listing(parts.backend.models, parts.default_model, parts.started_at)

@@ -1,0 +1,97 @@
+"""Server-sent events over raw ASGI: sent as they come, with comments while nothing comes.
+
+Not Starlette's StreamingResponse, nor a library on top of it: those leave the generator unclosed when the
+client goes, and don't notice that it went while nothing is being sent. Both would keep a turn running.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, MutableMapping
+
+import anyio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from routes import errors
+from routes.connection import while_connected
+from telemetry.requests import note
+from turns.errors import TurnError
+
+_PING = b": ping\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+def event(data: bytes) -> bytes:
+    """One event. `data` is JSON, which holds no newline."""
+    return b"data: " + data + b"\n\n"
+
+
+class EventStream(Response):
+    """A response that sends what `events` yields, and closes it whatever happens.
+
+    The status is held back until the first data, `hold` seconds at most, so that an early failure has its own
+    status; a later one is an error event, after which nothing comes. `headers` may be filled until then. A
+    comment goes out after each `ping_interval` seconds of silence, so that the connection is kept.
+    """
+
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        headers: MutableMapping[str, str],
+        *,
+        hold: float,
+        ping_interval: float,
+    ) -> None:
+        super().__init__(media_type="text/event-stream")
+        self._events = events
+        self._more_headers = headers
+        self._hold = hold
+        self._ping_interval = ping_interval
+        self._begun = False
+        self._last_sent = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def work() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._keep_alive, send)
+                await self._send_all(scope, receive, send)
+                group.cancel_scope.cancel()
+
+        try:
+            if not await while_connected(receive, work):
+                note(scope, outcome="client_gone")
+        finally:
+            await self._events.aclose()
+
+    async def _send_all(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async for data in self._events:
+                await self._send(send, data)
+        except TurnError as error:
+            note(scope, outcome=errors.verdict(error).code)
+            if not self._begun:
+                self._begun = True
+                await errors.response(error)(scope, receive, send)
+                return
+            await self._send(send, event(errors.body(error).model_dump_json().encode()))
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _send(self, send: Send, data: bytes) -> None:
+        self._last_sent = time.monotonic()
+        if not self._begun:
+            self._begun = True
+            del self.headers["content-length"]
+            fixed = {"cache-control": "no-store", "x-accel-buffering": "no"}
+            self.headers.update({**fixed, **self._more_headers})
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _keep_alive(self, send: Send) -> None:
+        await anyio.sleep(self._hold)
+        while True:
+            silent = time.monotonic() - self._last_sent
+            if not self._begun or silent >= self._ping_interval:
+                await self._send(send, _PING)
+            else:
+                await anyio.sleep(self._ping_interval - silent)

@@ -1,0 +1,1 @@
+"""Logs and request ids. Never a prompt, a key or a token in either."""

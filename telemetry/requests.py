@@ -1,0 +1,58 @@
+"""One id and one log line for each request, as pure ASGI middleware."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_FACTS = "claude_api_facts"
+
+log = structlog.get_logger("requests")
+
+
+def note(scope: Scope, **facts: Any) -> None:
+    """Add facts to the request's log line; the last word on each holds."""
+    scope.setdefault(_FACTS, {}).update(facts)
+
+
+class RequestLog:
+    """Gives each answer `x-request-id` (the client's own, if it is a sensible one) and
+    `openai-processing-ms`, and writes one line when it has ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.monotonic()
+        given = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
+        request_id = given if _ID.fullmatch(given) else f"req_{uuid.uuid4().hex}".encode()
+        note(scope, id=request_id.decode(), method=scope["method"], path=scope["path"])
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                ms = round((time.monotonic() - began) * 1000)
+                note(scope, status=message["status"])
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id),
+                    (b"openai-processing-ms", str(ms).encode()),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            facts = scope[_FACTS]
+            facts.setdefault("outcome", "ok" if facts.get("status", 500) < 400 else "refused")
+            quiet = scope["path"] == "/health" and facts["outcome"] == "ok"
+            write = log.debug if quiet else log.info
+            write("request", **facts, ms=round((time.monotonic() - began) * 1000))

@@ -1,0 +1,79 @@
+"""How a turn can fail. Each error carries data; the HTTP status is chosen in routes/errors.py."""
+
+from __future__ import annotations
+
+
+class TurnError(Exception):
+    """`message` is for the client. `retryable`: can it pass by itself? `retry_after`: seconds."""
+
+    retryable = False
+
+    def __init__(self, message: str, *, retry_after: float | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+        self.param = param
+
+
+class InvalidRequest(TurnError):
+    """The API or the CLI refused the request as it stands."""
+
+
+class PromptTooLong(TurnError):
+    """More tokens than the model's window."""
+
+
+class RequestTooLarge(TurnError):
+    """More bytes than the API takes."""
+
+
+class ModelNotFound(TurnError):
+    """No such model, or not for this account."""
+
+
+class NotReady(TurnError):
+    """No CLI, one too old, or one that isn't logged in. The message says what to do."""
+
+
+class QueueFull(TurnError):
+    """No place to wait, or waited too long. Nothing was started."""
+
+
+class RateLimited(TurnError):
+    """A limit at Anthropic; `retry_after` is the time to its reset where it was told."""
+
+    retryable = True
+
+
+class Overloaded(TurnError):
+    """Overload or a server error at Anthropic."""
+
+    retryable = True
+
+
+class CliFailed(TurnError):
+    """The CLI crashed, was cut off, or said something that makes no sense."""
+
+    retryable = True
+
+
+class TurnTimeout(TurnError):
+    """A deadline of ours passed."""
+
+    retryable = True
+
+
+class ShuttingDown(TurnError):
+    """The server is going down."""
+
+
+class SessionLost(TurnError):
+    """The CLI has no such conversation any more. Never reaches a client: the session is made again."""
+
+
+class SessionConflict(TurnError):
+    """The session belongs to somebody else."""
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A parameter without which the caller wouldn't get the data or the shape it asked for."""

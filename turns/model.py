@@ -1,0 +1,197 @@
+"""What a turn is: the request, the events of its answer, and what an engine must offer to run one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from turns.errors import TurnError
+
+Role = Literal["user", "assistant"]
+SessionState = Literal["created", "resumed", "recreated"]
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation: its text parts, in order, none of them empty."""
+
+    role: Role
+    texts: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """A turn to be run: the conversation so far, the message to answer, and where it belongs.
+
+    `session_id` is the client's name for its session, `owner` the key it came with ("" without keys).
+    `notices` are words for the client about how the request was understood.
+    """
+
+    id: str
+    question: Message
+    history: tuple[Message, ...] = ()
+    system: str = ""
+    model: str | None = None
+    session_id: str | None = None
+    owner: str = ""
+    buffered: bool = False
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """How the engine opens a session's conversation. `uuid` names the CLI's transcript.
+
+    create: a new transcript; what a failed first turn left under that name is dropped.
+    resume: the transcript up to the event `at`, the last one that was answered (None: to its end). `cost_usd`
+    is the CLI's total for the session so far: newer CLIs count on from it.
+    """
+
+    uuid: str
+    how: Literal["create", "resume"]
+    at: str | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the API counts them: `input_tokens` is without cache reads and writes."""
+
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.input_tokens + self.cache_read_tokens + self.cache_creation_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """The API has begun to answer: `model` is the one that does."""
+
+    model: str
+    session: SessionState | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDone:
+    """The one good end of a turn. `duration_ms`: wall time of the attempt; `cost_usd`: the CLI's estimate,
+    None where the turn was cut before the CLI gave one.
+
+    `mark` is the CLI's name for the last event of the answer: what a session is resumed at; `total_cost_usd`
+    is where the CLI's own count for the session stands.
+    """
+
+    stop_reason: StopReason
+    usage: Usage
+    model: str
+    cost_usd: float | None
+    duration_ms: int
+    mark: str | None = None
+    total_cost_usd: float | None = None
+    engine: str = ""
+    retries: int = 0
+    session: SessionState | None = None
+    notices: tuple[str, ...] = ()
+
+
+TurnEvent = TurnStarted | TextDelta | ThinkingDelta | TurnDone
+
+
+def merged(events: Iterable[TurnEvent]) -> Iterator[TurnEvent]:
+    """The same events, neighbouring text deltas joined into one."""
+    texts: list[str] = []
+    for event in events:
+        if isinstance(event, TextDelta):
+            texts.append(event.text)
+            continue
+        if texts:
+            yield TextDelta("".join(texts))
+            texts = []
+        yield event
+    if texts:
+        yield TextDelta("".join(texts))
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRequest:
+    """One try at a turn, as the engine gets it: the whole history, or what the session doesn't have yet."""
+
+    turn: TurnRequest
+    system: str
+    history: tuple[Message, ...]
+    session: SessionPlan | None = None
+
+
+class Attempt(Protocol):
+    """One running try. Iterating gives TurnEvents up to TurnDone, or raises a TurnError."""
+
+    def __aiter__(self) -> AsyncIterator[TurnEvent]: ...
+
+    def fail(self, error: TurnError) -> None:
+        """Make the iteration raise `error` (a deadline); callable from the loop's callbacks."""
+
+    def close(self) -> None:
+        """Give everything back, now and without awaiting: kept if the turn is done, killed otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What /health says of the engine; no secret in it."""
+
+    ready: bool
+    level: str
+    cli_version: str | None = None
+    logged_in: bool | None = None
+    login_method: str | None = None
+    problem: str | None = None
+    processes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    id: str
+    display_name: str
+    resolves_to: str | None = None
+
+
+class Backend(Protocol):
+    """The engine as the core sees it."""
+
+    async def start(self) -> None:
+        """Find out what the CLI can do. Doesn't raise: a CLI that can't serve shows in `state`."""
+
+    async def close(self) -> None:
+        """End every process; returns when none is left."""
+
+    def open(self, request: AttemptRequest) -> Attempt:
+        """Begin a try. Raises nothing: what goes wrong comes out of the iteration."""
+
+    def has_transcript(self, session_uuid: str) -> bool:
+        """Is there a conversation of the CLI under this UUID?"""
+
+    @property
+    def state(self) -> EngineState: ...
+
+    @property
+    def models(self) -> tuple[ModelInfo, ...]: ...

@@ -1,0 +1,34 @@
+"""When a failed attempt is made again, and after how long. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from turns.errors import RateLimited, TurnError
+
+BACKOFF_CAP = 60.0
+# A limit that lasts longer than this is the caller's to wait for, not ours.
+LONGEST_LIMIT = 60.0
+JITTER = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`retries` after the first try; retry n waits min(60, base * 2^(n-1)) seconds, shortened by jitter."""
+
+    retries: int
+    base: float
+
+    def delay(self, error: TurnError, failed: int, jitter: float) -> float | None:
+        """Seconds to wait after the `failed`-th failure (1 is the first), or None: give up.
+
+        `jitter` is a random number in [0, 1). A retry never comes before the time that the limit named.
+        """
+        if not error.retryable or failed > self.retries:
+            return None
+        wait = min(BACKOFF_CAP, self.base * 2.0 ** (failed - 1)) * (1 - JITTER * jitter)
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            if error.retry_after > LONGEST_LIMIT:
+                return None
+            return max(wait, error.retry_after)
+        return wait

@@ -1,0 +1,167 @@
+"""The one pipeline that every request goes through: session lock, slot, attempts, retry."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from sessions import Session, SessionRegistry, SessionTaken
+from turns.admission import Admission, Ticket
+from turns.errors import SessionConflict, SessionLost, TurnError
+from turns.model import (
+    AttemptRequest,
+    Backend,
+    SessionPlan,
+    SessionState,
+    TurnDone,
+    TurnEvent,
+    TurnRequest,
+    TurnStarted,
+    merged,
+)
+from turns.retry import RetryPolicy
+from turns.watchdog import Deadlines, Watchdog
+
+
+class Runner:
+    """Runs turns on a backend. `run()` is an async generator: close it, and all it holds is given back."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        sessions: SessionRegistry,
+        admission: Admission,
+        retry: RetryPolicy,
+        deadlines: Deadlines,
+        *,
+        jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.backend = backend
+        self.sessions = sessions
+        self.admission = admission
+        self._retry = retry
+        self._deadlines = deadlines
+        self._jitter = jitter
+        self._sleep = sleep
+
+    async def run(self, turn: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
+        """The events of a turn: TurnStarted, deltas, TurnDone. Raises TurnError.
+
+        TurnStarted comes with the first delta, since until then a retry may change it. A buffered turn gives
+        nothing before all of it is there, so that it can be retried to its end.
+        """
+        ticket = self.admission.ticket()
+        # The session's lock comes before the slot: who waits for a busy session holds no capacity.
+        async with AsyncExitStack() as stack:
+            opening = await self._opening(turn, ticket, stack)
+            failed = 0
+            while True:
+                await ticket.acquire()
+                held: list[TurnEvent] = []
+                sent = False
+                request = await opening.request()
+                attempt = self.backend.open(request)
+                watchdog = Watchdog(self._deadlines, attempt.fail)
+                try:
+                    async for event in attempt:
+                        watchdog.touch()
+                        if isinstance(event, TurnDone):
+                            event = await opening.answered(event, failed)
+                        elif isinstance(event, TurnStarted):
+                            event = opening.started(event)
+                        held.append(event)
+                        hold = turn.buffered or isinstance(event, TurnStarted)
+                        if isinstance(event, TurnDone) or not hold:
+                            sent = True
+                            for ready in merged(held):
+                                yield ready
+                            held.clear()
+                    return
+                except SessionLost:
+                    opening.lost()
+                    delay = 0.0
+                except TurnError as error:
+                    failed += 1
+                    wait = None if sent else self._retry.delay(error, failed, self._jitter())
+                    if wait is None:
+                        raise
+                    delay = wait
+                finally:
+                    # All of this is synchronous: in a cancelled generator an await would be cancelled too.
+                    watchdog.stop()
+                    attempt.close()
+                    ticket.release()
+                await self._sleep(delay)
+
+    async def _opening(self, turn: TurnRequest, ticket: Ticket, stack: AsyncExitStack) -> _Opening:
+        if turn.session_id is None:
+            return _Opening(turn, None, self.backend)
+        try:
+            session = await stack.enter_async_context(
+                self.sessions.hold(turn.owner, turn.session_id, ticket.wait_for)
+            )
+        except SessionTaken:
+            raise SessionConflict("This session_id belongs to another API key: choose another one.") from None
+        return _Opening(turn, session, self.backend)
+
+
+class _Opening:
+    """How each attempt of one turn begins, and what its session keeps of it."""
+
+    def __init__(self, turn: TurnRequest, session: Session | None, backend: Backend) -> None:
+        self._turn = turn
+        self._session = session
+        self._state: SessionState | None = None
+        self._plan: SessionPlan | None = None
+        self._system = turn.system
+        self._notices = turn.notices
+        if session is None:
+            return
+        record = session.record
+        if record is not None and record.mark is not None:
+            self._state = "resumed"
+            self._plan = SessionPlan(session.uuid, "resume", record.mark, record.cost_usd)
+            self._system = record.system
+            if turn.system not in ("", record.system):
+                self._notices += ("a session keeps its first system prompt; the new one is ignored",)
+        elif record is None and backend.has_transcript(session.uuid):
+            self._state = "resumed"
+            self._plan = SessionPlan(session.uuid, "resume")
+        else:
+            self._state = "created"
+            self._plan = SessionPlan(session.uuid, "create")
+
+    async def request(self) -> AttemptRequest:
+        session, plan = self._session, self._plan
+        if session is None or plan is None:
+            return AttemptRequest(self._turn, self._system, self._turn.history)
+        if plan.how == "resume":
+            # What came before is in the session.
+            return AttemptRequest(self._turn, self._system, (), plan)
+        await session.begin(self._system)
+        return AttemptRequest(self._turn, self._system, self._turn.history, plan)
+
+    def lost(self) -> None:
+        """The CLI has no such conversation: make it again from what the request holds."""
+        if self._session is None or self._state == "recreated":
+            raise RuntimeError("the CLI lost a conversation that it was told to make")
+        self._state = "recreated"
+        self._plan = SessionPlan(self._session.uuid, "create")
+        self._system = self._turn.system or self._system
+        self._notices = self._turn.notices
+
+    def started(self, event: TurnStarted) -> TurnStarted:
+        return replace(event, session=self._state, notices=self._notices)
+
+    async def answered(self, done: TurnDone, retries: int) -> TurnDone:
+        """Record the turn before its end is told: what the client has seen must be there to go on from."""
+        session = self._session
+        if session is not None and done.mark is not None:
+            if session.record is None:
+                await session.begin(self._system)
+            await session.answered(done.mark, done.total_cost_usd)
+        return replace(done, retries=retries, session=self._state, notices=self._notices)

@@ -1,0 +1,40 @@
+"""GET /health."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+
+class CliHealth(BaseModel):
+    """The CLI as found. `logged_in` null: it doesn't tell; `problem`: what to do about it."""
+
+    version: str | None
+    logged_in: bool | None
+    login_method: str | None
+    engine: str
+    processes: int
+    problem: str | None
+
+
+class SlotHealth(BaseModel):
+    capacity: int
+    running: int
+
+
+class QueueHealth(BaseModel):
+    capacity: int
+    waiting: int
+    refused: int
+
+
+class Health(BaseModel):
+    """`status` unhealthy: alive, but no turn can succeed; `cli.problem` says why."""
+
+    status: Literal["healthy", "unhealthy"]
+    service: str
+    version: str
+    cli: CliHealth
+    slots: SlotHealth
+    queue: QueueHealth
