@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -90,7 +91,8 @@ def listen(loaded: Loaded) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     tries = 1 if loaded.port_pinned or settings.port == 0 else _PORTS_TRIED
     for port in range(settings.port, min(settings.port + tries, 65536)):
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # With the protocol named, asyncio turns Nagle's algorithm off; left on it costs 40 ms a reply.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((settings.host, port))
@@ -106,12 +108,20 @@ def listen(loaded: Loaded) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready: uvicorn's own line names no CLI."""
+    """Says when it is ready, and ends with a sentence and status 0 on SIGINT and SIGTERM, where uvicorn would
+    raise the signal once more."""
 
     def __init__(self, config: uvicorn.Config, backend: Backend, url: str) -> None:
         super().__init__(config)
         self._backend = backend
         self._url = url
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(sign, self.handle_exit, sign, None)
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -147,8 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=30)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_Server(config, app.state.shared.backend, url).serve(sockets=[listener]))
+    asyncio.run(_Server(config, app.state.shared.backend, url).serve(sockets=[listener]))
     print(f"{SERVICE} has stopped.", flush=True)
     return 0
 

@@ -58,7 +58,8 @@ Acquire = Callable[[Lock], Awaitable[None]]
 class SessionRecord:
     """One row. `mark` is the CLI's id of the last answered event; None until a first turn was answered.
 
-    `cost_usd` is the CLI's total for the session after that turn, None where it wasn't told. Times are seconds since the epoch. `turns` counts answered turns.
+    `cost_usd` is the CLI's total for the session after that turn, None where it wasn't told. Times are seconds
+    since the epoch. `turns` counts answered turns.
     """
 
     owner: str
@@ -183,8 +184,8 @@ class SessionRegistry:
 
     async def _load(self, name: str) -> SessionRecord | None:
         query = (
-            "SELECT owner, session_id, uuid, system, mark, cost_usd, turns, created_at, last_used FROM sessions "
-            "WHERE uuid = ?"
+            "SELECT owner, session_id, uuid, system, mark, cost_usd, turns, created_at, last_used "
+            "FROM sessions WHERE uuid = ?"
         )
         async with self._connection().execute(query, (name,)) as cursor:
             row = await cursor.fetchone()

@@ -51,11 +51,11 @@ def arguments(binary: str, launch: Launch, setting_sources: str) -> list[str]:
     return result
 
 
-def environment(base: Mapping[str, str], owner: str, tmp: Path) -> dict[str, str]:
-    """The environment: `base` (already an allow-list) and what we set. `owner` marks whose process it is."""
+def environment(base: Mapping[str, str], owner: int, tmp: Path) -> dict[str, str]:
+    """The environment: `base` (already an allow-list) and what we set. `owner` is our process id."""
     return {
         **base,
-        OWNER_MARK: owner,
+        OWNER_MARK: str(owner),
         "CLAUDE_CODE_TMPDIR": str(tmp),
         # A "@/path" in a message would put that file into the prompt.
         "CLAUDE_CODE_DISABLE_ATTACHMENTS": "1",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+
+import structlog
 
 from claude_cli import control
 from claude_cli.argv import Launch, valid_model
@@ -12,9 +15,12 @@ from claude_cli.attempt import CliAttempt
 from claude_cli.events import TurnTranslator
 from claude_cli.probe import Installed, find_binary, installed, introduce, login_problem, read_version
 from claude_cli.process import CliProcess
+from claude_cli.sweep import sweep
 from claude_cli.table import ProcessTable
 from turns.errors import ModelNotFound, NotReady, TurnError
 from turns.model import AttemptRequest, EngineState, ModelInfo
+
+log = structlog.get_logger("claude_cli")
 
 # From here on earlier messages given over stdin are taken as such.
 _INJECTS_FROM = (2, 1, 120)
@@ -41,6 +47,8 @@ class CliEngine:
             binary = find_binary(self._binary_name, self._environ.get("PATH"))
             version = await read_version(binary, self._environ)
             self._table = ProcessTable(binary, self._state_dir, self._environ, self._setting_sources)
+            if killed := await asyncio.to_thread(sweep, self._table.tmp):
+                log.warning("killed claude processes that a server left behind", count=killed)
             self._installed = installed(version, await introduce(self._table))
             self._problem = None
         except TurnError as error:

@@ -26,6 +26,9 @@ LOGIN_HINT = (
     "Log in with `claude auth login` (or run `claude` and type /login) as the user that runs this server."
 )
 _STOP_REASONS = frozenset(get_args(StopReason))
+# After these the CLI asks the model again by itself: to go on, up to three times, or to say something else.
+# Neither was asked for by the client, and each is paid for.
+_CLI_GOES_ON = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
 # Model name the CLI gives to messages of its own, such as the text of an error.
 _SYNTHETIC = "<synthetic>"
 
@@ -92,9 +95,8 @@ class TurnTranslator:
         elif kind == "message_delta":
             self._stop = event["delta"].get("stop_reason")
             self._usage = _usage(event.get("usage"), self._usage)
-        elif kind == "message_stop" and self._stop == "max_tokens":
-            # The CLI would now ask the model to go on, up to three times. The client asked for this much.
-            return (self._finish(self._usage, None),)
+            if self._stop in _CLI_GOES_ON:
+                return (self._finish(self._usage, None),)
         return ()
 
     def _result(self, result: Frame) -> Sequence[TurnEvent]:

@@ -23,10 +23,8 @@ from claude_cli.framing import LineSplitter, LineTooLong
 _STDERR_KEPT = 64 * 1024
 # A stray line on stdout is skipped; a process that keeps babbling is not the one we know.
 _GARBAGE_ALLOWED = 10
-# Seconds that end of input, then SIGTERM, are given before the next rung; the last one is SIGKILL. A CLI that
-# ends by SIGTERM takes its socket and its session file away, which takes it some 30 ms.
-_END_OF_INPUT = 2.0
-_TERM = 0.5
+# Seconds that end of input, then SIGTERM, are given before the next rung; the last one is SIGKILL.
+_RUNGS = (2.0, 1.0)
 # A grandchild may hold stdout open after the process is gone.
 _PIPE_GRACE = 0.2
 
@@ -71,27 +69,19 @@ class CliProcess(asyncio.SubprocessProtocol):
         if data and self._stdin is not None and not self._stdin.is_closing():
             self._stdin.write(data)
 
-    async def end(self, *, now: bool) -> None:
-        """End of input, then SIGTERM, then SIGKILL, to the whole group; returns when it is reaped.
+    def kill(self) -> None:
+        """SIGKILL to the group, now."""
+        self._signal(signal.SIGKILL)
 
-        `now` leaves out the wait for it to end by itself.
-        """
+    async def end(self) -> None:
+        """End of input, then SIGTERM, then SIGKILL, to the whole group; returns when it is reaped."""
         if self._stdin is not None:
             self._stdin.close()
-        if not now:
-            await self._exits_within(_END_OF_INPUT)
-        self._signal(signal.SIGTERM)
-        await self._exits_within(_TERM)
-        self._signal(signal.SIGKILL)
+        for rung, sign in zip(_RUNGS, (signal.SIGTERM, signal.SIGKILL), strict=True):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.exited.wait(), rung)
+            self._signal(sign)
         await self.exited.wait()
-
-    async def _exits_within(self, seconds: float) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.exited.wait(), seconds)
-
-    def terminate(self) -> None:
-        """SIGTERM to the group, now; `end()` follows."""
-        self._signal(signal.SIGTERM)
 
     def _signal(self, sign: signal.Signals) -> None:
         if not self.exited.is_set():
@@ -128,7 +118,7 @@ class CliProcess(asyncio.SubprocessProtocol):
             self._broken("kept writing lines that are no JSON objects")
 
     def _broken(self, problem: str) -> None:
-        self.terminate()
+        self.kill()
         self._end(problem)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:

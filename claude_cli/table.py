@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
-import time
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from claude_cli import argv, transcripts
 from claude_cli.argv import Launch
 from claude_cli.process import CliProcess, spawn
+from claude_cli.sweep import sweep
 from turns.errors import CliFailed, NotReady, TurnError
 
 # Starting a process blocks the event loop for a few ms and a core for 0.3 s.
@@ -27,13 +29,15 @@ class ProcessTable:
         self._binary = binary
         self._environ = environ
         self._setting_sources = setting_sources
+        self._config_dir = transcripts.config_dir(environ)
         # One folder for all: newer CLIs print it into the request, and a resume needs the same one.
         self.cwd = private_folder(state_dir / "work")
-        self._tmp = private_folder(state_dir / "tmp")
-        self._owner = f"{os.getpid()}-{time.time_ns()}"
+        self.tmp = private_folder(state_dir / "tmp")
+        self._folders = itertools.count(1)
         self._starts = asyncio.Semaphore(_STARTS_AT_A_TIME)
-        self._live: set[CliProcess] = set()
+        self._live: dict[CliProcess, Path] = {}
         self._by_session: dict[str, CliProcess] = {}
+        self._hidden: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -44,7 +48,7 @@ class ProcessTable:
 
     def transcript(self, session_uuid: str) -> Path:
         """Where the CLI keeps the conversation of this session."""
-        return transcripts.transcript(self._environ, self.cwd, session_uuid)
+        return transcripts.transcript(self._config_dir, self.cwd, session_uuid)
 
     async def start(self, launch: Launch) -> CliProcess:
         """A new process. Raises TurnError if it can't be started."""
@@ -56,16 +60,23 @@ class ProcessTable:
                 await before.exited.wait()
             if session.how == "create":
                 self.transcript(session.uuid).unlink(missing_ok=True)
+            elif session.uuid in self._hidden and session.at is not None:
+                self._hidden.discard(session.uuid)
+                transcripts.uncover(self.transcript(session.uuid), session.uuid, session.at)
+        owner = os.getpid()
+        # A folder of its own: what the CLI leaves in it goes with the process.
+        folder = private_folder(self.tmp / str(owner) / str(next(self._folders)))
         async with self._starts:
             try:
                 process = await spawn(
                     argv.arguments(self._binary, launch, self._setting_sources),
-                    argv.environment(self._environ, self._owner, self._tmp),
+                    argv.environment(self._environ, owner, folder),
                     self.cwd,
                 )
             except OSError as error:
+                shutil.rmtree(folder, ignore_errors=True)
                 raise _start_error(error) from error
-        self._live.add(process)
+        self._live[process] = folder
         if session is not None:
             self._by_session[session.uuid] = process
         return process
@@ -73,9 +84,11 @@ class ProcessTable:
     def retire(self, process: CliProcess, *, now: bool) -> None:
         """See a process to its end: killed `now`, or by end of input and what follows. Returns at once."""
         process.listener = None
-        if now:
-            process.terminate()
-        task = asyncio.get_running_loop().create_task(self._see_to_end(process, now))
+        # A session's process never ends by itself: in its goodbye, newer CLIs note where a resume begins, and
+        # that note would hide the next turn whose process was killed before its own.
+        if now or process in self._by_session.values():
+            process.kill()
+        task = asyncio.get_running_loop().create_task(self._see_to_end(process))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -84,13 +97,20 @@ class ProcessTable:
         for process in tuple(self._live):
             self.retire(process, now=True)
         await asyncio.gather(*self._tasks)
+        await asyncio.to_thread(sweep, self.tmp, ours_too=True)
+        shutil.rmtree(self.tmp / str(os.getpid()), ignore_errors=True)
 
-    async def _see_to_end(self, process: CliProcess, now: bool) -> None:
-        await process.end(now=now)
-        self._live.discard(process)
+    async def _see_to_end(self, process: CliProcess) -> None:
+        await process.end()
         for uuid, other in tuple(self._by_session.items()):
             if other is process:
                 del self._by_session[uuid]
+                if transcripts.HIDDEN in process.stderr:
+                    self._hidden.add(uuid)
+        folder = self._live.pop(process, None)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            transcripts.remove_traces(self._config_dir, process.pid)
 
 
 def private_folder(path: Path) -> Path:

@@ -1,14 +1,48 @@
-"""Where the CLI keeps a conversation. We look if a file is there, or remove it; none is ever read."""
+"""Where the CLI keeps a conversation, and what a killed process leaves behind."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from turns.errors import SessionLost
 
-def transcript(environ: Mapping[str, str], cwd: Path, session_uuid: str) -> Path:
+# What the CLI says when the event to resume at is not on the branch that it resumes.
+HIDDEN = "No message found with message.uuid"
+
+
+def config_dir(environ: Mapping[str, str]) -> Path:
+    """The CLI's own folder."""
+    return Path(environ.get("CLAUDE_CONFIG_DIR") or Path(environ.get("HOME", "~")).expanduser() / ".claude")
+
+
+def transcript(config: Path, cwd: Path, session_uuid: str) -> Path:
     """The transcript of a session whose process runs in `cwd` (resolved)."""
-    config = environ.get("CLAUDE_CONFIG_DIR") or str(Path(environ.get("HOME", "~")).expanduser() / ".claude")
     slug = re.sub(r"[^A-Za-z0-9]", "-", str(cwd))
-    return Path(config) / "projects" / slug / f"{session_uuid}.jsonl"
+    return config / "projects" / slug / f"{session_uuid}.jsonl"
+
+
+def uncover(path: Path, session_uuid: str, mark: str) -> None:
+    """Make the event `mark` the one that a resume begins at.
+
+    Newer CLIs note it themselves when they end by themselves, not when they are killed: after a goodbye (of a
+    process whose server was killed, where nothing kills it along) and a kill, the note is old and hides the
+    last turn. Raises SessionLost if the transcript doesn't hold the event.
+    """
+    try:
+        if mark.encode() not in path.read_bytes():
+            raise SessionLost(f"The transcript of session {session_uuid} doesn't hold its last answer.")
+        note = {"type": "last-prompt", "leafUuid": mark, "sessionId": session_uuid}
+        with path.open("a", encoding="ascii") as file:
+            file.write(json.dumps(note, separators=(",", ":")) + "\n")
+    except OSError as error:
+        raise SessionLost(f"The transcript of session {session_uuid} can't be used: {error}") from error
+
+
+def remove_traces(config: Path, pid: int) -> None:
+    """Remove the files by which a process that ends by itself takes its name off the CLI's list."""
+    sessions = config / "sessions"
+    for path in (sessions / f"{pid}.json", *sessions.glob(f"{pid}.*.key")):
+        path.unlink(missing_ok=True)

@@ -10,7 +10,15 @@ from turns.errors import TurnError
 
 Role = Literal["user", "assistant"]
 SessionState = Literal["created", "resumed", "recreated"]
-StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "other"]
+StopReason = Literal[
+    "end_turn",
+    "max_tokens",
+    "model_context_window_exceeded",
+    "stop_sequence",
+    "tool_use",
+    "refusal",
+    "other",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,70 @@
+"""Claude processes and folders that a killed server left behind.
+
+On Linux setpriv makes them die with us; elsewhere, and where it is missing, they are found at the next start
+by the mark in their environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from claude_cli.argv import OWNER_MARK
+
+_PS = ("ps", "axeww", "-o", "pid=,command=")
+_PS_WITHIN = 10.0
+
+
+def orphans(listing: str, alive: frozenset[int]) -> list[int]:
+    """The process ids in `ps` output (id, command, environment a line) whose server isn't `alive`."""
+    found = []
+    for line in listing.splitlines():
+        mark = re.search(rf"(?:^|\s){OWNER_MARK}=(\d+)(?:\s|$)", line)
+        pid = re.match(r"\s*(\d+)\s", line)
+        if mark and pid and int(mark[1]) not in alive:
+            found.append(int(pid[1]))
+    return found
+
+
+def owners(listing: str) -> frozenset[int]:
+    """The process ids of the servers that marked a process in `ps` output."""
+    return frozenset(int(pid) for pid in re.findall(rf"(?:^|\s){OWNER_MARK}=(\d+)(?=\s|$)", listing, re.M))
+
+
+def sweep(tmp: Path, *, ours_too: bool = False) -> int:
+    """Kill what dead servers left running, remove their folders in `tmp`; returns how many were killed.
+
+    `ours_too`: what this server left as well, grandchildren that left their group. Blocks for some 20 ms.
+    Without `ps` no process is found.
+    """
+    killed = 0
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        listing = subprocess.run(
+            _PS, capture_output=True, text=True, errors="replace", timeout=_PS_WITHIN
+        ).stdout
+        alive = frozenset(pid for pid in owners(listing) if _alive(pid))
+        if ours_too:
+            alive -= {os.getpid()}
+        for pid in orphans(listing, alive):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+    for folder in tmp.iterdir():
+        if folder.name.isdigit() and not _alive(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return killed
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,112 @@
+"""Command line and environment of a process."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from claude_cli.argv import OLDEST, Launch, arguments, environment, parse_version, valid_model
+from turns.model import SessionPlan
+
+ALWAYS = [
+    *("/bin/claude", "-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
+    *("--include-partial-messages", "--tools", "", "--setting-sources", "", "--strict-mcp-config"),
+    *("--disable-slash-commands", "--disallowedTools", "Read(//**)", "--permission-mode", "dontAsk"),
+]
+UUID = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
+
+
+@pytest.mark.parametrize(
+    ("launch", "more"),
+    [
+        (Launch(), ["--no-session-persistence"]),
+        (Launch("opus[1m]"), ["--model", "opus[1m]", "--no-session-persistence"]),
+        (Launch(session=SessionPlan(UUID, "create")), ["--session-id", UUID]),
+        (Launch("m", SessionPlan(UUID, "create", "at")), ["--model", "m", "--session-id", UUID]),
+        (Launch(session=SessionPlan(UUID, "resume")), [f"--resume={UUID}"]),
+        (
+            Launch("m", SessionPlan(UUID, "resume", "mark-1", 0.5)),
+            ["--model", "m", f"--resume={UUID}", "--resume-session-at=mark-1"],
+        ),
+    ],
+)
+def test_the_command_line(launch: Launch, more: list[str]) -> None:
+    assert arguments("/bin/claude", launch, "") == ALWAYS + more
+
+
+def test_setting_sources() -> None:
+    given = arguments("claude", Launch(), "user")
+    assert ("--setting-sources", "user") in itertools.pairwise(given)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sonnet",
+        "opus[1m]",
+        "claude-opus-4-5-20251101",
+        "claude-sonnet-4-5@20250929",
+        "us.anthropic.claude-opus-4-1-20250805-v1:0",
+        "arn:aws:bedrock:us-east-2:123456789012:application-inference-profile/abc_1",
+        "a" * 256,
+        "4",
+    ],
+)
+def test_model_names(name: str) -> None:
+    assert valid_model(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "-m", "--dangerously-skip-permissions", "a b", "a\n", "a\0", "a;b", "a$b", "é", "[1m]", "a" * 257],
+)
+def test_what_is_no_model_name(name: str) -> None:
+    assert not valid_model(name)
+
+
+def test_the_environment() -> None:
+    given = {"HOME": "/h", "ANTHROPIC_API_KEY": "k"}
+    made = environment(given, 4321, Path("/state/tmp"))
+    assert made == {
+        "HOME": "/h",
+        "ANTHROPIC_API_KEY": "k",
+        "CLAUDE_API_OWNER": "4321",
+        "CLAUDE_CODE_TMPDIR": "/state/tmp",
+        "CLAUDE_CODE_DISABLE_ATTACHMENTS": "1",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+        "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1",
+        "CLAUDE_CODE_MAX_RETRIES": "0",
+        "CLAUDE_CODE_EAGER_FLUSH": "1",
+        "DISABLE_AUTO_COMPACT": "1",
+        "ENABLE_TOOL_SEARCH": "false",
+        "DISABLE_AUTOUPDATER": "1",
+        "DISABLE_TELEMETRY": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+    }
+    assert given == {"HOME": "/h", "ANTHROPIC_API_KEY": "k"}
+
+
+def test_what_we_set_wins() -> None:
+    made = environment({"CLAUDE_CODE_MAX_RETRIES": "9", "CLAUDE_API_OWNER": "1"}, 2, Path("/t"))
+    assert (made["CLAUDE_CODE_MAX_RETRIES"], made["CLAUDE_API_OWNER"]) == ("0", "2")
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("2.1.330 (Claude Code)\n", (2, 1, 330)),
+        (" 10.20.30", (10, 20, 30)),
+        ("2.1", None),
+        ("claude 2.1.330", None),
+        ("", None),
+    ],
+)
+def test_versions(text: str, version: tuple[int, int, int] | None) -> None:
+    assert parse_version(text) == version
+
+
+def test_the_oldest_version_is_the_one_that_was_measured() -> None:
+    assert OLDEST == (2, 0, 77)

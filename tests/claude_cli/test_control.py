@@ -1,0 +1,256 @@
+"""The dialogue with a process, frame by frame."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from claude_cli.control import Answer, Dialogue, Step, as_text, control, conversation, initialize
+from claude_cli.events import TurnTranslator
+from turns.errors import CliFailed, Overloaded
+from turns.model import Message, TextDelta, TurnDone, TurnStarted
+
+Q1, A1 = Message("user", ("Q1",)), Message("assistant", ("A1",))
+Q2, A2 = Message("user", ("Q2", "more")), Message("assistant", ("A2a", "A2b"))
+Q3 = Message("user", ("Q3",))
+INJECTED = {"type": "result", "subtype": "success", "num_turns": 0, "is_error": False}
+START: dict[str, Any] = {
+    "type": "stream_event",
+    "event": {"type": "message_start", "message": {"model": "m", "usage": {}}},
+}
+RESULT = {"type": "result", "subtype": "success", "num_turns": 1, "total_cost_usd": 0.1}
+
+
+def lines(data: bytes) -> list[Any]:
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def ack(frame: Mapping[str, Any], **response: Any) -> dict[str, Any]:
+    body = {"subtype": "success", "request_id": frame["request_id"], "response": response}
+    return {"type": "control_response", "response": body}
+
+
+def shape(step: Step) -> list[tuple[str, list[str], bool | None]]:
+    """(type, texts, shouldQuery) of the messages of a step."""
+    return [
+        (
+            frame["type"],
+            [block["text"] for block in frame["message"]["content"]],
+            frame.get("shouldQuery"),
+        )
+        for frame in step.frames
+    ]
+
+
+def cached(steps: Sequence[Step]) -> list[str]:
+    """Texts of the blocks with a cache breakpoint."""
+    return [
+        block["text"]
+        for step in steps
+        for frame in step.frames
+        for block in frame["message"]["content"]
+        if "cache_control" in block
+    ]
+
+
+# Steps
+
+
+def test_initialize() -> None:
+    step = initialize("Be kind" * 100_000)
+    (frame,) = step.frames
+    assert frame["request"] == {"subtype": "initialize", "systemPrompt": ["Be kind" * 100_000]}
+    assert step.answer is Answer.ACKS
+    assert step.request_ids == {frame["request_id"]}
+
+
+def test_each_control_request_has_an_id_of_its_own() -> None:
+    assert len({control("set_model")["request_id"] for _ in range(100)}) == 100
+
+
+def test_a_question_alone() -> None:
+    (step,) = conversation((), Q2)
+    assert step.answer is Answer.TURN
+    assert step.request_ids == frozenset()
+    assert shape(step) == [("user", ["Q2", "more"], None)]
+
+
+def test_a_conversation() -> None:
+    steps = conversation((Q1, A1, Q2, A2), Q3)
+    assert [step.answer for step in steps] == [Answer.INJECTED, Answer.INJECTED, Answer.TURN]
+    assert [shape(step) for step in steps] == [
+        [("user", ["Q1"], False)],
+        [("assistant", ["A1"], None), ("user", ["Q2", "more"], False)],
+        [("assistant", ["A2a", "A2b"], None), ("user", ["Q3"], None)],
+    ]
+    assert cached(steps) == ["A2b"]
+
+
+def test_one_earlier_turn() -> None:
+    steps = conversation((Q1, A1), Q3)
+    assert [shape(step) for step in steps] == [
+        [("user", ["Q1"], False)],
+        [("assistant", ["A1"], None), ("user", ["Q3"], None)],
+    ]
+    assert cached(steps) == ["A1"]
+
+
+def test_a_conversation_as_text() -> None:
+    (step,) = as_text((Q1, A1, Q2, A2), Q3)
+    assert step.answer is Answer.TURN
+    assert shape(step) == [
+        (
+            "user",
+            ["User: Q1\n\nAssistant: A1\n\nUser: Q2\nmore\n\nAssistant: A2a\nA2b\n\nUser: Q3\n\nAssistant:"],
+            None,
+        )
+    ]
+
+
+def test_a_question_alone_as_text_is_the_question() -> None:
+    (step,) = as_text((), Message("user", ("/cost", "x")))
+    assert shape(step) == [("user", [" /cost", "x"], None)]
+
+
+# The dialogue
+
+
+def test_a_whole_turn() -> None:
+    dialogue = Dialogue([initialize("S"), *conversation((Q1, A1), Q3)], TurnTranslator())
+    assert (dialogue.asked, dialogue.done) == (False, False)
+    (init,) = lines(dialogue.start())
+    assert init["request"]["subtype"] == "initialize"
+    assert dialogue.receive({"type": "system", "subtype": "init"}) == (b"", ())
+    # A result that nothing waits for: another answer is due.
+    assert dialogue.receive(INJECTED) == (b"", ())
+    data, events = dialogue.receive(ack(init, models=[]))
+    assert events == ()
+    assert [(f["type"], f.get("shouldQuery")) for f in lines(data)] == [("user", False)]
+    assert dialogue.receive({"type": "user"}) == (b"", ())
+    assert not dialogue.asked
+    data, events = dialogue.receive(INJECTED)
+    assert [f["type"] for f in lines(data)] == ["assistant", "user"]
+    assert events == ()
+    assert (dialogue.asked, dialogue.done) == (True, False)
+    assert dialogue.receive(START) == (b"", (TurnStarted("m"),))
+    data, events = dialogue.receive(RESULT)
+    assert data == b""
+    assert isinstance(events[0], TurnDone)
+    assert (dialogue.asked, dialogue.done) == (True, True)
+    assert dialogue.receive(RESULT) == (b"", ())
+    assert dialogue.answers == [{"models": []}]
+
+
+def test_frames_before_the_start_are_of_no_account() -> None:
+    dialogue = Dialogue([initialize("")])
+    assert dialogue.receive(RESULT) == (b"", ())
+    assert dialogue.receive(ack({"request_id": "r0"})) == (b"", ())
+    assert (dialogue.asked, dialogue.done) == (False, False)
+
+
+def test_a_step_goes_on_when_all_its_requests_are_acknowledged() -> None:
+    first, second = control("set_model"), control("apply_flag_settings")
+    dialogue = Dialogue([Step((first, second), Answer.ACKS), *conversation((), Q1)], TurnTranslator())
+    dialogue.start()
+    assert dialogue.receive(ack(second)) == (b"", ())
+    # The same one again, and one of somebody else's.
+    assert dialogue.receive(ack(second)) == (b"", ())
+    assert dialogue.receive(ack({"request_id": "other"})) == (b"", ())
+    data, _ = dialogue.receive(ack(first))
+    assert [f["type"] for f in lines(data)] == ["user"]
+
+
+def test_a_late_ack_moves_nothing() -> None:
+    init = initialize("")
+    dialogue = Dialogue([init, *conversation((Q1, A1), Q3)], TurnTranslator())
+    dialogue.start()
+    dialogue.receive(ack(init.frames[0]))
+    assert dialogue.receive(ack(init.frames[0])) == (b"", ())
+    refused = {"subtype": "error", "request_id": init.frames[0]["request_id"], "error": "late"}
+    assert dialogue.receive({"type": "control_response", "response": refused}) == (b"", ())
+    assert not dialogue.asked
+
+
+def test_acks_beside_an_injected_message_are_taken_but_its_result_counts() -> None:
+    request = control("set_model")
+    (injected, asked) = conversation((Q1, A1), Q3)
+    both = Step((request, *injected.frames), Answer.INJECTED)
+    dialogue = Dialogue([both, asked], TurnTranslator())
+    dialogue.start()
+    assert dialogue.receive(ack(request, ok=1)) == (b"", ())
+    assert dialogue.answers == [{"ok": 1}]
+    data, _ = dialogue.receive(INJECTED)
+    assert [f["type"] for f in lines(data)] == ["assistant", "user"]
+
+
+def test_an_ack_without_an_answer_in_it() -> None:
+    dialogue = Dialogue([initialize("")])
+    (init,) = lines(dialogue.start())
+    body = {"subtype": "success", "request_id": init["request_id"]}
+    assert dialogue.receive({"type": "control_response", "response": body}) == (b"", ())
+    assert dialogue.done
+    assert dialogue.answers == [{}]
+
+
+def test_a_refused_request_fails_the_turn() -> None:
+    dialogue = Dialogue([initialize("")])
+    (init,) = lines(dialogue.start())
+    body = {"subtype": "error", "request_id": init["request_id"], "error": "unknown subtype"}
+    with pytest.raises(CliFailed, match="refused a control message: unknown subtype"):
+        dialogue.receive({"type": "control_response", "response": body})
+
+
+@pytest.mark.parametrize("result", [{**INJECTED, "is_error": True}, {**INJECTED, "num_turns": 1}])
+def test_an_earlier_message_that_is_answered_fails_the_turn(result: dict[str, Any]) -> None:
+    dialogue = Dialogue(conversation((Q1, A1), Q3), TurnTranslator())
+    dialogue.start()
+    with pytest.raises(CliFailed, match="didn't take an earlier message"):
+        dialogue.receive(result)
+
+
+def test_what_the_process_asks_of_us_is_refused_at_any_time() -> None:
+    question = {"type": "control_request", "request_id": "theirs", "request": {"subtype": "can_use_tool"}}
+    refusal = {
+        "type": "control_response",
+        "response": {"subtype": "error", "request_id": "theirs", "error": "not served"},
+    }
+    dialogue = Dialogue(conversation((), Q1), TurnTranslator())
+    for then in (dialogue.start, lambda: dialogue.receive(START), lambda: dialogue.receive(RESULT)):
+        data, events = dialogue.receive(question)
+        assert (lines(data), events) == ([refusal], ())
+        then()
+    assert dialogue.done
+    assert lines(dialogue.receive(question)[0]) == [refusal]
+
+
+def test_a_failed_turn_raises_its_error() -> None:
+    dialogue = Dialogue(conversation((), Q1), TurnTranslator())
+    dialogue.start()
+    failed = {**RESULT, "is_error": True, "api_error_status": 529, "result": "API Error: 529"}
+    with pytest.raises(Overloaded):
+        dialogue.receive(failed)
+    assert not dialogue.done
+
+
+def test_a_turn_that_is_cut_at_its_output_limit_ends_before_its_result() -> None:
+    dialogue = Dialogue(conversation((), Q1), TurnTranslator())
+    dialogue.start()
+    dialogue.receive(START)
+    delta = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}}
+    assert dialogue.receive({"type": "stream_event", "event": delta}) == (b"", (TextDelta("a"),))
+    limit = {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {}}
+    _, events = dialogue.receive({"type": "stream_event", "event": limit})
+    assert isinstance(events[0], TurnDone) and events[0].stop_reason == "max_tokens"
+    assert dialogue.done
+    # The CLI goes on by itself; that is nobody's.
+    assert dialogue.receive({"type": "stream_event", "event": delta}) == (b"", ())
+
+
+def test_without_a_translator_a_turn_gives_no_events() -> None:
+    dialogue = Dialogue(conversation((), Q1))
+    dialogue.start()
+    assert dialogue.receive(START) == (b"", ())
+    assert dialogue.receive(RESULT) == (b"", ())

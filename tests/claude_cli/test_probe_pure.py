@@ -1,0 +1,96 @@
+"""What the CLI says of itself, read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_cli.events import LOGIN_HINT
+from claude_cli.probe import INSTALL_HINT, find_binary, installed, login_problem
+from turns.errors import NotReady
+from turns.model import ModelInfo
+
+VERSION = (2, 1, 330)
+
+
+def test_models() -> None:
+    answer = {
+        "models": [
+            {"value": "default", "displayName": "Default", "resolvedModel": "claude-x"},
+            {"value": "opus", "displayName": ""},
+            {"value": 5},
+            {"displayName": "nameless"},
+            "sonnet",
+        ]
+    }
+    found = installed(VERSION, answer)
+    assert found.models == (ModelInfo("default", "Default", "claude-x"), ModelInfo("opus", "opus", None))
+    assert found.version == VERSION
+    assert found.version_text == "2.1.330"
+
+
+@pytest.mark.parametrize("answer", [{}, {"models": None}, {"models": []}])
+def test_no_models(answer: dict[str, Any]) -> None:
+    assert installed(VERSION, answer).models == ()
+
+
+@pytest.mark.parametrize(
+    ("account", "logged_in", "method"),
+    [
+        (None, None, None),
+        ("somebody", None, None),
+        ({}, False, None),
+        ({"tokenSource": "none", "apiKeySource": "none"}, False, None),
+        ({"tokenSource": "none", "apiKeySource": "ANTHROPIC_API_KEY"}, True, "ANTHROPIC_API_KEY"),
+        ({"tokenSource": "claude.ai", "apiKeySource": "ANTHROPIC_API_KEY"}, True, "claude.ai"),
+        ({"apiProvider": "firstParty", "apiKeySource": "apiKeyHelper"}, True, "apiKeyHelper"),
+        ({"apiProvider": "bedrock"}, True, "bedrock"),
+    ],
+)
+def test_logins(account: object, logged_in: bool | None, method: str | None) -> None:
+    found = installed(VERSION, {"account": account})
+    assert (found.logged_in, found.login_method) == (logged_in, method)
+    problem = f"The claude CLI is not logged in. {LOGIN_HINT}" if logged_in is False else None
+    assert login_problem(found) == problem
+
+
+def executable(path: Path) -> Path:
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_binary_by_its_name(tmp_path: Path) -> None:
+    wanted = executable(tmp_path / "claude")
+    assert find_binary("claude", f"/nowhere:{tmp_path}") == str(wanted)
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    link = tmp_path / "claude"
+    link.symlink_to(executable(tmp_path / "claude-2.1.330"))
+    assert find_binary("claude", str(tmp_path)) == str(link)
+
+
+def test_a_binary_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = executable(tmp_path / "my claude")
+    assert find_binary(str(wanted), "") == str(wanted)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_binary("~/my claude", "") == str(wanted)
+
+
+@pytest.mark.parametrize("name", ["./claude", "bin/claude"])
+def test_a_binary_by_a_path_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "bin").mkdir()
+    wanted = executable(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert find_binary(name, "/usr/bin") == str(wanted)
+
+
+@pytest.mark.parametrize("name", ["claude", "/nowhere/claude", ""])
+def test_no_binary(tmp_path: Path, name: str) -> None:
+    (tmp_path / "claude").write_text("not executable")
+    with pytest.raises(NotReady) as raised:
+        find_binary(name, str(tmp_path))
+    assert raised.value.message == f"The claude CLI was not found as '{name}'. {INSTALL_HINT}"

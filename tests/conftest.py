@@ -1,0 +1,66 @@
+"""The stand-in, the real CLI in two versions, and the real server between them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from standin import StandIn
+from tests.support import ROOT, Server, clean_environment, serving
+
+OLDER = "2.1.197"
+
+
+def newest_cli() -> Path:
+    """The CLI in the wheel of claude-agent-sdk."""
+    found = importlib.util.find_spec("claude_agent_sdk")
+    assert found is not None and found.origin is not None, "run the tests with: make test"
+    return Path(found.origin).parent / "_bundled" / "claude"
+
+
+def older_cli(version: str = OLDER) -> Path:
+    """A CLI that `make test` put into .cache."""
+    path = ROOT / ".cache" / "cli" / version / "node_modules" / ".bin" / "claude"
+    assert path.exists(), "run the tests with: make test"
+    return path
+
+
+@pytest.fixture(scope="session")
+def claude_bin() -> Path:
+    return newest_cli()
+
+
+@pytest.fixture(scope="session", params=["newest", OLDER])
+def each_cli(request: pytest.FixtureRequest) -> Path:
+    """The newest CLI, then an older one whose injected history differs on the wire."""
+    return newest_cli() if request.param == "newest" else older_cli(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared_api() -> Iterator[StandIn]:
+    with StandIn() as running:
+        yield running
+
+
+@pytest.fixture
+def api(shared_api: StandIn) -> Iterator[StandIn]:
+    """The stand-in, emptied; a responder that failed fails the test."""
+    shared_api.reset()
+    yield shared_api
+    assert shared_api.failures == []
+
+
+@pytest.fixture(scope="module")
+def server(
+    claude_bin: Path, shared_api: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server that a module's tests share, with the newest CLI and quick retries."""
+    home = tmp_path_factory.mktemp("home")
+    environment = clean_environment(
+        home, shared_api.url, CLAUDE_BIN=str(claude_bin), CLAUDE_BASE_BACKOFF="0.05", CLAUDE_MAX_RETRIES="2"
+    )
+    with serving(home, environment) as running:
+        yield running

@@ -1,0 +1,129 @@
+"""A scripted `claude`: speaks just enough of the protocol to be driven, then misbehaves as its name says.
+
+Started by a wrapper script that a fixture writes; never imported by the server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+USAGE = {
+    "input_tokens": 3,
+    "cache_read_input_tokens": 2,
+    "cache_creation_input_tokens": 1,
+    "output_tokens": 4,
+}
+FOREVER = 600
+
+
+def put(**frame: Any) -> None:
+    sys.stdout.write(json.dumps(frame) + "\n")
+    sys.stdout.flush()
+
+
+def raw(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def event(kind: str, **fields: Any) -> None:
+    put(type="stream_event", event={"type": kind, **fields})
+
+
+def begin(text: str) -> None:
+    event("message_start", message={"model": "fake-model", "usage": USAGE})
+    event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
+
+
+def finish() -> None:
+    message = {"model": "fake-model", "content": []}
+    put(type="assistant", message=message, uuid="00000000-0000-4000-8000-000000000001")
+    event("content_block_stop", index=0)
+    event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 4})
+    event("message_stop")
+    put(type="result", subtype="success", is_error=False, num_turns=1, usage=USAGE, total_cost_usd=0.01)
+
+
+def good(text: str = "fine") -> None:
+    begin(text)
+    finish()
+
+
+def wait() -> None:
+    time.sleep(FOREVER)
+
+
+def crash_mid_stream() -> None:
+    begin("half of")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold_stdout() -> None:
+    """A grandchild in a session of its own keeps stdout open for a while after the end."""
+    subprocess.Popen(["sleep", "20"], start_new_session=True)
+    begin("half of")
+    os._exit(1)
+
+
+def ignore_term() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    begin("slow")
+    wait()
+
+
+def then(*parts: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        for part in parts:
+            part()
+
+    return run
+
+
+TURNS: Mapping[str, Callable[[], object]] = {
+    "good": good,
+    "silent": wait,
+    "stalls": then(lambda: begin("half of"), wait),
+    "some garbage": then(lambda: [raw("not json") for _ in range(5)], good),
+    "only garbage": lambda: [raw(f"not json {i}") for i in range(50)],
+    "crash mid-stream": crash_mid_stream,
+    "exit at once": lambda: os._exit(3),
+    "exit 1 after a good result": then(good, lambda: os._exit(1)),
+    "hangs after the result": then(good, lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN), wait),
+    "floods stderr": then(lambda: sys.stderr.write("x" * (1 << 20)), sys.stderr.flush, good),
+    "a 40 MiB line": then(lambda: put(type="other", pad="x" * (40 << 20)), good),
+    "a 70 MiB line": then(lambda: raw("x" * (70 << 20)), good),
+    "holds stdout": hold_stdout,
+    "ignores SIGTERM": ignore_term,
+    "a frame out of shape": lambda: put(type="stream_event", event=None),
+    "asks us something": then(
+        lambda: put(type="control_request", request_id="q1", request={"subtype": "can_use_tool"}),
+        lambda: good(json.loads(sys.stdin.readline())["response"]["subtype"]),
+    ),
+    "unknown frames": then(lambda: put(type="news", subtype="today"), good),
+}
+
+
+def main(mode: str, version: str = "2.1.330") -> None:
+    """Answer --version, or talk until the input ends."""
+    if "--version" in sys.argv:
+        print(f"{version} (Claude Code)")
+        return
+    account = {"tokenSource": "none", "apiKeySource": "none" if mode == "logged out" else "ANTHROPIC_API_KEY"}
+    for line in iter(sys.stdin.readline, ""):
+        frame = json.loads(line)
+        if frame["type"] == "control_request":
+            answer = {"models": [{"value": "fake", "displayName": "Fake"}], "account": account}
+            response = {"subtype": "success", "request_id": frame["request_id"], "response": answer}
+            put(type="control_response", response=response)
+        elif frame["type"] == "user" and frame.get("shouldQuery") is False:
+            put(type="result", subtype="success", is_error=False, num_turns=0)
+        elif frame["type"] == "user":
+            TURNS[mode]()

@@ -1,0 +1,139 @@
+"""What the tests share: the real server as a subprocess, with an environment built from nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx
+from openai import OpenAI
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 60.0
+BASE_PATH = "/usr/bin:/bin"
+
+
+def clean_environment(home: Path, api_url: str, **more: str) -> dict[str, str]:
+    """What a server and its CLI may see: nothing of the shell's."""
+    return {
+        "PATH": BASE_PATH,
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "ANTHROPIC_BASE_URL": api_url,
+        "ANTHROPIC_API_KEY": "sk-ant-made-up",
+        "CLAUDE_STATE_DIR": str(home / "state"),
+        **more,
+    }
+
+
+class Server:
+    """`python claude_api.py` on a free port, in a folder of its own."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str], *arguments: str) -> None:
+        home.mkdir(exist_ok=True)
+        self.home = home
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "claude_api.py"), *(arguments or ("--port", "0"))],
+            env=dict(environment),
+            cwd=home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.output: list[str] = []
+        self._more = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.url = self.wait_for_line(r"is ready on (\S+)")
+        self.base_url = f"{self.url}/v1"
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._more:
+                self.output.append(line.rstrip("\n"))
+                self._more.notify_all()
+        with self._more:
+            self._ended = True
+            self._more.notify_all()
+
+    def wait_for_line(self, pattern: str, start: int = 0) -> str:
+        """The first group (or all) of the first output line from `start` on that matches."""
+
+        def found() -> re.Match[str] | None:
+            return next((m for line in self.output[start:] if (m := re.search(pattern, line))), None)
+
+        with self._more:
+            self._more.wait_for(lambda: found() or self._ended, PATIENCE)
+            match = found()
+            assert match, f"no {pattern!r} in the server's output:\n" + "\n".join(self.output)
+            return match[1] if match.groups() else match[0]
+
+    def client(self, **options: object) -> OpenAI:
+        """An openai client that doesn't retry by itself."""
+        return OpenAI(base_url=self.base_url, api_key="not-used", max_retries=0, timeout=PATIENCE, **options)  # type: ignore[arg-type]
+
+    def health(self) -> dict[str, dict[str, object]]:
+        body: dict[str, dict[str, object]] = httpx.get(f"{self.url}/health").json()
+        return body
+
+    def claude_processes(self) -> list[int]:
+        """The CLI processes that this server started and that are alive."""
+        return processes_of(self.process.pid)
+
+    def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
+        """End it and wait; the exit status."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(sign)
+        code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+def processes_of(server: int) -> list[int]:
+    """Processes that carry the mark of the server with this id, by Linux's /proc."""
+    mark = f"CLAUDE_API_OWNER={server}".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+                if mark in (folder / "environ").read_bytes().split(b"\0") and state != "Z":
+                    found.append(int(folder.name))
+    return found
+
+
+@contextlib.contextmanager
+def serving(home: Path, environment: Mapping[str, str], *arguments: str) -> Iterator[Server]:
+    """A server for a while; nothing of it is left afterwards."""
+    server = Server(home, environment, *arguments)
+    try:
+        yield server
+    finally:
+        server.stop()
+    assert server.claude_processes() == []
+
+
+def wait_until_gone(pids: list[int], seconds: float = 5.0) -> None:
+    """Wait for processes that aren't our children to end."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(pid)
+            try:
+                import select
+
+                ready, _, _ = select.select([handle], [], [], seconds)
+                assert ready, f"process {pid} is still there"
+            finally:
+                os.close(handle)

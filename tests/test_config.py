@@ -1,0 +1,422 @@
+"""Settings: their sources, their order, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from platformdirs import user_state_path
+from pydantic import ValidationError
+
+import config
+from config import ConfigError, Env, Loaded, Settings, child_environment, env_example, load, parser
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_FILE = Path("/nowhere/.env")
+# field, default, environment names, option, a value as text, the value
+TABLE: list[tuple[str, Any, tuple[str, ...], str, str, Any]] = [
+    ("host", "127.0.0.1", ("CLAUDE_API_HOST", "CLAUDE_WRAPPER_HOST"), "--host", "::1", "::1"),
+    ("port", 8765, ("CLAUDE_API_PORT", "PORT"), "--port", "9000", 9000),
+    ("claude_bin", "claude", ("CLAUDE_BIN", "CLAUDE_CLI_PATH"), "--bin", "/x/claude", "/x/claude"),
+    (
+        *("default_model", None, ("CLAUDE_DEFAULT_MODEL", "DEFAULT_MODEL")),
+        *("--default-model", "opus", "opus"),
+    ),
+    ("max_concurrency", 4, ("CLAUDE_MAX_CONCURRENCY",), "--max-concurrency", "7", 7),
+    ("max_queue", 64, ("CLAUDE_MAX_QUEUE",), "--max-queue", "0", 0),
+    ("queue_timeout", 60, ("CLAUDE_QUEUE_TIMEOUT",), "--queue-timeout", "1.5", 1.5),
+    ("timeout", 300, ("CLAUDE_TIMEOUT",), "--timeout", "10", 10),
+    ("first_event_timeout", 60, ("CLAUDE_FIRST_EVENT_TIMEOUT",), "--first-event-timeout", "7", 7),
+    ("idle_timeout", 120, ("CLAUDE_IDLE_TIMEOUT",), "--idle-timeout", "8", 8),
+    ("max_retries", 5, ("CLAUDE_MAX_RETRIES",), "--max-retries", "0", 0),
+    ("base_backoff", 2.0, ("CLAUDE_BASE_BACKOFF",), "--base-backoff", "0.5", 0.5),
+    ("stream_mode", "live", ("CLAUDE_STREAM_MODE",), "--stream-mode", "buffered", "buffered"),
+    ("chunk_chars", 48, ("CLAUDE_CHUNK_CHARS",), "--chunk-chars", "9", 9),
+    ("engine", "auto", ("CLAUDE_ENGINE",), "--engine", "text", "text"),
+    ("state_dir", user_state_path("claude-api"), ("CLAUDE_STATE_DIR",), "--state-dir", "/s", Path("/s")),
+    ("setting_sources", "", ("CLAUDE_SETTING_SOURCES",), "--setting-sources", "user", "user"),
+    ("log_level", "info", ("LOG_LEVEL",), "--log-level", "WARNING", "warning"),
+    ("log_format", "console", ("LOG_FORMAT",), "--log-format", "json", "json"),
+    ("log_file", None, ("LOG_FILE",), "--log-file", "/l", Path("/l")),
+]
+# Read in a way of their own.
+OTHER_NAMES = {"timeout": ("MAX_TIMEOUT",), "log_level": ("DEBUG_MODE", "VERBOSE")}
+FIELDS = [row[0] for row in TABLE]
+EVERY = pytest.mark.parametrize(("name", "default", "names", "option", "text", "value"), TABLE, ids=FIELDS)
+
+
+def loaded(*argv: str, env: Mapping[str, str] | None = None, dotenv: Path = NO_FILE) -> Loaded:
+    return load(argv, env or {}, dotenv)
+
+
+@pytest.fixture
+def dotenv(tmp_path: Path) -> Path:
+    return tmp_path / ".env"
+
+
+# The table
+
+
+def test_the_table_has_every_setting() -> None:
+    assert [name for name, _, _ in config.described()] == FIELDS
+    assert set(Settings.model_fields) - set(FIELDS) == {"child_env"}
+
+
+@EVERY
+def test_each_setting(
+    name: str, default: Any, names: tuple[str, ...], option: str, text: str, value: Any, dotenv: Path
+) -> None:
+    env = next(env for field, env, _ in config.described() if field == name)
+    assert env.names == names + OTHER_NAMES.get(name, ())
+    assert env.option == option
+    unset = loaded()
+    assert getattr(unset.settings, name) == default
+    assert unset.notes == ()
+    assert getattr(loaded(option, text).settings, name) == value
+    assert getattr(loaded(f"{option}={text}").settings, name) == value
+    for key in names:
+        assert getattr(loaded(env={key: text}).settings, name) == value
+        assert getattr(loaded(env={key: ""}).settings, name) == default
+        dotenv.write_text(f"{key}={text}\n")
+        assert getattr(loaded(dotenv=dotenv).settings, name) == value
+
+
+@EVERY
+def test_the_order_of_the_sources(
+    name: str, default: Any, names: tuple[str, ...], option: str, text: str, value: Any, dotenv: Path
+) -> None:
+    (key, *_) = names
+    # What is overridden is not even looked at.
+    dotenv.write_text(f"{key}=nonsense-in-the-file\n")
+    assert getattr(loaded(env={key: text}, dotenv=dotenv).settings, name) == value
+    assert getattr(loaded(option, text, env={key: "nonsense"}, dotenv=dotenv).settings, name) == value
+    dotenv.write_text(f"{key}={text}\n")
+    assert getattr(loaded(env={key: ""}, dotenv=dotenv).settings, name) == value
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "a", "b"),
+    [(names[0], other, text, "localhost") for _, _, names, _, text, _ in TABLE for other in names[1:]],
+)
+def test_two_names_that_differ(first: str, second: str, a: str, b: str) -> None:
+    result = loaded(env={second: b, first: a})
+    assert result.notes == (f"{first} and {second} differ; {first} is used",)
+    assert result.settings == loaded(env={first: a}).settings
+    assert loaded(env={second: a, first: a}).notes == ()
+
+
+def test_a_flag_silences_two_names_that_differ() -> None:
+    assert loaded("--port", "1", env={"PORT": "2", "CLAUDE_API_PORT": "3"}).notes == ()
+
+
+def test_a_file_with_an_empty_line_for_a_setting(dotenv: Path) -> None:
+    dotenv.write_text("CLAUDE_API_PORT\nCLAUDE_DEFAULT_MODEL=\n")
+    assert loaded(dotenv=dotenv).settings == loaded().settings
+
+
+def test_the_environment_and_the_file_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PORT", raising=False)
+    monkeypatch.setenv("CLAUDE_MAX_QUEUE", "5")
+    (tmp_path / ".env").write_text("CLAUDE_MAX_QUEUE=6\nCLAUDE_API_PORT=9001\n")
+    settings = load().settings
+    assert (settings.max_queue, settings.port) == (5, 9001)
+
+
+def test_settings_do_not_change() -> None:
+    settings = loaded().settings
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1
+    with pytest.raises(ValidationError, match="[Ee]xtra"):
+        Settings.model_validate({"colour": "red"})
+
+
+# Names with a way of their own
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds", "note"),
+    [
+        ("600000", 600, "MAX_TIMEOUT=600000 is read as 600 seconds"),
+        ("1000", 1, "MAX_TIMEOUT=1000 is read as 1 seconds"),
+        ("1500", 1.5, "MAX_TIMEOUT=1500 is read as 1.5 seconds"),
+        ("999", 999, "MAX_TIMEOUT=999 is read as 999 seconds"),
+        ("30", 30, "MAX_TIMEOUT=30 is read as 30 seconds"),
+    ],
+)
+def test_max_timeout_is_in_milliseconds(given: str, seconds: float, note: str) -> None:
+    result = loaded(env={"MAX_TIMEOUT": given})
+    assert result.settings.timeout == seconds
+    assert result.notes == (note,)
+
+
+def test_max_timeout_beside_ours() -> None:
+    result = loaded(env={"MAX_TIMEOUT": "600000", "CLAUDE_TIMEOUT": "20"})
+    assert result.settings.timeout == 20
+    assert result.notes[-1] == "CLAUDE_TIMEOUT and MAX_TIMEOUT differ; CLAUDE_TIMEOUT is used"
+    agreed = loaded(env={"MAX_TIMEOUT": "20000", "CLAUDE_TIMEOUT": "20"})
+    assert agreed.notes == ("MAX_TIMEOUT=20000 is read as 20 seconds",)
+
+
+@pytest.mark.parametrize("name", ["DEBUG_MODE", "VERBOSE"])
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [
+        ("true", "debug"),
+        ("1", "debug"),
+        ("YES", "debug"),
+        (" on ", "debug"),
+        ("false", "info"),
+        ("0", "info"),
+    ],
+)
+def test_debug_switches(name: str, given: str, level: str) -> None:
+    assert loaded(env={name: given}).settings.log_level == level
+
+
+def test_debug_switches_beside_the_level(dotenv: Path) -> None:
+    result = loaded(env={"LOG_LEVEL": "error", "VERBOSE": "1", "DEBUG_MODE": "0"})
+    assert result.settings.log_level == "error"
+    assert result.notes == ("LOG_LEVEL and VERBOSE differ; LOG_LEVEL is used",)
+    # A switch that is off says nothing, and leaves the level to the file.
+    dotenv.write_text("LOG_LEVEL=error\n")
+    assert loaded(env={"VERBOSE": "false"}, dotenv=dotenv).settings.log_level == "error"
+
+
+def test_a_level_in_capitals_does_not_differ_from_a_switch() -> None:
+    result = loaded(env={"LOG_LEVEL": "DEBUG", "VERBOSE": "1"})
+    assert (result.settings.log_level, result.notes) == ("debug", ())
+
+
+# Wrong values
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "abc"),
+        ("port", "-1"),
+        ("port", "65536"),
+        ("max_concurrency", "0"),
+        ("max_concurrency", "257"),
+        ("max_queue", "-1"),
+        ("queue_timeout", "0"),
+        ("timeout", "0"),
+        ("timeout", "soon"),
+        ("first_event_timeout", "-1"),
+        ("idle_timeout", "0"),
+        ("max_retries", "-1"),
+        ("max_retries", "1.5"),
+        ("base_backoff", "-0.1"),
+        ("stream_mode", "fast"),
+        ("chunk_chars", "0"),
+        ("engine", "diesel"),
+        ("setting_sources", "project"),
+        ("log_level", "loud"),
+        ("log_format", "xml"),
+        ("host", "0.0.0.0"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_source(name: str, value: str, dotenv: Path) -> None:
+    _, env, _ = next(row for row in config.described() if row[0] == name)
+    (key, *_) = env.names
+    dotenv.write_text(f"{key}={value}\n")
+    for result, source in (
+        (lambda: loaded(f"{env.option}={value}"), env.option),
+        (lambda: loaded(env={key: value}), key),
+        (lambda: loaded(dotenv=dotenv), f"{key} in .env"),
+    ):
+        with pytest.raises(ConfigError) as raised:
+            result()
+        assert re.fullmatch(re.escape(f"{source}={value}: ") + r"[^A-Z\n].*\.", str(raised.value))
+
+
+@pytest.mark.parametrize("name", ["claude_bin"])
+def test_a_name_that_is_needed(name: str) -> None:
+    with pytest.raises(ConfigError, match="--bin=: string should have at least 1 character"):
+        loaded("--bin", "")
+
+
+def test_every_wrong_value_is_told() -> None:
+    with pytest.raises(ConfigError) as raised:
+        loaded("--port", "x", env={"CLAUDE_MAX_QUEUE": "y", "MAX_TIMEOUT": "z"})
+    lines = str(raised.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["--port=x", "CLAUDE_MAX_QUEUE=y", "MAX_TIMEOUT=z"]
+
+
+def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        loaded("--colour", "red")
+    assert ended.value.code == 2
+    assert "--colour" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_loopback_addresses(host: str) -> None:
+    assert loaded("--host", host).settings.host == host
+
+
+def test_localhost_is_the_loopback_address() -> None:
+    assert loaded("--host", "localhost").settings.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org", "127.1", "[::1]"])
+def test_other_addresses_are_refused_with_the_reason(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"only a loopback address.*your account.*reverse proxy"):
+        loaded("--host", host)
+
+
+# The port
+
+
+@pytest.mark.parametrize(
+    ("argv", "env", "port", "pinned"),
+    [
+        ((), {}, 8765, False),
+        ((), {"PORT": "1"}, 1, False),
+        ((), {"CLAUDE_API_PORT": "2"}, 2, True),
+        ((), {"CLAUDE_API_PORT": "2", "PORT": "1"}, 2, True),
+        (("--port", "3"), {"PORT": "1"}, 3, True),
+        (("4",), {"CLAUDE_API_PORT": "2"}, 4, True),
+        (("4", "--port", "3"), {}, 3, True),
+        (("0",), {}, 0, True),
+    ],
+)
+def test_a_port_that_was_given_is_pinned(
+    argv: tuple[str, ...], env: dict[str, str], port: int, pinned: bool
+) -> None:
+    result = loaded(*argv, env=env)
+    assert (result.settings.port, result.port_pinned) == (port, pinned)
+
+
+@pytest.mark.parametrize(("key", "pinned"), [("CLAUDE_API_PORT", True), ("PORT", False)])
+def test_a_port_in_the_file(dotenv: Path, key: str, pinned: bool) -> None:
+    dotenv.write_text(f"{key}=9000\n")
+    result = loaded(dotenv=dotenv)
+    assert (result.settings.port, result.port_pinned) == (9000, pinned)
+
+
+# The child's environment
+
+ALLOWED = [
+    *("HOME", "PATH", "LANG", "TZ", "USER", "TMPDIR", "LC_ALL", "LC_CTYPE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    *("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_TOKEN"),
+    *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_BEDROCK_BASE_URL"),
+]
+KEPT_OUT = [
+    *("CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT", "CLAUDE_BIN", "API_KEY", "API_KEYS"),
+    *("OPENAI_API_KEY", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "GOOGLE_CLOUD_PROJECT"),
+    *("CLOUD_ML_REGION", "VERTEX_REGION_X", "NODE_OPTIONS", "LD_PRELOAD", "BASH_ENV", "PYTHONPATH", "LC"),
+    *("LANGUAGE", "HOMEBREW", "PATHS", "MY_ANTHROPIC_KEY", "Path", "CLAUDE_CODE_MAX_RETRIES"),
+]
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_the_child_may_see(name: str) -> None:
+    assert child_environment({name: "v"}) == {name: "v"}
+
+
+@pytest.mark.parametrize("name", KEPT_OUT)
+def test_what_the_child_may_not_see(name: str) -> None:
+    assert child_environment({name: "1"}) == {}
+
+
+BEDROCK = {"AWS_REGION": "r", "AWS_SECRET_ACCESS_KEY": "s"}
+VERTEX = {"CLOUD_ML_REGION": "r", "GOOGLE_APPLICATION_CREDENTIALS": "f", "VERTEX_REGION_CLAUDE": "x"}
+
+
+@pytest.mark.parametrize("on", ["1", "true", " Yes "])
+@pytest.mark.parametrize(
+    ("switch", "own"), [("CLAUDE_CODE_USE_BEDROCK", BEDROCK), ("CLAUDE_CODE_USE_VERTEX", VERTEX)]
+)
+def test_a_provider_gets_its_own_names_when_it_is_chosen(switch: str, own: dict[str, str], on: str) -> None:
+    assert child_environment({**BEDROCK, **VERTEX, switch: on}) == {**own, switch: on}
+
+
+@pytest.mark.parametrize("off", ["", "0", "false"])
+def test_a_provider_that_is_off(off: str) -> None:
+    environ = {**BEDROCK, **VERTEX, "CLAUDE_CODE_USE_BEDROCK": off, "CLAUDE_CODE_USE_VERTEX": off}
+    assert child_environment(environ) == {}
+
+
+def test_the_child_sees_the_file_too_and_the_environment_first(dotenv: Path) -> None:
+    dotenv.write_text("ANTHROPIC_API_KEY=file\nANTHROPIC_MODEL=m\nGITHUB_TOKEN=t\n")
+    settings = loaded(env={"ANTHROPIC_API_KEY": "env", "HOME": "/h"}, dotenv=dotenv).settings
+    assert settings.child_env == {"ANTHROPIC_API_KEY": "env", "ANTHROPIC_MODEL": "m", "HOME": "/h"}
+    assert "env" not in repr(settings).replace("env'", "") or "ANTHROPIC" not in repr(settings)
+
+
+# What is written about the settings
+
+
+def test_help_names_every_setting(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for name, env, field in config.described():
+        described = (
+            f"{field.description} (default: {config.default_text(name, field)}; {', '.join(env.names)})"
+        )
+        assert re.search(rf"^  {env.option} {name.upper()} +{re.escape(described)}$", text, re.MULTILINE)
+        assert field.description
+    assert "--version" in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        loaded("--version")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"claude-api {config.VERSION}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("host", "127.0.0.1"),
+        ("default_model", "none"),
+        ("setting_sources", "none"),
+        ("state_dir", "the user's state folder"),
+        ("base_backoff", "2"),
+        ("timeout", "300"),
+    ],
+)
+def test_defaults_as_a_person_reads_them(name: str, text: str) -> None:
+    assert config.default_text(name, Settings.model_fields[name]) == text
+
+
+def test_the_option_of_a_setting() -> None:
+    assert Env(("CLAUDE_MAX_QUEUE",)).option == "--max-queue"
+    assert Env(("LOG_LEVEL",)).option == "--log-level"
+    assert Env(("A",), "--b").option == "--b"
+
+
+def test_the_example_is_up_to_date() -> None:
+    assert (ROOT / ".env.example").read_text() == env_example(), "run: make env-example"
+
+
+def test_the_example_names_every_setting_and_sets_none(dotenv: Path) -> None:
+    dotenv.write_text(env_example())
+    assert loaded(dotenv=dotenv) == loaded()
+    lines = env_example().splitlines()
+    for _, env, _ in config.described():
+        (line,) = [index for index, text in enumerate(lines) if text.startswith(f"#{env.names[0]}=")]
+        for other in env.names[1:]:
+            assert other in lines[line - 1]
+
+
+def test_the_example_uncommented_is_the_defaults(dotenv: Path) -> None:
+    dotenv.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", env_example(), flags=re.MULTILINE))
+    result = loaded(dotenv=dotenv)
+    assert result.settings == loaded().settings
+    assert stat.S_ISREG(dotenv.stat().st_mode)

@@ -1,0 +1,577 @@
+"""The pipeline of a turn, on a backend that does what a script says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessions import SessionRecord, SessionRegistry, session_uuid
+from turns.admission import Admission
+from turns.errors import (
+    CliFailed,
+    NotReady,
+    Overloaded,
+    QueueFull,
+    RateLimited,
+    SessionConflict,
+    SessionLost,
+    TurnError,
+    TurnTimeout,
+)
+from turns.model import (
+    AttemptRequest,
+    EngineState,
+    Message,
+    ModelInfo,
+    SessionPlan,
+    TextDelta,
+    ThinkingDelta,
+    TurnDone,
+    TurnEvent,
+    TurnRequest,
+    TurnStarted,
+    Usage,
+    merged,
+)
+from turns.retry import RetryPolicy
+from turns.runner import Runner
+from turns.watchdog import Deadlines
+
+QUESTION = Message("user", ("How?",))
+HISTORY = (Message("user", ("Hi",)), Message("assistant", ("Hello",)))
+STARTED = TurnStarted("claude-x")
+
+
+def done(mark: str | None = "m1", cost: float | None = 0.5) -> TurnDone:
+    return TurnDone("end_turn", Usage(3, 0, 0, 2), "claude-x", 0.1, 20, mark, cost, "spawn")
+
+
+class Gate:
+    """A point that an attempt reaches and doesn't pass until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+
+
+Step = TurnEvent | TurnError | Gate
+
+
+class ScriptedAttempt:
+    """Gives events, raises errors, waits at gates."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        self._steps = iter(steps)
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closed = 0
+
+    def __aiter__(self) -> AsyncIterator[TurnEvent]:
+        return self
+
+    async def __anext__(self) -> TurnEvent:
+        for step in self._steps:
+            if isinstance(step, TurnError):
+                raise step
+            if not isinstance(step, Gate):
+                return step
+            step.reached.set()
+            opened = asyncio.ensure_future(step.opened.wait())
+            try:
+                await asyncio.wait({opened, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                opened.cancel()
+            if self._failure.done():
+                self._failure.result()
+        raise StopAsyncIteration
+
+    def fail(self, error: TurnError) -> None:
+        self._failure.set_exception(error)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class ScriptedBackend:
+    """Each attempt takes the next script."""
+
+    def __init__(self, *scripts: list[Step], transcripts: tuple[str, ...] = ()) -> None:
+        self._scripts = list(scripts)
+        self._transcripts = transcripts
+        self.requests: list[AttemptRequest] = []
+        self.attempts: list[ScriptedAttempt] = []
+        self.state = EngineState(True, "spawn")
+        self.models: tuple[ModelInfo, ...] = ()
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def open(self, request: AttemptRequest) -> ScriptedAttempt:
+        self.requests.append(request)
+        self.attempts.append(ScriptedAttempt(self._scripts.pop(0)))
+        return self.attempts[-1]
+
+    def has_transcript(self, session_uuid: str) -> bool:
+        return session_uuid in self._transcripts
+
+
+class Bench:
+    """A runner on scripts, and what can be seen of it."""
+
+    def __init__(self, registry: SessionRegistry, backend: ScriptedBackend, **options: Any) -> None:
+        self.backend = backend
+        self.registry = registry
+        self.slept: list[float] = []
+        self.while_asleep: Callable[[], None] = lambda: None
+        self.admission = Admission(options.get("capacity", 1), options.get("max_queue", 9), 60)
+        self.runner = Runner(
+            backend,
+            registry,
+            self.admission,
+            RetryPolicy(options.get("retries", 2), 2.0),
+            options.get("deadlines", Deadlines(60, 60, 60)),
+            jitter=lambda: 0.0,
+            sleep=self._sleep,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.while_asleep()
+
+    async def turn(self, **fields: Any) -> list[TurnEvent]:
+        return [event async for event in self.runner.run(request(**fields))]
+
+    async def fails(self, kind: type[TurnError], **fields: Any) -> list[TurnEvent]:
+        """The events that came before the error."""
+        events: list[TurnEvent] = []
+        with pytest.raises(kind):
+            async for event in self.runner.run(request(**fields)):
+                events.append(event)
+        return events
+
+    def assert_all_is_given_back(self) -> None:
+        assert repr(self.admission).startswith("<Admission running=0/")
+        assert self.admission.waiting == 0
+        assert repr(self.registry).endswith("busy=[]>")
+        assert [attempt.closed for attempt in self.backend.attempts] == [1] * len(self.backend.attempts)
+
+
+def request(**fields: Any) -> TurnRequest:
+    return TurnRequest(**{"id": "t", "question": QUESTION, "history": HISTORY, "system": "Be kind", **fields})
+
+
+Make = Callable[..., Bench]
+
+
+@pytest.fixture
+async def registry(tmp_path: Path) -> AsyncGenerator[SessionRegistry, None]:
+    made = SessionRegistry(tmp_path)
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def bench(registry: SessionRegistry) -> Make:
+    def make(*scripts: list[Step], transcripts: tuple[str, ...] = (), **options: Any) -> Bench:
+        return Bench(registry, ScriptedBackend(*scripts, transcripts=transcripts), **options)
+
+    return make
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Callable[[], list[tuple[Any, ...]]]:
+    """What another process would read of the session records."""
+
+    def read() -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as db:
+            return db.execute("SELECT session_id, system, mark, cost_usd, turns FROM sessions").fetchall()
+
+    return read
+
+
+# Without a session
+
+
+async def test_a_turn(bench: Make) -> None:
+    made = bench([STARTED, ThinkingDelta("hm"), TextDelta("a"), TextDelta("b"), done()])
+    events = await made.turn(notices=("said",))
+    assert events == [
+        TurnStarted("claude-x", None, ("said",)),
+        ThinkingDelta("hm"),
+        TextDelta("a"),
+        TextDelta("b"),
+        TurnDone(
+            *("end_turn", Usage(3, 0, 0, 2), "claude-x", 0.1, 20, "m1", 0.5, "spawn"),
+            retries=0,
+            session=None,
+            notices=("said",),
+        ),
+    ]
+    assert made.backend.requests == [AttemptRequest(request(notices=("said",)), "Be kind", HISTORY)]
+    made.assert_all_is_given_back()
+
+
+@pytest.mark.parametrize("delta", [TextDelta("a"), ThinkingDelta("hm")])
+async def test_the_start_comes_with_the_first_delta(bench: Make, delta: TurnEvent) -> None:
+    gate = Gate()
+    made = bench([STARTED, gate, delta, done()])
+    run = made.runner.run(request())
+    first = asyncio.ensure_future(anext(run))
+    await gate.reached.wait()
+    assert not first.done()
+    gate.opened.set()
+    assert await first == STARTED
+    assert await anext(run) == delta
+    await run.aclose()
+    made.assert_all_is_given_back()
+
+
+async def test_a_turn_without_text(bench: Make) -> None:
+    assert await bench([STARTED, done()]).turn() == [STARTED, done()]
+
+
+async def test_a_buffered_turn_gives_nothing_before_its_end(bench: Make) -> None:
+    gate = Gate()
+    made = bench([STARTED, TextDelta("a"), ThinkingDelta("hm"), TextDelta("b"), TextDelta("c"), gate, done()])
+    run = made.runner.run(request(buffered=True))
+    first = asyncio.ensure_future(anext(run))
+    await gate.reached.wait()
+    assert not first.done()
+    gate.opened.set()
+    events = [await first, *[event async for event in run]]
+    assert events == [STARTED, TextDelta("a"), ThinkingDelta("hm"), TextDelta("bc"), done()]
+    made.assert_all_is_given_back()
+
+
+async def test_a_live_turn_is_retried_before_its_first_delta(bench: Make) -> None:
+    made = bench([Overloaded("1")], [TurnStarted("other"), CliFailed("2")], [STARTED, TextDelta("a"), done()])
+    events = await made.turn()
+    assert events[:2] == [STARTED, TextDelta("a")]
+    end = events[2]
+    assert isinstance(end, TurnDone) and end.retries == 2
+    assert len(events) == 3
+    assert made.slept == [2, 4]
+    made.assert_all_is_given_back()
+
+
+@pytest.mark.parametrize("delta", [TextDelta("a"), ThinkingDelta("hm")])
+async def test_a_live_turn_is_not_retried_after_a_delta(bench: Make, delta: TurnEvent) -> None:
+    made = bench([STARTED, delta, Overloaded("x")])
+    assert await made.fails(Overloaded) == [STARTED, delta]
+    assert made.slept == []
+    made.assert_all_is_given_back()
+
+
+async def test_a_buffered_turn_is_retried_to_its_end(bench: Make) -> None:
+    made = bench(
+        [TurnStarted("other"), TextDelta("leak"), CliFailed("cut")],
+        [STARTED, TextDelta("go"), TextDelta("od"), done()],
+    )
+    events = await made.turn(buffered=True)
+    assert events[:2] == [STARTED, TextDelta("good")]
+    end = events[2]
+    assert isinstance(end, TurnDone) and end.retries == 1
+    made.assert_all_is_given_back()
+
+
+async def test_the_last_error_is_told_when_the_retries_are_used_up(bench: Make) -> None:
+    made = bench([CliFailed("1")], [CliFailed("2")], [Overloaded("3")])
+    assert await made.fails(Overloaded) == []
+    assert made.slept == [2, 4]
+    made.assert_all_is_given_back()
+
+
+@pytest.mark.parametrize("buffered", [False, True])
+async def test_what_will_not_pass_fails_at_once(bench: Make, buffered: bool) -> None:
+    made = bench([NotReady("log in")])
+    assert await made.fails(NotReady, buffered=buffered) == []
+    assert made.slept == []
+    made.assert_all_is_given_back()
+
+
+async def test_a_limit_is_waited_for_up_to_a_minute(bench: Make) -> None:
+    made = bench([RateLimited("x", retry_after=30)], [RateLimited("x", retry_after=61)])
+    assert await made.fails(RateLimited) == []
+    assert made.slept == [30]
+    made.assert_all_is_given_back()
+
+
+async def test_no_slot_is_held_while_backing_off(bench: Make) -> None:
+    seen: list[tuple[int, int]] = []
+    made = bench([Overloaded("x")], [STARTED, done()])
+    made.while_asleep = lambda: seen.append((made.admission.running, made.backend.attempts[0].closed))
+    await made.turn()
+    assert seen == [(0, 1)]
+
+
+async def test_a_silent_attempt_times_out_and_is_retried(bench: Make) -> None:
+    made = bench([Gate()], [STARTED, done()], deadlines=Deadlines(60, 0.01, 60))
+    events = await made.turn()
+    assert isinstance(events[1], TurnDone) and events[1].retries == 1
+    made.assert_all_is_given_back()
+
+
+async def test_silence_after_an_event_times_out(bench: Make) -> None:
+    made = bench([STARTED, TextDelta("a"), Gate()], deadlines=Deadlines(60, 60, 0.01))
+    assert await made.fails(TurnTimeout) == [STARTED, TextDelta("a")]
+    made.assert_all_is_given_back()
+
+
+async def test_a_full_queue(bench: Make) -> None:
+    gate = Gate()
+    made = bench([gate, STARTED, done()], max_queue=0)
+    running = asyncio.create_task(made.turn())
+    await gate.reached.wait()
+    assert await made.fails(QueueFull) == []
+    gate.opened.set()
+    await running
+    made.assert_all_is_given_back()
+
+
+# With a session
+
+
+def plan_of(made: Bench, index: int = 0) -> SessionPlan | None:
+    return made.backend.requests[index].session
+
+
+async def test_a_new_session(bench: Make, stored: Callable[[], list[tuple[Any, ...]]]) -> None:
+    gate = Gate()
+    made = bench([gate, STARTED, TextDelta("a"), done()])
+    run = made.runner.run(request(session_id="s"))
+    first = asyncio.ensure_future(anext(run))
+    await gate.reached.wait()
+    assert stored() == [("s", "Be kind", None, None, 0)]
+    gate.opened.set()
+    assert await first == TurnStarted("claude-x", "created")
+    await anext(run)
+    end = await anext(run)
+    assert isinstance(end, TurnDone) and end.session == "created"
+    # The client has seen the end: what it goes on from is on disk.
+    assert stored() == [("s", "Be kind", "m1", 0.5, 1)]
+    await run.aclose()
+    sent = made.backend.requests[0]
+    assert (sent.system, sent.history) == ("Be kind", HISTORY)
+    assert sent.session == SessionPlan(session_uuid("", "s"), "create")
+    made.assert_all_is_given_back()
+
+
+async def test_a_session_goes_on_from_its_last_answer(
+    bench: Make, stored: Callable[[], list[tuple[Any, ...]]]
+) -> None:
+    made = bench([STARTED, done()], [STARTED, done("m2", 0.75)])
+    await made.turn(session_id="s")
+    events = await made.turn(session_id="s")
+    sent = made.backend.requests[1]
+    assert (sent.system, sent.history) == ("Be kind", ())
+    assert sent.session == SessionPlan(session_uuid("", "s"), "resume", "m1", 0.5)
+    assert events[0] == TurnStarted("claude-x", "resumed")
+    assert stored() == [("s", "Be kind", "m2", 0.75, 2)]
+    made.assert_all_is_given_back()
+
+
+@pytest.mark.parametrize(
+    ("system", "notices"),
+    [
+        ("", ("before",)),
+        ("Be kind", ("before",)),
+        ("Be rude", ("before", "a session keeps its first system prompt; the new one is ignored")),
+    ],
+)
+async def test_a_session_keeps_its_system_prompt(bench: Make, system: str, notices: tuple[str, ...]) -> None:
+    made = bench([STARTED, done()], [STARTED, done()])
+    await made.turn(session_id="s")
+    started, end = await made.turn(session_id="s", system=system, notices=("before",))
+    assert isinstance(started, TurnStarted) and isinstance(end, TurnDone)
+    assert started.notices == end.notices == notices
+    assert made.backend.requests[1].system == "Be kind"
+
+
+async def test_a_session_whose_first_turn_failed_is_made_anew(bench: Make) -> None:
+    made = bench([NotReady("x")], [STARTED, done()])
+    await made.fails(NotReady, session_id="s")
+    started, _ = await made.turn(session_id="s", system="Be new")
+    assert started == TurnStarted("claude-x", "created")
+    assert plan_of(made, 1) == SessionPlan(session_uuid("", "s"), "create")
+    assert (made.backend.requests[1].system, made.backend.requests[1].history) == ("Be new", HISTORY)
+
+
+async def test_a_failed_later_turn_is_left_out_when_it_is_resumed(bench: Make) -> None:
+    made = bench([STARTED, done()], [STARTED, TextDelta("a"), CliFailed("x")], [STARTED, done("m2")])
+    await made.turn(session_id="s")
+    await made.fails(CliFailed, session_id="s")
+    await made.turn(session_id="s")
+    assert plan_of(made, 2) == SessionPlan(session_uuid("", "s"), "resume", "m1", 0.5)
+
+
+async def test_a_transcript_without_a_record_is_resumed(
+    bench: Make, stored: Callable[[], list[tuple[Any, ...]]]
+) -> None:
+    name = session_uuid("", "s")
+    made = bench([STARTED, done()], transcripts=(name,))
+    started, _ = await made.turn(session_id="s")
+    assert started == TurnStarted("claude-x", "resumed")
+    assert plan_of(made) == SessionPlan(name, "resume")
+    assert made.backend.requests[0].history == ()
+    assert stored() == [("s", "Be kind", "m1", 0.5, 1)]
+
+
+async def test_a_turn_that_left_no_mark_is_not_recorded(
+    bench: Make, stored: Callable[[], list[tuple[Any, ...]]]
+) -> None:
+    made = bench([STARTED, done(None)])
+    await made.turn(session_id="s")
+    assert stored() == [("s", "Be kind", None, None, 0)]
+
+
+async def test_a_lost_session_is_made_again_from_the_request(
+    bench: Make, stored: Callable[[], list[tuple[Any, ...]]]
+) -> None:
+    made = bench([STARTED, done()], [SessionLost("gone")], [STARTED, TextDelta("a"), done("m2")])
+    await made.turn(session_id="s")
+    events = await made.turn(session_id="s", system="Be new")
+    # The new system prompt holds: the old conversation is gone.
+    assert events[0] == TurnStarted("claude-x", "recreated", ())
+    end = events[-1]
+    assert isinstance(end, TurnDone) and (end.session, end.retries) == ("recreated", 0)
+    sent = made.backend.requests[2]
+    assert (sent.system, sent.history) == ("Be new", HISTORY)
+    assert sent.session == SessionPlan(session_uuid("", "s"), "create")
+    assert stored() == [("s", "Be new", "m2", 0.5, 1)]
+    assert made.slept == [0]
+    made.assert_all_is_given_back()
+
+
+async def test_a_lost_session_keeps_its_system_prompt_if_the_request_has_none(bench: Make) -> None:
+    made = bench([STARTED, done()], [SessionLost("gone")], [STARTED, done()])
+    await made.turn(session_id="s")
+    await made.turn(session_id="s", system="")
+    assert made.backend.requests[2].system == "Be kind"
+
+
+@pytest.mark.parametrize("session_id", [None, "s"])
+async def test_a_loss_that_makes_no_sense_is_a_failure_of_the_cli(
+    bench: Make, session_id: str | None
+) -> None:
+    made = bench([SessionLost("gone")], [SessionLost("gone again")])
+    await made.fails(CliFailed, session_id=session_id)
+    made.assert_all_is_given_back()
+
+
+async def test_a_session_of_another_key(bench: Make) -> None:
+    made = bench([STARTED, done()])
+    name = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
+    await made.turn(session_id=name, owner="a")
+    assert await made.fails(SessionConflict, session_id=name, owner="b") == []
+    made.assert_all_is_given_back()
+
+
+async def test_who_waits_for_a_busy_session_holds_no_slot(bench: Make) -> None:
+    gate = Gate()
+    made = bench([gate, STARTED, done()], [STARTED, done("m2")], [STARTED, done()], capacity=2)
+    first = asyncio.create_task(made.turn(session_id="s"))
+    await gate.reached.wait()
+    second = asyncio.create_task(made.turn(session_id="s"))
+    while not made.admission.waiting:
+        await asyncio.sleep(0)
+    assert repr(made.admission) == "<Admission running=1/2 waiting=1/9>"
+    await made.turn()
+    gate.opened.set()
+    await asyncio.gather(first, second)
+    assert plan_of(made, 1) is None
+    assert plan_of(made, 2) == SessionPlan(session_uuid("", "s"), "resume", "m1", 0.5)
+    made.assert_all_is_given_back()
+
+
+# Given up
+
+
+async def test_closing_in_the_middle_gives_everything_back(bench: Make, registry: SessionRegistry) -> None:
+    made = bench([STARTED, TextDelta("a"), Gate()], [STARTED, done()])
+    run = made.runner.run(request(session_id="s"))
+    assert [await anext(run), await anext(run)] == [TurnStarted("claude-x", "created"), TextDelta("a")]
+    assert repr(registry).endswith(f"busy=['{session_uuid('', 's')}']>")
+    await run.aclose()
+    made.assert_all_is_given_back()
+    await made.turn(session_id="s")
+
+
+async def test_a_cancelled_turn_gives_everything_back(bench: Make) -> None:
+    gate = Gate()
+    made = bench([STARTED, gate])
+    task = asyncio.create_task(made.turn(session_id="s"))
+    await gate.reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    made.assert_all_is_given_back()
+
+
+async def test_a_turn_cancelled_while_its_session_is_recorded_gives_its_slot_back(
+    bench: Make, tmp_path: Path
+) -> None:
+    made = bench([STARTED, done()])
+    # Another writer makes the record wait.
+    with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(made.turn(session_id="s"))
+        while not made.admission.running:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        other.execute("ROLLBACK")
+    made.assert_all_is_given_back()
+
+
+async def test_a_turn_whose_session_can_not_be_recorded_gives_its_slot_back(
+    bench: Make, tmp_path: Path
+) -> None:
+    made = bench([Overloaded("x")])
+
+    def spoil() -> None:
+        with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as other:
+            other.execute("DROP TABLE sessions")
+
+    made.while_asleep = spoil
+    with pytest.raises(sqlite3.OperationalError):
+        await made.turn(session_id="s")
+    made.assert_all_is_given_back()
+
+
+# Events
+
+
+TEXTS = st.builds(TextDelta, st.text(max_size=3))
+OTHERS = st.sampled_from([STARTED, ThinkingDelta("hm"), done()])
+
+
+@given(st.lists(TEXTS | OTHERS))
+def test_merging_joins_neighbouring_texts_and_nothing_else(events: list[TurnEvent]) -> None:
+    result = list(merged(events))
+
+    def pieces(given: list[TurnEvent]) -> list[object]:
+        flat: list[object] = []
+        for event in given:
+            flat += event.text if isinstance(event, TextDelta) else [event]
+        return flat
+
+    assert pieces(result) == pieces(events)
+    kinds = [isinstance(event, TextDelta) for event in result]
+    assert not any(a and b for a, b in zip(kinds, kinds[1:], strict=False))
+    assert merged([]) is not None and list(merged([])) == []
+
+
+def test_prompt_tokens_are_all_that_went_in() -> None:
+    assert Usage(1, 20, 300, 4000, 5).prompt_tokens == 321
+    assert Message("user", ("a", "b")).text == "a\nb"
+    assert SessionRecord("o", "s", "u", "").turns == 0
