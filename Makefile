@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLIS := .cache/cli
+# The newest CLI comes with claude-agent-sdk; these are the older ones that tests run against.
+TEST_CLIS := $(foreach v,2.1.50 2.1.90 2.1.197,$(CLIS)/$(v)/.installed)
 
 .PHONY: serve demo test check env-example clean
 
@@ -14,7 +16,7 @@ serve: $(VENV)/.installed
 demo: $(VENV)/.dev
 	@$(BIN)/python -m standin.demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(TEST_CLIS)
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.dev
@@ -38,6 +40,11 @@ $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/.installed
+
+$(CLIS)/%/.installed:
+	@mkdir -p $(CLIS)/$*
+	@npm install --prefix $(CLIS)/$* --no-audit --no-fund --loglevel=error @anthropic-ai/claude-code@$*
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .cache

@@ -58,8 +58,8 @@ Acquire = Callable[[Lock], Awaitable[None]]
 class SessionRecord:
     """One row. `mark` is the CLI's id of the last answered event; None until a first turn was answered.
 
-    `cost_usd` is the CLI's total for the session after that turn, None where it wasn't told. Times are seconds
-    since the epoch. `turns` counts answered turns.
+    `cost_usd` is the CLI's total for the session after that turn, None where it wasn't told. Times are
+    seconds since the epoch. `turns` counts answered turns.
     """
 
     owner: str

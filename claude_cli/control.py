@@ -46,8 +46,9 @@ def control(subtype: str, **fields: object) -> Frame:
 
 
 def initialize(system: str) -> Step:
-    """The first step of a process: gives it its system prompt, of any length."""
-    return Step((control("initialize", systemPrompt=[system]),), Answer.ACKS)
+    """The first step of a process: gives it its system prompt, of any length. As a string: CLIs before
+    2.1.120 pass over a list."""
+    return Step((control("initialize", systemPrompt=system),), Answer.ACKS)
 
 
 def conversation(history: Sequence[Message], question: Message) -> list[Step]:

@@ -49,6 +49,7 @@ class EventStream(Response):
         self._hold = hold
         self._ping_interval = ping_interval
         self._begun = False
+        self._complete = False
         self._last_sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +60,7 @@ class EventStream(Response):
                 group.cancel_scope.cancel()
 
         try:
-            if not await while_connected(receive, work):
+            if not await while_connected(receive, work) and not self._complete:
                 note(scope, outcome="client_gone")
         finally:
             await self._events.aclose()
@@ -71,10 +72,12 @@ class EventStream(Response):
         except TurnError as error:
             note(scope, outcome=errors.verdict(error).code)
             if not self._begun:
-                self._begun = True
+                self._begun = self._complete = True
                 await errors.response(error)(scope, receive, send)
                 return
             await self._send(send, event(errors.body(error).model_dump_json().encode()))
+        # Once this is out the connection may close, which looks like a client that left.
+        self._complete = True
         await send({"type": "http.response.body", "body": b""})
 
     async def _send(self, send: Send, data: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -130,8 +129,8 @@ def test_the_environment_and_the_file_of_the_process(monkeypatch: pytest.MonkeyP
 def test_settings_do_not_change() -> None:
     settings = loaded().settings
     with pytest.raises(ValidationError, match="frozen"):
-        settings.port = 1
-    with pytest.raises(ValidationError, match="[Ee]xtra"):
+        settings.port = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="extra_forbidden"):
         Settings.model_validate({"colour": "red"})
 
 
@@ -192,6 +191,13 @@ def test_a_level_in_capitals_does_not_differ_from_a_switch() -> None:
     assert (result.settings.log_level, result.notes) == ("debug", ())
 
 
+@pytest.mark.parametrize(("name", "key"), [("state_dir", "CLAUDE_STATE_DIR"), ("log_file", "LOG_FILE")])
+def test_a_path_in_the_home(dotenv: Path, name: str, key: str) -> None:
+    # No shell reads the file: nobody else turns "~" into the home.
+    dotenv.write_text(f"{key}=~/x\n")
+    assert getattr(loaded(dotenv=dotenv).settings, name) == Path.home() / "x"
+
+
 # Wrong values
 
 
@@ -225,18 +231,18 @@ def test_a_wrong_value_is_named_with_its_source(name: str, value: str, dotenv: P
     _, env, _ = next(row for row in config.described() if row[0] == name)
     (key, *_) = env.names
     dotenv.write_text(f"{key}={value}\n")
-    for result, source in (
-        (lambda: loaded(f"{env.option}={value}"), env.option),
-        (lambda: loaded(env={key: value}), key),
-        (lambda: loaded(dotenv=dotenv), f"{key} in .env"),
-    ):
+    sources: list[tuple[str, tuple[str, ...], dict[str, str], Path]] = [
+        (env.option, (f"{env.option}={value}",), {}, NO_FILE),
+        (key, (), {key: value}, NO_FILE),
+        (f"{key} in .env", (), {}, dotenv),
+    ]
+    for source, argv, environ, file in sources:
         with pytest.raises(ConfigError) as raised:
-            result()
+            load(argv, environ, file)
         assert re.fullmatch(re.escape(f"{source}={value}: ") + r"[^A-Z\n].*\.", str(raised.value))
 
 
-@pytest.mark.parametrize("name", ["claude_bin"])
-def test_a_name_that_is_needed(name: str) -> None:
+def test_a_name_that_is_needed() -> None:
     with pytest.raises(ConfigError, match="--bin=: string should have at least 1 character"):
         loaded("--bin", "")
 
@@ -350,7 +356,7 @@ def test_the_child_sees_the_file_too_and_the_environment_first(dotenv: Path) -> 
     dotenv.write_text("ANTHROPIC_API_KEY=file\nANTHROPIC_MODEL=m\nGITHUB_TOKEN=t\n")
     settings = loaded(env={"ANTHROPIC_API_KEY": "env", "HOME": "/h"}, dotenv=dotenv).settings
     assert settings.child_env == {"ANTHROPIC_API_KEY": "env", "ANTHROPIC_MODEL": "m", "HOME": "/h"}
-    assert "env" not in repr(settings).replace("env'", "") or "ANTHROPIC" not in repr(settings)
+    assert "child_env" not in repr(settings)
 
 
 # What is written about the settings
@@ -368,7 +374,7 @@ def test_help_names_every_setting(
         described = (
             f"{field.description} (default: {config.default_text(name, field)}; {', '.join(env.names)})"
         )
-        assert re.search(rf"^  {env.option} {name.upper()} +{re.escape(described)}$", text, re.MULTILINE)
+        assert re.search(rf"^  {env.option} {name.upper()}\s+{re.escape(described)}$", text, re.MULTILINE)
         assert field.description
     assert "--version" in text
 
@@ -419,4 +425,3 @@ def test_the_example_uncommented_is_the_defaults(dotenv: Path) -> None:
     dotenv.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", env_example(), flags=re.MULTILINE))
     result = loaded(dotenv=dotenv)
     assert result.settings == loaded().settings
-    assert stat.S_ISREG(dotenv.stat().st_mode)

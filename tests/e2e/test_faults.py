@@ -180,10 +180,10 @@ def test_no_cli(tmp_path: Path) -> None:
 
 
 def test_a_cli_that_is_too_old(tmp_path: Path) -> None:
-    with serving_fake(tmp_path, "good", version="2.0.0") as (server, _):
+    with serving_fake(tmp_path, "good", version="2.0.77") as (server, _):
         answer = chat(server)
         assert answer.status_code == 503
-        assert "2.0.0" in answer.text and "2.0.77" in answer.text
+        assert "2.0.77" in answer.text and "2.1.50" in answer.text
 
 
 def test_not_logged_in_is_said_at_the_start(tmp_path: Path) -> None:

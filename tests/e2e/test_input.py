@@ -1,0 +1,184 @@
+"""Bad input gets the decided status and a clear error in OpenAI's shape, and reaches nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from standin import StandIn
+from tests.support import PATIENCE, Server
+
+HI = [{"role": "user", "content": "hi"}]
+
+
+def post(server: Server, body: bytes | dict[str, Any]) -> httpx.Response:
+    url = f"{server.base_url}/chat/completions"
+    if isinstance(body, bytes):
+        return httpx.post(url, content=body, timeout=PATIENCE)
+    return httpx.post(url, json=body, timeout=PATIENCE)
+
+
+def check_error(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    detail: dict[str, Any] = response.json()["error"]
+    assert set(detail) == {"message", "type", "param", "code"}
+    assert detail["code"] == code and detail["message"].endswith(".")
+    assert response.headers["x-should-retry"] == "false"
+    assert response.headers["x-request-id"]
+    return detail
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": [{"role": "wizard", "content": "hi"}]}, "messages[0].role"),
+        ({"messages": [{"content": "hi"}]}, "messages[0].role"),
+        ({"messages": [{"role": "system", "content": "only this"}]}, "messages"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages[0]"),
+        ({"messages": [{"role": "user", "content": " \n\t"}]}, "messages[0]"),
+        ({"messages": [*HI, {"role": "user", "content": [{"type": "text", "text": ""}]}]}, "messages[1]"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0]"),
+        ({"messages": HI, "stream": "yes"}, "stream"),
+        ({"messages": HI, "model": 5}, "model"),
+        ({"messages": HI, "n": 0}, "n"),
+        ({"messages": HI, "session_id": ""}, "session_id"),
+        ({"messages": HI, "stream_mode": "fast"}, "stream_mode"),
+    ],
+)
+def test_invalid_requests(server: Server, api: StandIn, body: dict[str, Any], param: str) -> None:
+    detail = check_error(post(server, body), 400, "invalid_request_error")
+    assert detail["type"] == "invalid_request_error"
+    assert str(detail["param"]).startswith(param)
+    assert api.turns == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
+        b'{"messages": [{"role": "user", "content": "\xff"}]}',
+        b"[" * 100_000,
+        b'{"messages": ' + b"[" * 100_000,
+        b'{"messages": [{"role": "user", "content": "hi"}], "n": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_bodies_that_are_no_request(server: Server, api: StandIn, body: bytes) -> None:
+    check_error(post(server, body), 400, "invalid_request_error")
+    assert api.turns == []
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"1e400", b"-Infinity"])
+def test_odd_numbers_are_no_server_error(server: Server, api: StandIn, number: bytes) -> None:
+    body = b'{"messages": [{"role": "user", "content": "hi"}], "temperature": ' + number + b"}"
+    assert post(server, body).status_code in (200, 400)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"response_format": {"type": "json_object"}},
+        {"logprobs": True},
+        {"n": 2},
+        {"modalities": ["text", "audio"]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        {"messages": [*HI, {"role": "tool", "content": "x", "tool_call_id": "c1"}]},
+    ],
+)
+def test_what_would_change_the_answers_shape_is_refused(
+    server: Server, api: StandIn, extra: dict[str, Any]
+) -> None:
+    detail = check_error(post(server, {"messages": HI, **extra}), 400, "unsupported_parameter")
+    assert detail["param"]
+    assert api.turns == []
+
+
+def test_what_is_ignored_is_said(server: Server, api: StandIn) -> None:
+    body = {"messages": HI, "temperature": 0.2, "top_p": 1, "seed": None, "max_tokens": 5, "made_up": 1}
+    response = post(server, body)
+    assert response.status_code == 200
+    assert response.headers["x-ignored-params"] == "temperature, max_tokens"
+
+
+@pytest.mark.parametrize(
+    "model", ["--dangerously-skip-permissions", "-p", "a b", "x" * 300, "a\0b", "../../x", "$(id)"]
+)
+def test_a_model_is_never_an_option(server: Server, api: StandIn, model: str) -> None:
+    response = post(server, {"messages": HI, "model": model})
+    check_error(response, 404, "model_not_found")
+    assert api.turns == []
+
+
+def test_a_model_that_the_api_does_not_have(server: Server, api: StandIn) -> None:
+    """It is the API that says so; any name that can be one is passed on."""
+    assert post(server, {"messages": HI, "model": "bogus-model"}).status_code == 200
+    assert api.last.model == "bogus-model"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("POST", "/v1/completions", 404),
+        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/responses", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("DELETE", "/v1/models", 405),
+    ],
+)
+def test_unknown_paths_and_methods(server: Server, method: str, path: str, status: int) -> None:
+    detail = check_error(httpx.request(method, f"{server.url}{path}"), status, "not_found")
+    assert path in detail["message"]
+
+
+def test_a_system_prompt_of_200_kib(server: Server, api: StandIn) -> None:
+    """Longer than a command line's argument may be."""
+    prompt = "word " * 41_000
+    body = {"messages": [{"role": "system", "content": prompt}, *HI]}
+    assert post(server, body).status_code == 200
+    assert api.last.system_texts[-1] == prompt
+
+
+def test_a_question_of_a_megabyte(server: Server, api: StandIn) -> None:
+    question = "0123456789abcdef" * 65_536
+    assert post(server, {"messages": [{"role": "user", "content": question}]}).status_code == 200
+    assert api.last.last_user_text == question
+
+
+def test_the_request_id_is_the_clients(server: Server) -> None:
+    named = httpx.get(f"{server.url}/health", headers={"x-request-id": "mine-1"})
+    assert named.headers["x-request-id"] == "mine-1"
+    made = httpx.get(f"{server.url}/health", headers={"x-request-id": "not a good one"})
+    assert made.headers["x-request-id"].startswith("req_")
+
+
+def test_one_log_line_a_request_and_no_prompt_in_it(server: Server, api: StandIn) -> None:
+    seen = len(server.output)
+    api.push("A secret answer.")
+    post(server, {"model": "sonnet", "messages": [{"role": "user", "content": "my secret"}]})
+    server.wait_for_line("/v1/chat/completions", seen)
+    lines = [line for line in server.output[seen:] if "request" in line]
+    assert len(lines) == 1
+    for fact in ("model=sonnet", "outcome=ok", "prompt_tokens=", "cost_usd=", "retries=0", "ms=", "id=req_"):
+        assert fact in lines[0]
+    assert "secret" not in "\n".join(server.output)
+
+
+def test_the_openapi_document_is_whole(server: Server) -> None:
+    document = httpx.get(f"{server.url}/openapi.json").json()
+    assert set(document["paths"]) == {
+        *("/v1/chat/completions", "/v1/models", "/v1/models/{model_id}", "/health")
+    }
+    body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]
+    name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert "session_id" in document["components"]["schemas"][name]["properties"]

@@ -1,0 +1,104 @@
+"""What becomes of parameters that aren't fields of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from translate.parameters import RULES, judge
+from turns.errors import UnsupportedParameter
+
+# name, values that ask for nothing, values that do
+IGNORED: list[tuple[str, list[Any], list[Any]]] = [
+    ("temperature", [1, 1.0], [0, 0.7, 2, "hot"]),
+    ("top_p", [1, 1.0], [0.5]),
+    ("max_tokens", [], [1, 32000]),
+    ("max_completion_tokens", [], [1, 32000]),
+    ("stop", [[], ""], ["x", ["a", "b"]]),
+    ("reasoning_effort", [], ["none", "low", "medium", "high"]),
+    ("verbosity", ["medium"], ["low", "high"]),
+    ("presence_penalty", [0, 0.0], [0.5, -2]),
+    ("frequency_penalty", [0, 0.0], [0.5, -2]),
+    ("logit_bias", [{}], [{"50256": -100}]),
+    ("seed", [], [0, 42]),
+    ("prediction", [], [{"type": "content", "content": "x"}]),
+    ("service_tier", ["auto", "default"], ["flex", "priority"]),
+    ("store", [False], [True]),
+    ("prompt_cache_retention", [], ["24h"]),
+    ("moderation", [], [{}]),
+    ("parallel_tool_calls", [True, False], ["x"]),
+]
+TOOL = {"type": "function", "function": {"name": "f"}}
+REFUSED: list[tuple[str, list[Any], list[Any]]] = [
+    ("tools", [[]], [[TOOL]]),
+    ("functions", [[]], [[{"name": "f"}]]),
+    ("tool_choice", ["none", "auto"], ["required", TOOL]),
+    ("function_call", ["none", "auto"], [{"name": "f"}]),
+    (
+        "response_format",
+        [{"type": "text"}],
+        [{"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, "text", {}],
+    ),
+    ("logprobs", [False], [True, 0]),
+    ("top_logprobs", [0], [1, 20]),
+    ("modalities", [["text"]], [["audio"], ["text", "audio"], [], "text"]),
+    ("audio", [], [{"voice": "alloy"}]),
+    ("web_search_options", [], [{}]),
+]
+# Any type; logged or passed over, but never a reason to refuse.
+PASSED_OVER: dict[str, Any] = {
+    "user": {"id": 1},
+    "safety_identifier": 5,
+    "prompt_cache_key": "k",
+    "colour": "red",
+    "top_k": 5,
+}
+
+
+def cases(table: list[tuple[str, list[Any], list[Any]]], column: int) -> list[tuple[str, Any]]:
+    return [(row[0], value) for row in table for value in row[column]]
+
+
+def test_the_tables_have_every_parameter() -> None:
+    assert {row[0]: "ignore" for row in IGNORED} | {row[0]: "refuse" for row in REFUSED} == {
+        name: rule.answer for name, rule in RULES.items()
+    }
+
+
+@pytest.mark.parametrize(("name", "value"), cases(IGNORED, 2))
+def test_what_is_ignored_is_said(name: str, value: Any) -> None:
+    assert judge({name: value}) == (name,)
+
+
+@pytest.mark.parametrize(("name", "value"), cases(REFUSED, 2))
+def test_what_changes_the_answers_shape_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(UnsupportedParameter) as raised:
+        judge({name: value})
+    assert raised.value.param == name
+    assert raised.value.message == f"'{name}' can't be honoured: {RULES[name].why}."
+    assert RULES[name].why
+
+
+@pytest.mark.parametrize(("name", "value"), cases(IGNORED, 1) + cases(REFUSED, 1))
+def test_what_asks_for_nothing_is_fine(name: str, value: Any) -> None:
+    assert judge({name: value}) == ()
+
+
+@pytest.mark.parametrize("name", [*RULES, *PASSED_OVER])
+def test_null_is_absent(name: str) -> None:
+    assert judge({name: None}) == ()
+
+
+def test_other_fields_are_passed_over() -> None:
+    assert judge(PASSED_OVER) == ()
+
+
+def test_all_that_is_ignored_is_said_in_order() -> None:
+    extra = {"seed": 1, "user": "u", "temperature": 0, "top_p": 1, "stop": ["x"]}
+    assert judge(extra) == ("seed", "temperature", "stop")
+
+
+def test_a_refusal_wins() -> None:
+    with pytest.raises(UnsupportedParameter, match="'logprobs'"):
+        judge({"temperature": 0, "logprobs": True})
