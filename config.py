@@ -145,6 +145,11 @@ class Settings(BaseModel):
             )
         return host
 
+    @field_validator("state_dir", "log_file")
+    @classmethod
+    def _home(cls, path: Path | None) -> Path | None:
+        return path and path.expanduser()
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
@@ -247,7 +252,7 @@ def _converted(name: str, key: str, value: str, notes: list[str]) -> str | None:
         seconds = number if number < 1000 else number / 1000
         notes.append(f"MAX_TIMEOUT={value} is read as {seconds:g} seconds")
         return f"{seconds:g}"
-    return value
+    return value.lower() if name == "log_level" else value
 
 
 def _sentences(error: ValidationError, origin: Mapping[str, str], values: Mapping[str, Any]) -> Iterator[str]:

@@ -76,8 +76,10 @@ class SessionRecord:
 def session_uuid(owner: str, session_id: str) -> str:
     """The CLI's name for a session: a UUID in any case as it is, anything else mapped to one."""
     with suppress(ValueError):
-        if len(session_id) == 36:
-            return str(uuid.UUID(session_id))
+        name = str(uuid.UUID(session_id))
+        # The parser also takes other spellings; those are names like any other.
+        if name == session_id.lower():
+            return name
     return str(uuid.uuid5(_NAMESPACE, f"{owner}\n{session_id}"))
 
 

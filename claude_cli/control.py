@@ -59,12 +59,9 @@ def conversation(history: Sequence[Message], question: Message) -> list[Step]:
     """
     steps: list[Step] = []
     pending: list[Frame] = []
-    last = len(history) - 1
-    for index, message in enumerate(history):
+    for message in history:
         if message.role == "assistant":
-            # The date that newer CLIs put into the asked message makes the prefix differ from turn to turn:
-            # a breakpoint on the last earlier block is what lets the history be found in the cache.
-            pending.append(frames.assistant(message.texts, cached=index == last))
+            pending.append(frames.assistant(message.texts))
         else:
             steps.append(Step((*pending, frames.user(message.texts, query=False)), Answer.INJECTED))
             pending = []
@@ -83,10 +80,8 @@ def as_text(history: Sequence[Message], question: Message) -> list[Step]:
 
 
 class Dialogue:
-    """Runs `steps` against one process. `done` when the last step has its answer.
-
-    `interest` is the translator whose events the turn's frames become.
-    """
+    """Runs `steps` against one process; `done` when the last step has its answer. `translator` makes events
+    of the frames of the turn."""
 
     def __init__(self, steps: Sequence[Step], translator: TurnTranslator | None = None) -> None:
         self._steps = list(steps)

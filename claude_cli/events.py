@@ -131,7 +131,7 @@ class TurnTranslator:
             cost_usd=cost,
             duration_ms=round((time.monotonic() - self._began) * 1000),
             mark=self._mark,
-            total_cost_usd=self.total_cost,
+            total_cost_usd=self.total_cost if self.clean else None,
             engine=self._engine,
         )
 
@@ -182,7 +182,7 @@ def error_from_result(result: Frame, limit: Mapping[str, Any], now: float) -> Tu
 
 def _limited(text: str, limit: Mapping[str, Any], now: float) -> RateLimited:
     resets_at = limit.get("resetsAt")
-    if not isinstance(resets_at, int | float):
+    if limit.get("status") != "rejected" or not isinstance(resets_at, int | float):
         return RateLimited(text)
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(resets_at))
     return RateLimited(f"{text} (the limit resets at {when})", retry_after=max(0.0, resets_at - now))
@@ -202,7 +202,13 @@ def error_from_exit(code: int | None, stderr: str) -> TurnError:
         for line in stderr.splitlines():
             if re.search(pattern, line):
                 return kind(message.format(line=line.strip()))
-    how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
+    how = (
+        f"was killed by signal {-code}"
+        if code is not None and code < 0
+        else "ended"
+        if code is None
+        else f"ended with status {code}"
+    )
     last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")
     return CliFailed(
         f"The claude CLI {how} before the turn was complete.{' It said: ' + last[:300] if last else ''}"

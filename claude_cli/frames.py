@@ -19,7 +19,7 @@ def parse(line: bytes) -> Frame | None:
     """A line as an object, or None for what isn't one."""
     try:
         frame = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return frame if isinstance(frame, dict) and isinstance(frame.get("type"), str) else None
 
@@ -49,11 +49,19 @@ def user(texts: Iterable[str], *, query: bool = True) -> Frame:
     return frame
 
 
-def assistant(texts: Iterable[str], *, cached: bool = False) -> Frame:
-    """An earlier answer. `cached` puts a cache breakpoint on its last block."""
-    blocks = [_text(text) for text in texts]
-    if cached:
-        blocks[-1]["cache_control"] = {"type": "ephemeral"}
+def boundary() -> Frame:
+    """Empties the conversation; counts only while the process is idle, and has no answer."""
+    return {
+        "type": "system",
+        "subtype": "compact_boundary",
+        "session_id": "",
+        "uuid": str(uuid.uuid4()),
+        "compact_metadata": {"trigger": "manual", "pre_tokens": 0},
+    }
+
+
+def assistant(texts: Iterable[str]) -> Frame:
+    """An earlier answer."""
     return {
         "type": "assistant",
         "message": {
@@ -62,7 +70,7 @@ def assistant(texts: Iterable[str], *, cached: bool = False) -> Frame:
             "type": "message",
             "role": "assistant",
             "model": _INJECTED_MODEL,
-            "content": blocks,
+            "content": [_text(text) for text in texts],
         },
         "parent_tool_use_id": None,
         "session_id": "",

@@ -33,6 +33,8 @@ class LineSplitter:
         lines = [b"".join(self._pieces)]
         *whole, last = rest.split(b"\n")
         lines += whole
-        self._pieces = [last]
-        self._size = len(last)
+        self._pieces = []
+        self._size = 0
+        if last:
+            lines += self.feed(last)
         return [line for line in lines if line.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from claude_cli.control import Dialogue, initialize
 from claude_cli.events import LOGIN_HINT, error_from_exit
 from claude_cli.frames import Frame
 from claude_cli.table import ProcessTable
-from turns.errors import NotReady, TurnError
+from turns.errors import CliFailed, NotReady, TurnError
 from turns.model import ModelInfo
 
 _ANSWER_WITHIN = 30.0
@@ -37,7 +38,8 @@ class Installed:
 
 def find_binary(name: str, path: str | None) -> str:
     """The absolute path of the CLI. Raises NotReady."""
-    found = shutil.which(Path(name).expanduser(), path=path)
+    # Not by Path: it drops the "./" that says not to look on PATH.
+    found = shutil.which(os.path.expanduser(name), path=path)  # noqa: PTH111
     if found is None:
         raise NotReady(f"The claude CLI was not found as '{name}'. {INSTALL_HINT}")
     # Not resolved: a version manager's link may point elsewhere tomorrow.
@@ -86,6 +88,8 @@ class _Introduction:
             self._dialogue.receive(frame)
         except TurnError as error:
             self.error = error
+        except (KeyError, TypeError, AttributeError) as error:
+            self.error = CliFailed(f"it sent a line that makes no sense: {error!r}")
         if self._dialogue.done or self.error:
             self.over.set()
 

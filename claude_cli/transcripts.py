@@ -32,10 +32,13 @@ def uncover(path: Path, session_uuid: str, mark: str) -> None:
     last turn. Raises SessionLost if the transcript doesn't hold the event.
     """
     try:
-        if mark.encode() not in path.read_bytes():
+        content = path.read_bytes()
+        if mark.encode() not in content:
             raise SessionLost(f"The transcript of session {session_uuid} doesn't hold its last answer.")
         note = {"type": "last-prompt", "leafUuid": mark, "sessionId": session_uuid}
         with path.open("a", encoding="ascii") as file:
+            # A process killed while it wrote may have left half a line.
+            file.write("" if content.endswith(b"\n") else "\n")
             file.write(json.dumps(note, separators=(",", ":")) + "\n")
     except OSError as error:
         raise SessionLost(f"The transcript of session {session_uuid} can't be used: {error}") from error

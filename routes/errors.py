@@ -44,7 +44,10 @@ _TABLE: tuple[tuple[type[errors.TurnError], Verdict], ...] = (
     (errors.Overloaded, Verdict(503, _SERVER, "overloaded", True)),
     (errors.CliFailed, Verdict(502, _SERVER, "cli_failed", True)),
     (errors.TurnTimeout, Verdict(504, _SERVER, "timeout", True)),
+    (errors.ShuttingDown, Verdict(503, _SERVER, "shutting_down", True)),
 )
+# What pydantic names in a place beside the fields: the kinds that `content` may be of.
+_KINDS = ("str", "list[ContentPart]")
 _OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models and /health."
 
 
@@ -77,11 +80,17 @@ def response(error: errors.TurnError) -> Response:
 
 def invalid(error: ValidationError) -> errors.InvalidRequest:
     """What is wrong with a body, in one sentence: the first thing found, and where."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    # Where a value may be of two kinds, the deeper complaint is about the kind that was meant.
+    first = max(found, key=lambda item: len(item["loc"]))
     if first["type"] == "json_invalid":
-        return errors.InvalidRequest(f"The body is not valid JSON: {first['msg']}.")
+        return errors.InvalidRequest(
+            f"The body is not valid JSON: {first['msg'].removeprefix('Invalid JSON: ')}."
+        )
     place = ""
     for step in first["loc"]:
+        if step in _KINDS:
+            continue
         place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else step
     message = f"'{place}': {first['msg']}." if place else f"The body is not what is expected: {first['msg']}."
     return errors.InvalidRequest(message, param=place or None)

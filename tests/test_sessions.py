@@ -103,7 +103,7 @@ def test_a_uuid_is_used_as_it_is(given: str) -> None:
         # 36 characters that Python's UUID would read as one.
         f"{{{NAME.replace('-', '')}}}--",
         "0_4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f",
-        "０b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f",
+        "\N{FULLWIDTH DIGIT ZERO}b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f",
     ],
 )
 def test_any_other_name_is_mapped_to_a_uuid_of_its_owner(given: str) -> None:
@@ -143,6 +143,7 @@ async def test_a_session_from_its_first_turn_on(registry: SessionRegistry, tmp_p
         assert session.uuid == session_uuid("key", "s")
         await session.begin("Be kind")
         begun = session.record
+    assert begun is not None
     assert begun == await record_of(registry, "key", "s")
     assert (begun.owner, begun.session_id, begun.uuid) == ("key", "s", session_uuid("key", "s"))
     assert (begun.system, begun.mark, begun.cost_usd, begun.turns) == ("Be kind", None, None, 0)

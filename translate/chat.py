@@ -158,7 +158,7 @@ class ChunkWriter:
         if isinstance(event, TurnStarted):
             yield self._chunk(chat.Delta(role="assistant", content=""))
         elif isinstance(event, TextDelta):
-            size = self._slice or len(event.text)
+            size = self._slice or len(event.text) or 1
             for start in range(0, len(event.text), size):
                 yield self._chunk(chat.Delta(content=event.text[start : start + size]))
         elif isinstance(event, TurnDone):

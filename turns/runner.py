@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from sessions import Session, SessionRegistry, SessionTaken
 from turns.admission import Admission, Ticket
-from turns.errors import SessionConflict, SessionLost, TurnError
+from turns.errors import CliFailed, SessionConflict, SessionLost, TurnError
 from turns.model import (
+    Attempt,
     AttemptRequest,
     Backend,
     SessionPlan,
@@ -63,10 +64,11 @@ class Runner:
                 await ticket.acquire()
                 held: list[TurnEvent] = []
                 sent = False
-                request = await opening.request()
-                attempt = self.backend.open(request)
-                watchdog = Watchdog(self._deadlines, attempt.fail)
+                attempt: Attempt | None = None
+                watchdog: Watchdog | None = None
                 try:
+                    attempt = self.backend.open(await opening.request())
+                    watchdog = Watchdog(self._deadlines, attempt.fail)
                     async for event in attempt:
                         watchdog.touch()
                         if isinstance(event, TurnDone):
@@ -77,8 +79,11 @@ class Runner:
                         hold = turn.buffered or isinstance(event, TurnStarted)
                         if isinstance(event, TurnDone) or not hold:
                             sent = True
+                            # While the client takes its time, the CLI isn't silent.
+                            watchdog.pause()
                             for ready in merged(held):
                                 yield ready
+                            watchdog.touch()
                             held.clear()
                     return
                 except SessionLost:
@@ -92,8 +97,10 @@ class Runner:
                     delay = wait
                 finally:
                     # All of this is synchronous: in a cancelled generator an await would be cancelled too.
-                    watchdog.stop()
-                    attempt.close()
+                    if watchdog is not None:
+                        watchdog.stop()
+                    if attempt is not None:
+                        attempt.close()
                     ticket.release()
                 await self._sleep(delay)
 
@@ -148,7 +155,7 @@ class _Opening:
     def lost(self) -> None:
         """The CLI has no such conversation: make it again from what the request holds."""
         if self._session is None or self._state == "recreated":
-            raise RuntimeError("the CLI lost a conversation that it was told to make")
+            raise CliFailed("The claude CLI lost a conversation that it was told to make.")
         self._state = "recreated"
         self._plan = SessionPlan(self._session.uuid, "create")
         self._system = self._turn.system or self._system

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,6 +41,10 @@ class Watchdog:
         if self._due < self._timer.when():
             self._timer.cancel()
             self._timer = self._loop.call_at(self._due, self._fire)
+
+    def pause(self) -> None:
+        """Silence doesn't count until the next touch; the whole attempt's deadline stands."""
+        self._due = math.inf
 
     def stop(self) -> None:
         self._timer.cancel()

@@ -24,7 +24,7 @@ from turns.errors import (
 from turns.model import StopReason, TextDelta, ThinkingDelta, TurnDone, TurnEvent, TurnStarted, Usage
 
 NOW = 1_800_000_000.0
-GOES_ON = ["max_tokens", "refusal"]
+GOES_ON = ["max_tokens", "model_context_window_exceeded", "refusal"]
 
 
 def stream(kind: str, **fields: Any) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def test_a_session_whose_total_is_not_known() -> None:
 
 
 def test_all_kinds_of_tokens_tell_that_a_session_counts_on() -> None:
-    models = {
+    models: dict[str, dict[str, int | None]] = {
         "a": {"cacheReadInputTokens": 10, "cacheCreationInputTokens": None},
         "b": {"cacheCreationInputTokens": 5, "costUSD": 1},
     }

@@ -114,14 +114,6 @@ def test_an_earlier_answer() -> None:
     }
 
 
-def test_the_cache_breakpoint_is_on_the_last_block_only() -> None:
-    (frame,) = decoded(frames.assistant(["One", "Two"], cached=True))
-    assert frame["message"]["content"] == [
-        {"type": "text", "text": "One"},
-        {"type": "text", "text": "Two", "cache_control": {"type": "ephemeral"}},
-    ]
-
-
 def test_ids_are_never_used_twice() -> None:
     made = decoded(*(frames.assistant(["a"]) for _ in range(50)), *(frames.user(["a"]) for _ in range(50)))
     assert len({frame["uuid"] for frame in made}) == 100

@@ -1,27 +1,83 @@
-"""Where a conversation is kept."""
+"""Where a conversation is kept, and what a killed process leaves behind."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from claude_cli.transcripts import transcript
+from claude_cli.transcripts import config_dir, remove_traces, transcript, uncover
+from turns.errors import SessionLost
+
+NOTE = {"type": "last-prompt", "leafUuid": "mark-1", "sessionId": "u"}
 
 
 @pytest.mark.parametrize(
-    ("environ", "cwd", "expected"),
+    ("environ", "expected"),
     [
-        ({"HOME": "/h"}, "/state/work", "/h/.claude/projects/-state-work/u.jsonl"),
-        ({"HOME": "/h", "CLAUDE_CONFIG_DIR": "/c"}, "/state/work", "/c/projects/-state-work/u.jsonl"),
-        ({"HOME": "/h", "CLAUDE_CONFIG_DIR": ""}, "/a.b/c_d e", "/h/.claude/projects/-a-b-c-d-e/u.jsonl"),
-        ({"HOME": "/h"}, "/é/2", "/h/.claude/projects/---2/u.jsonl"),
+        ({"HOME": "/h"}, "/h/.claude"),
+        ({"HOME": "/h", "CLAUDE_CONFIG_DIR": "/c"}, "/c"),
+        ({"HOME": "/h", "CLAUDE_CONFIG_DIR": ""}, "/h/.claude"),
     ],
 )
-def test_transcript(environ: dict[str, str], cwd: str, expected: str) -> None:
-    assert transcript(environ, Path(cwd), "u") == Path(expected)
+def test_the_folder_of_the_cli(environ: dict[str, str], expected: str) -> None:
+    assert config_dir(environ) == Path(expected)
 
 
 def test_without_a_home_it_is_the_users() -> None:
-    expected = Path("~").expanduser() / ".claude" / "projects" / "-w" / "u.jsonl"
-    assert transcript({}, Path("/w"), "u") == expected
+    assert config_dir({}) == Path.home() / ".claude"
+
+
+@pytest.mark.parametrize(
+    ("cwd", "slug"), [("/state/work", "-state-work"), ("/a.b/c_d e", "-a-b-c-d-e"), ("/é/2", "---2")]
+)
+def test_transcript(cwd: str, slug: str) -> None:
+    assert transcript(Path("/c"), Path(cwd), "u") == Path(f"/c/projects/{slug}/u.jsonl")
+
+
+def test_a_resume_begins_at_the_mark(tmp_path: Path) -> None:
+    path = tmp_path / "u.jsonl"
+    before = '{"uuid":"mark-1"}\n{"uuid":"later"}\n'
+    path.write_text(before)
+    uncover(path, "u", "mark-1")
+    assert path.read_text().startswith(before)
+    assert json.loads(path.read_text().removeprefix(before)) == NOTE
+    assert path.read_text().endswith("}\n")
+
+
+def test_a_line_that_a_kill_cut_does_not_take_the_note_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "u.jsonl"
+    path.write_text('{"uuid":"mark-1"}\n{"uuid":"lat')
+    uncover(path, "u", "mark-1")
+    lines = path.read_text().splitlines()
+    assert json.loads(lines[0]) == {"uuid": "mark-1"}
+    assert json.loads(lines[-1]) == NOTE
+
+
+def test_a_transcript_without_the_mark(tmp_path: Path) -> None:
+    path = tmp_path / "u.jsonl"
+    path.write_text('{"uuid":"other"}\n')
+    with pytest.raises(SessionLost, match="session u doesn't hold its last answer"):
+        uncover(path, "u", "mark-1")
+    assert path.read_text() == '{"uuid":"other"}\n'
+
+
+def test_a_transcript_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(SessionLost, match="session u can't be used"):
+        uncover(tmp_path / "u.jsonl", "u", "mark-1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_traces_of_the_process_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "sessions"
+    folder.mkdir()
+    for name in ("12.json", "12.abc.key", "12.def.key", "123.json", "123.abc.key", "1.json", "12.txt"):
+        (folder / name).touch()
+    remove_traces(tmp_path, 12)
+    assert {path.name for path in folder.iterdir()} == {"123.json", "123.abc.key", "1.json", "12.txt"}
+
+
+def test_no_traces_to_remove(tmp_path: Path) -> None:
+    remove_traces(tmp_path, 12)
+    remove_traces(tmp_path / "nowhere", 12)

@@ -28,8 +28,8 @@ def put(**frame: Any) -> None:
     sys.stdout.flush()
 
 
-def raw(text: str) -> None:
-    sys.stdout.write(text + "\n")
+def raw(*lines: str) -> None:
+    sys.stdout.writelines(line + "\n" for line in lines)
     sys.stdout.flush()
 
 
@@ -91,8 +91,8 @@ TURNS: Mapping[str, Callable[[], object]] = {
     "good": good,
     "silent": wait,
     "stalls": then(lambda: begin("half of"), wait),
-    "some garbage": then(lambda: [raw("not json") for _ in range(5)], good),
-    "only garbage": lambda: [raw(f"not json {i}") for i in range(50)],
+    "some garbage": then(lambda: raw(*["not json"] * 5), good),
+    "only garbage": lambda: raw(*["not json"] * 50),
     "crash mid-stream": crash_mid_stream,
     "exit at once": lambda: os._exit(3),
     "exit 1 after a good result": then(good, lambda: os._exit(1)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -32,6 +32,7 @@ FINISHES: list[tuple[StopReason, str]] = [
     ("end_turn", "stop"),
     ("stop_sequence", "stop"),
     ("max_tokens", "length"),
+    ("model_context_window_exceeded", "length"),
     ("tool_use", "tool_calls"),
     ("refusal", "content_filter"),
     ("other", "stop"),
@@ -370,6 +371,10 @@ def test_a_whole_answer() -> None:
 
 def test_an_answer_without_text() -> None:
     assert completion([done()], HEAD, None).choices[0].message.content == ""
+
+
+def test_every_stop_reason_has_its_finish() -> None:
+    assert {reason for reason, _ in FINISHES} == set(get_args(StopReason))
 
 
 @pytest.mark.parametrize(("reason", "finish"), FINISHES)
