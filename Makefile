@@ -1,5 +1,6 @@
 # make serve: install what is missing and start.  make demo: the demos, without an account.
 # make test: every test, the real CLI included.    make check: style and types.
+# make bench: the figures of docs/performance.md, in some 40 minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ CLIS := .cache/cli
 # The newest CLI comes with claude-agent-sdk; these are the older ones that tests run against.
 TEST_CLIS := $(foreach v,2.1.50 2.1.90 2.1.197,$(CLIS)/$(v)/.installed)
 
-.PHONY: serve demo test check env-example clean
+.PHONY: serve demo test check bench env-example clean
 
 serve: $(VENV)/.installed
 	@$(BIN)/python tools/find_cli.py --install $(BIN)/claude
@@ -23,6 +24,9 @@ check: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
+
+bench: $(VENV)/.dev $(CLIS)/2.1.197/.installed
+	@$(BIN)/python -m bench --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)
 
 env-example: $(VENV)/.installed
 	@$(BIN)/python -c "import config; print(config.env_example(), end='')" > .env.example

@@ -18,8 +18,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import uvicorn
 from fastapi import FastAPI
 
-from claude_cli.engine import CliEngine
+from claude_cli.engine import CliEngine, Options
+from claude_cli.worker import Limits
 from config import SERVICE, VERSION, ConfigError, Loaded, Settings, load
+from guard.origin import LocalOnly
 from routes import chat, errors, health, models, openapi
 from routes.state import Shared
 from sessions import SessionRegistry
@@ -34,16 +36,33 @@ from turns.watchdog import Deadlines
 _PORTS_TRIED = 10
 
 
-def create_app(settings: Settings | None = None, backend: Backend | None = None) -> FastAPI:
-    """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI."""
-    settings = settings or load().settings
-    engine: Backend = backend or CliEngine(
+def cli_engine(settings: Settings) -> CliEngine:
+    """The engine on the CLI that the settings name."""
+    return CliEngine(
         settings.claude_bin,
         settings.state_dir,
         settings.child_env,
-        level=settings.engine,
-        setting_sources=settings.setting_sources,
+        Options(
+            level=settings.engine,
+            setting_sources=settings.setting_sources,
+            # A process that was given a system prompt can't serve a turn without one: room for both kinds.
+            size=2 * settings.max_concurrency,
+            kept_sessions=settings.kept_sessions,
+            limits=Limits(
+                turns=settings.worker_turns,
+                age=settings.worker_age,
+                idle=settings.worker_idle,
+                memory=settings.worker_memory * 1024 * 1024,
+            ),
+            share=settings.share_workers,
+        ),
     )
+
+
+def create_app(settings: Settings | None = None, backend: Backend | None = None) -> FastAPI:
+    """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI."""
+    settings = settings or load().settings
+    engine: Backend = backend or cli_engine(settings)
     sessions = SessionRegistry(settings.state_dir)
     runner = Runner(
         engine,
@@ -78,6 +97,8 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)
+    # The one added last is the outermost: refusals are logged too.
+    app.add_middleware(LocalOnly)
     app.add_middleware(RequestLog)
     return app
 
@@ -105,6 +126,24 @@ def listen(loaded: Loaded) -> socket.socket:
             print(f"Port {settings.port} is taken; {port} is used.", flush=True)
         return listener
     raise ConfigError(f"Port {settings.port} is taken. Choose another one with --port.")
+
+
+async def doctor(settings: Settings) -> int:
+    """Look at the installed CLI, as the server would, and say what was found; 0 if turns can succeed."""
+    engine = cli_engine(settings)
+    try:
+        await engine.start()
+        state = engine.state
+    finally:
+        await engine.close()
+    print(f"{'ok' if state.ready else 'NOT READY'}: claude CLI {state.cli_version or 'not found'}")
+    print(f"login: {state.login_method or 'none'}")
+    print(f"engine: {state.level}")
+    for ability, found in state.abilities.items():
+        print(f"  {'yes' if found else 'no ':3} {ability}")
+    if state.problem is not None:
+        print(state.problem)
+    return 0 if state.ready else 1
 
 
 class _Server(uvicorn.Server):
@@ -145,6 +184,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     try:
         loaded = load(sys.argv[1:] if argv is None else argv)
+        if loaded.doctor:
+            logs.configure("warning", "console", None)
+            return asyncio.run(doctor(loaded.settings))
         listener = listen(loaded)
     except ConfigError as error:
         print(error, file=sys.stderr)

@@ -108,12 +108,30 @@ class Settings(BaseModel):
     chunk_chars: Annotated[int, _env("CLAUDE_CHUNK_CHARS")] = Field(
         48, ge=1, description="characters a chunk in buffered mode"
     )
-    engine: Annotated[Literal["auto", "spawn", "text"], _env("CLAUDE_ENGINE")] = Field(
-        "auto", description="how the CLI is used; auto takes the best that the installed one can do"
+    engine: Annotated[Literal["auto", "warm", "keyed", "spawn", "text", "plain"], _env("CLAUDE_ENGINE")] = (
+        Field("auto", description="how the CLI is used; auto takes the best that the installed one can do")
     )
     state_dir: Annotated[Path, _env("CLAUDE_STATE_DIR")] = Field(
         default_factory=lambda: user_state_path(SERVICE),
         description="folder for session records and the CLI's work folder; made with mode 0700",
+    )
+    share_workers: Annotated[Literal["key", "any", "never"], _env("CLAUDE_SHARE_WORKERS")] = Field(
+        "key", description="who may share a process: requests with one API key, any, or never two requests"
+    )
+    kept_sessions: Annotated[int, _env("CLAUDE_KEPT_SESSIONS")] = Field(
+        4, ge=0, description="idle sessions whose process is kept for the next turn"
+    )
+    worker_turns: Annotated[int, _env("CLAUDE_WORKER_TURNS")] = Field(
+        1000, ge=1, description="turns after which a process is replaced"
+    )
+    worker_age: Annotated[float, _env("CLAUDE_WORKER_AGE")] = Field(
+        3600, gt=0, description="age after which a process is replaced, seconds"
+    )
+    worker_idle: Annotated[float, _env("CLAUDE_WORKER_IDLE")] = Field(
+        300, gt=0, description="idle time after which all processes but one are ended, seconds"
+    )
+    worker_memory: Annotated[int, _env("CLAUDE_WORKER_MEMORY")] = Field(
+        400, ge=1, description="memory beyond which a process is replaced, MiB"
     )
     setting_sources: Annotated[Literal["", "user"], _env("CLAUDE_SETTING_SOURCES")] = Field(
         "", description="'user' lets the CLI's own user settings in (apiKeyHelper, env); empty: none"
@@ -158,11 +176,12 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings, what the person should know about their sources, and if the port was pinned."""
+    """Settings, notes for the person at the terminal, if the port was pinned, if `doctor` was asked for."""
 
     settings: Settings
     notes: tuple[str, ...]
     port_pinned: bool
+    doctor: bool = False
 
 
 def described() -> Iterator[tuple[str, Env, FieldInfo]]:
@@ -190,7 +209,12 @@ def parser() -> argparse.ArgumentParser:
         epilog="Order: command line, environment, .env in the current folder, default.",
     )
     result.add_argument("--version", action="version", version=f"{SERVICE} {VERSION}")
-    result.add_argument("port_argument", metavar="PORT", nargs="?", help="the same as --port")
+    result.add_argument(
+        "port_argument",
+        metavar="PORT",
+        nargs="?",
+        help="the same as --port; 'doctor' looks at the CLI instead",
+    )
     for name, env, field in described():
         text = f"{field.description} (default: {default_text(name, field)}; {', '.join(env.names)})"
         result.add_argument(
@@ -208,7 +232,8 @@ def load(
     """
     arguments = vars(parser().parse_args(list(argv)))
     port_argument = arguments.pop("port_argument")
-    if port_argument is not None and arguments["port"] is None:
+    doctor = port_argument == "doctor"
+    if port_argument is not None and not doctor and arguments["port"] is None:
         arguments["port"] = port_argument
     process = os.environ if environ is None else environ
     file = {k: v for k, v in dotenv_values(dotenv or Path(".env")).items() if v is not None}
@@ -237,7 +262,7 @@ def load(
     except ValidationError as error:
         raise ConfigError("\n".join(_sentences(error, origin, values))) from None
     pinned = origin.get("port") in ("--port", "CLAUDE_API_PORT", "CLAUDE_API_PORT in .env")
-    return Loaded(settings, tuple(notes), pinned)
+    return Loaded(settings, tuple(notes), pinned, doctor)
 
 
 def _converted(name: str, key: str, value: str, notes: list[str]) -> str | None:

@@ -13,15 +13,26 @@ from turns.model import SessionPlan
 OLDEST = (2, 1, 50)
 # Set in every process we start, with our own process id: how a later start finds what was left behind.
 OWNER_MARK = "CLAUDE_API_OWNER"
+# In the process's own folder, for the plain way of asking.
+SYSTEM_PROMPT_FILE = "system-prompt"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What is fixed for a process's life: the model it starts with and the session it writes to."""
+    """What is fixed for a process's life.
+
+    `model` None: the account's default. `custom_model`: an unlisted model that it may be set to later.
+    `effort` and `flags` (variables) are for CLIs that can't be told them later. `plain`: one text in, one
+    answer out, with this system prompt.
+    """
 
     model: str | None = None
     session: SessionPlan | None = None
+    custom_model: str | None = None
+    effort: str | None = None
+    flags: tuple[tuple[str, str], ...] = ()
+    plain: str | None = None
 
 
 def valid_model(name: str) -> bool:
@@ -29,16 +40,23 @@ def valid_model(name: str) -> bool:
     return _MODEL_NAME.fullmatch(name) is not None
 
 
-def arguments(binary: str, launch: Launch, setting_sources: str) -> list[str]:
+def arguments(binary: str, launch: Launch, setting_sources: str, tmp: Path) -> list[str]:
     """The command line: no tools, no settings, hooks, MCP servers or CLAUDE.md, nothing read, no commands."""
-    result = [
-        *(binary, "-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
-        *("--include-partial-messages", "--tools", "", "--setting-sources", setting_sources),
-        *("--strict-mcp-config", "--disable-slash-commands", "--disallowedTools", "Read(//**)"),
-        *("--permission-mode", "dontAsk"),
+    result = [binary, "-p"]
+    if launch.plain is None:
+        result += ["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
+        result += ["--include-partial-messages"]
+    else:
+        # By file: an argument may not be longer than 128 KiB.
+        result += ["--output-format", "json", "--system-prompt-file", str(tmp / SYSTEM_PROMPT_FILE)]
+    result += [
+        *("--tools", "", "--setting-sources", setting_sources, "--strict-mcp-config"),
+        *("--disable-slash-commands", "--disallowedTools", "Read(//**)", "--permission-mode", "dontAsk"),
     ]
     if launch.model is not None:
         result += ["--model", launch.model]
+    if launch.effort is not None:
+        result += ["--effort", launch.effort]
     if launch.session is None:
         return [*result, "--no-session-persistence"]
     if launch.session.how == "create":
@@ -51,10 +69,13 @@ def arguments(binary: str, launch: Launch, setting_sources: str) -> list[str]:
     return result
 
 
-def environment(base: Mapping[str, str], owner: int, tmp: Path) -> dict[str, str]:
+def environment(base: Mapping[str, str], owner: int, tmp: Path, launch: Launch) -> dict[str, str]:
     """The environment: `base` (already an allow-list) and what we set. `owner` is our process id."""
+    custom = {"ANTHROPIC_CUSTOM_MODEL_OPTION": launch.custom_model} if launch.custom_model else {}
     return {
         **base,
+        **custom,
+        **dict(launch.flags),
         OWNER_MARK: str(owner),
         "CLAUDE_CODE_TMPDIR": str(tmp),
         # A "@/path" in a message would put that file into the prompt.

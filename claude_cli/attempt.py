@@ -4,93 +4,124 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from claude_cli.control import Dialogue, Step
+from claude_cli.control import Dialogue
 from claude_cli.events import TurnTranslator, error_from_exit
 from claude_cli.frames import Frame
-from claude_cli.process import CliProcess
+from claude_cli.plain import PlainDialogue
+from claude_cli.worker import Worker
 from turns.errors import CliFailed, TurnError
-from turns.model import TurnEvent
+from turns.model import AttemptRequest, TurnEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is said to a worker for one turn, how its answer is read, and the request that it is for."""
+
+    dialogue: Dialogue | PlainDialogue
+    translator: TurnTranslator
+    request: AttemptRequest
 
 
 class CliAttempt:
-    """Starts with `start`, then talks `steps`. Not a task: frames come in as callbacks, events go out by
-    iteration. `retire` takes the process back, `now` meaning that it can't be trusted to end by itself.
+    """Waits for `lease`, then talks the script that `write` makes for its worker.
+
+    Not a task: frames come in as callbacks, events go out by iteration. `give_back` takes the worker, with
+    the script if the turn was begun.
     """
 
     def __init__(
         self,
-        start: Callable[[], Awaitable[CliProcess]],
-        steps: Sequence[Step],
-        translator: TurnTranslator,
-        retire: Callable[[CliProcess, bool], None],
+        lease: asyncio.Future[Worker],
+        write: Callable[[Worker], Script],
+        give_back: Callable[[Worker, Script | None], None],
     ) -> None:
-        self._retire = retire
-        self._translator = translator
-        self._dialogue = Dialogue(steps, translator)
+        self._lease = lease
+        self._write = write
+        self._give_back = give_back
         self._events: deque[TurnEvent] = deque()
         self._error: TurnError | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._process: CliProcess | None = None
+        self._worker: Worker | None = None
+        self._script: Script | None = None
         self._closed = False
-        # The start belongs to the server, not to the request: a cancelled request must not cut it in two.
-        self._starting = asyncio.get_running_loop().create_task(self._begin(start))
+        if lease.done():
+            self._begin(lease)
+        else:
+            lease.add_done_callback(self._begin)
 
-    async def _begin(self, start: Callable[[], Awaitable[CliProcess]]) -> None:
-        try:
-            process = await start()
-        except TurnError as error:
-            self.fail(error)
+    def _begin(self, lease: asyncio.Future[Worker]) -> None:
+        if lease.cancelled():
+            self.fail(CliFailed("The wait for a claude process was given up."))
             return
+        error = lease.exception()
+        if error is not None:
+            self.fail(error if isinstance(error, TurnError) else CliFailed(f"The engine failed: {error!r}"))
+            return
+        worker = lease.result()
         if self._closed:
-            self._retire(process, True)
+            # The owner left between the hand-over and this callback: nothing was said to the worker.
+            self._give_back(worker, None)
             return
-        self._process = process
-        if process.ended:
+        self._worker = worker
+        if worker.process.ended:
             self.ended(None)
             return
-        process.listener = self
-        process.write(self._dialogue.start())
+        self._script = self._write(worker)
+        worker.process.listener = self
+        worker.process.write(self._script.dialogue.start())
+        if self._script.dialogue.closes_input:
+            worker.process.close_input()
 
     def frame(self, frame: Frame) -> None:
         """A frame of the process."""
+        if self._script is None or self._worker is None:
+            return
         try:
-            data, events = self._dialogue.receive(frame)
+            data, events = self._script.dialogue.receive(frame)
         except TurnError as error:
             self.fail(error)
             return
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             # A known frame in an unknown shape: this CLI isn't one we understand.
             self.fail(CliFailed(f"The claude CLI sent a {frame['type']} line that makes no sense: {error!r}"))
             return
-        if data and self._process is not None:
-            self._process.write(data)
+        if data:
+            self._worker.process.write(data)
         if events:
             self._events.extend(events)
             self._wake()
 
     def ended(self, problem: str | None) -> None:
         """The process ended."""
-        if self._translator.done or self._process is None:
+        if self._done or self._worker is None:
             return
         if problem is not None:
             self.fail(CliFailed(f"The claude CLI {problem}."))
         else:
-            self.fail(error_from_exit(self._process.returncode, self._process.stderr))
+            process = self._worker.process
+            self.fail(error_from_exit(process.returncode, process.stderr))
 
     def fail(self, error: TurnError) -> None:
         """End the iteration with `error`, after the events that came before it."""
-        if self._error is None and not self._translator.done:
+        if self._error is None and not self._done:
             self._error = error
             self._wake()
 
     def close(self) -> None:
-        """Give the process back."""
+        """Give the worker back, or give up waiting for one."""
         self._closed = True
-        process, self._process = self._process, None
-        if process is not None:
-            self._retire(process, not (self._translator.done and self._translator.clean))
+        if not self._lease.done():
+            self._lease.cancel()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self._give_back(worker, self._script)
+
+    @property
+    def _done(self) -> bool:
+        return self._script is not None and self._script.translator.done
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -103,7 +134,7 @@ class CliAttempt:
         while not self._events:
             if self._error is not None:
                 raise self._error
-            if self._translator.done:
+            if self._done:
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter

@@ -74,14 +74,21 @@ def as_text(history: Sequence[Message], question: Message) -> list[Step]:
     earlier messages."""
     if not history:
         return conversation((), question)
+    return conversation((), Message("user", (transcript_text(history, question),)))
+
+
+def transcript_text(history: Sequence[Message], question: Message) -> str:
+    """A conversation as one text that asks for the next answer."""
     names = {"user": "User", "assistant": "Assistant"}
     parts = [f"{names[message.role]}: {message.text}" for message in (*history, question)]
-    return conversation((), Message("user", ("\n\n".join(parts) + "\n\nAssistant:",)))
+    return "\n\n".join([*parts, "Assistant:"])
 
 
 class Dialogue:
     """Runs `steps` against one process; `done` when the last step has its answer. `translator` makes events
     of the frames of the turn."""
+
+    closes_input = False
 
     def __init__(self, steps: Sequence[Step], translator: TurnTranslator | None = None) -> None:
         self._steps = list(steps)

@@ -1,106 +1,286 @@
-"""The engine: turns on claude processes."""
+"""The engine: turns on claude processes, as well as the installed CLI allows."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import structlog
 
-from claude_cli import control
+from claude_cli import control, selftest, state
 from claude_cli.argv import Launch, valid_model
-from claude_cli.attempt import CliAttempt
-from claude_cli.events import TurnTranslator
-from claude_cli.probe import Installed, find_binary, installed, introduce, login_problem, read_version
-from claude_cli.process import CliProcess
+from claude_cli.attempt import CliAttempt, Script
+from claude_cli.control import Dialogue, initialize
+from claude_cli.events import NOT_LOGGED_IN, TurnTranslator
+from claude_cli.plain import PlainDialogue
+from claude_cli.pool import Demand, Pool
+from claude_cli.probe import Installed, find_binary, installed, introduce, read_version
+from claude_cli.state import Abilities, Level, Need
 from claude_cli.sweep import sweep
-from claude_cli.table import ProcessTable
+from claude_cli.table import ProcessTable, private_folder
+from claude_cli.worker import Limits, Share, Worker
 from turns.errors import ModelNotFound, NotReady, TurnError
-from turns.model import AttemptRequest, EngineState, ModelInfo
+from turns.model import AttemptRequest, EngineState, Message, ModelInfo
 
 log = structlog.get_logger("claude_cli")
 
-# From here on earlier messages given over stdin are taken as such.
-_INJECTS_FROM = (2, 1, 120)
+# Levels that use nothing that a CLI may lack.
+_UNTESTED = frozenset({"spawn", "text", "plain"})
+# Names that the CLI resolves itself; to set a worker to one of them costs nothing.
+_ALIASES = frozenset({"default", "best", "sonnet", "opus", "haiku", "sonnet[1m]", "opus[1m]", "opusplan"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the engine is to run; see the settings of the same names. `level` "auto": the best there is."""
+
+    level: Level | Literal["auto"] = "auto"
+    setting_sources: str = ""
+    size: int = 4
+    kept_sessions: int = 4
+    limits: Limits = field(default_factory=Limits)
+    share: Share = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """What holds for one binary: `signature` tells it from the one that an update puts in its place."""
+
+    binary: str
+    signature: str
+    found: Installed
+    abilities: Abilities
+    level: Level
+    listed: frozenset[str]
+    table: ProcessTable
+    pool: Pool
 
 
 class CliEngine:
     """A Backend on the CLI `binary` (a name on the child's PATH, or a path)."""
 
-    def __init__(
-        self, binary: str, state_dir: Path, environ: Mapping[str, str], *, level: str, setting_sources: str
-    ) -> None:
+    def __init__(self, binary: str, state_dir: Path, environ: Mapping[str, str], options: Options) -> None:
         self._binary_name = binary
         self._state_dir = state_dir
         self._environ = environ
-        self._wanted_level = level
-        self._setting_sources = setting_sources
-        self._table: ProcessTable | None = None
-        self._installed: Installed | None = None
+        self._options = options
+        self._engine: _Engine | None = None
         self._problem: str | None = "The claude CLI has not been looked at yet."
+        self._looking: asyncio.Task[None] | None = None
+        self._old: list[_Engine] = []
+        self._logged_in: bool | None = None
 
     async def start(self) -> None:
-        """Look at the CLI; `state` says what was found."""
-        try:
-            binary = find_binary(self._binary_name, self._environ.get("PATH"))
-            version = await read_version(binary, self._environ)
-            self._table = ProcessTable(binary, self._state_dir, self._environ, self._setting_sources)
-            if killed := await asyncio.to_thread(sweep, self._table.tmp):
-                log.warning("killed claude processes that a server left behind", count=killed)
-            self._installed = installed(version, await introduce(self._table))
-            self._problem = None
-        except TurnError as error:
-            self._problem = error.message
+        """Look at the CLI and warm up; `state` says what was found."""
+        self._look()
+        assert self._looking is not None
+        await self._looking
 
     async def close(self) -> None:
-        if self._table is not None:
-            await self._table.close()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        for engine in (*self._old, *([self._engine] if self._engine else ())):
+            await engine.pool.close()
+            await engine.table.close()
 
-    @property
-    def level(self) -> str:
-        """What the CLI is used for: spawn or text (see CLAUDE_ENGINE)."""
-        if self._wanted_level != "auto":
-            return self._wanted_level
-        injects = self._installed is not None and self._installed.version >= _INJECTS_FROM
-        return "spawn" if injects else "text"
+    # What is installed
+
+    def _look(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._inspect())
+
+    async def _inspect(self) -> None:
+        try:
+            fresh = await self._inspected()
+        except TurnError as error:
+            self._problem = error.message
+            return
+        if self._engine is not None:
+            # Its running turns end on it; its idle workers go now.
+            self._old = [*(old for old in self._old if len(old.table)), self._engine]
+            await self._engine.pool.close()
+        self._engine, self._problem = fresh, None
+        self._logged_in = fresh.found.logged_in
+        await fresh.pool.warm_up()
+
+    async def _inspected(self) -> _Engine:
+        binary = find_binary(self._binary_name, self._environ.get("PATH"))
+        signature = signature_of(binary)
+        version = await read_version(binary, self._environ)
+        wanted = self._options.level
+        abilities = Abilities() if wanted in _UNTESTED else await self._tried(binary, signature)
+        level = abilities.level if wanted == "auto" else wanted
+        table = ProcessTable(binary, self._state_dir, self._environ, self._options.setting_sources)
+        if killed := await asyncio.to_thread(sweep, table.tmp):
+            log.warning("killed claude processes that a server left behind", count=killed)
+        found = installed(version, await introduce(table))
+        names = {m.id for m in found.models} | {m.resolves_to for m in found.models if m.resolves_to}
+        pool = Pool(
+            table,
+            abilities,
+            level,
+            size=self._options.size,
+            kept_sessions=self._options.kept_sessions,
+            limits=self._options.limits,
+            share=self._options.share,
+        )
+        return _Engine(binary, signature, found, abilities, level, _ALIASES | names, table, pool)
+
+    async def _tried(self, binary: str, signature: str) -> Abilities:
+        store = selftest.AbilityStore(private_folder(self._state_dir) / "abilities.json")
+        abilities = store.load(signature)
+        if abilities is None:
+            log.info("trying out the claude CLI; this takes a few seconds, once for each version")
+            abilities = await selftest.run(binary, self._environ.get("PATH", ""))
+            store.save(signature, abilities)
+        return abilities
 
     @property
     def state(self) -> EngineState:
-        found = self._installed
+        engine = self._engine
+        found = engine.found if engine else None
+        problem = self._problem or (engine.pool.broken if engine else None)
         return EngineState(
-            ready=self._problem is None and (found is None or found.logged_in is not False),
-            level=self.level,
+            ready=problem is None and self._logged_in is not False,
+            level=engine.level if engine else "none",
             cli_version=found.version_text if found else None,
-            logged_in=found.logged_in if found else None,
+            logged_in=self._logged_in,
             login_method=found.login_method if found else None,
-            problem=self._problem or (login_problem(found) if found else None),
-            processes=len(self._table) if self._table is not None else 0,
+            problem=problem or (NOT_LOGGED_IN if self._logged_in is False else None),
+            processes=sum(len(e.table) for e in (*self._old, *([engine] if engine else ()))),
+            abilities=_shown(engine.abilities) if engine else {},
+            workers={"idle": engine.pool.idle, **engine.pool.counts} if engine else {},
         )
 
     @property
     def models(self) -> tuple[ModelInfo, ...]:
-        return self._installed.models if self._installed is not None else ()
+        return self._engine.found.models if self._engine is not None else ()
 
     def has_transcript(self, session_uuid: str) -> bool:
-        return self._table is not None and self._table.transcript(session_uuid).exists()
+        return self._engine is not None and self._engine.table.transcript(session_uuid).exists()
+
+    # Turns
 
     def open(self, request: AttemptRequest) -> CliAttempt:
-        model = request.turn.model
-        write = control.as_text if self.level == "text" else control.conversation
-        steps = [control.initialize(request.system), *write(request.history, request.turn.question)]
-        session = request.session
-        translator = TurnTranslator(engine=self.level, restored_cost=session.cost_usd if session else None)
-        return CliAttempt(partial(self._launch, Launch(model, session)), steps, translator, self._retire)
+        return CliAttempt(self._lease(request), partial(self._script, request), self._give_back)
 
-    async def _launch(self, launch: Launch) -> CliProcess:
-        if launch.model is not None and not valid_model(launch.model):
-            raise ModelNotFound(f"There is no model '{launch.model[:100]}'.", param="model")
-        if self._table is None or self._problem is not None:
+    def _lease(self, request: AttemptRequest) -> asyncio.Future[Worker]:
+        engine = self._engine
+        current = engine is not None and signature_of(engine.binary) == engine.signature
+        if engine is not None and current:
+            return self._lease_from(engine, request)
+        self._look()
+        return asyncio.get_running_loop().create_task(self._lease_later(request))
+
+    async def _lease_later(self, request: AttemptRequest) -> Worker:
+        assert self._looking is not None
+        await asyncio.shield(self._looking)
+        if self._engine is None or self._problem is not None:
             raise NotReady(self._problem or "The claude CLI was not found.")
-        return await self._table.start(launch)
+        lease = self._lease_from(self._engine, request)
+        try:
+            return await lease
+        except asyncio.CancelledError:
+            if lease.done() and not lease.cancelled() and lease.exception() is None:
+                self._give_back(lease.result(), None)
+            raise
 
-    def _retire(self, process: CliProcess, now: bool) -> None:
-        if self._table is not None:
-            self._table.retire(process, now=now)
+    def _lease_from(self, engine: _Engine, request: AttemptRequest) -> asyncio.Future[Worker]:
+        model = request.turn.model
+        if model is not None and not valid_model(model):
+            refused: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+            refused.set_exception(ModelNotFound(f"There is no model '{model[:100]}'.", param="model"))
+            return refused
+        need = _need(request)
+        launch = _launch(engine, request, need)
+        return engine.pool.lease(Demand(need, launch, request.turn.owner, request.history))
+
+    def _script(self, request: AttemptRequest, worker: Worker) -> Script:
+        """What is said to `worker` for this turn."""
+        need = _need(request)
+        session = request.session
+        level = self._engine.level if self._engine is not None else "text"
+        translator = TurnTranslator(
+            engine=level,
+            cost_before=worker.cost_usd,
+            restored_cost=session.cost_usd if session is not None else None,
+        )
+        question, history = request.turn.question, request.history
+        worker.turns += 1
+        if worker.launch.plain is not None:
+            return Script(PlainDialogue(history, question, translator), translator, request)
+        write = control.as_text if level == "text" else control.conversation
+        if worker.state is None:
+            steps = [initialize(need.system)]
+            if level in ("warm", "keyed") and need != Need(model=need.model, system=need.system):
+                steps.append(control.Step((state.flags(need),), control.Answer.ACKS))
+            steps += write(history, question)
+            now = state.WorkerState(now=need, custom_model=worker.launch.custom_model)
+            worker.state = now
+        elif session is not None:
+            steps = state.session_steps(worker.state, need, question)
+        else:
+            steps = state.steps(worker.state, need, history, question)
+        return Script(Dialogue(steps, translator), translator, request)
+
+    def _give_back(self, worker: Worker, script: Script | None) -> None:
+        """A turn is over: note what the worker holds now, and let the pool decide."""
+        if script is None:
+            worker.home.give_back(worker, clean=True)
+            return
+        translator, request = script.translator, script.request
+        if translator.logged_in is not None:
+            self._logged_in = translator.logged_in
+        worker.cost_usd = translator.total_cost
+        worker.mark = translator.mark if translator.done else None
+        if worker.state is not None:
+            answer = translator.plain_answer
+            said = (*request.history, request.turn.question)
+            held = (*said, Message("assistant", (answer,))) if answer else None
+            worker.state = worker.state.after(_need(request), held)
+        session = worker.launch.session is not None
+        clean = translator.clean and (translator.done or not session)
+        worker.home.give_back(worker, clean=clean)
+
+
+def _need(request: AttemptRequest) -> Need:
+    turn = request.turn
+    return Need(
+        model=turn.model,
+        system=request.system,
+        effort=turn.effort,
+        max_output_tokens=turn.max_output_tokens,
+        thinking=turn.thinking,
+    )
+
+
+def _launch(engine: _Engine, request: AttemptRequest, need: Need) -> Launch:
+    """How a process that is started for this turn begins."""
+    if engine.level == "plain":
+        flags = tuple((k, v) for k, v in need.environment.items() if v)
+        return Launch(need.model, request.session, effort=need.effort, flags=flags, plain=need.system)
+    if engine.level in ("spawn", "text"):
+        flags = tuple((k, v) for k, v in need.environment.items() if v)
+        return Launch(need.model, request.session, effort=need.effort, flags=flags)
+    if request.session is not None or engine.level == "keyed":
+        return Launch(need.model, request.session)
+    return Launch(custom_model=state.custom_model(need.model, engine.listed, engine.abilities))
+
+
+def signature_of(binary: str) -> str:
+    """Tells one installed binary from another, behind links too; "" if it is gone. Costs some 2 us."""
+    try:
+        found = os.stat(binary)  # noqa: PTH116
+    except OSError:
+        return ""
+    return f"{binary} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
+
+
+def _shown(abilities: Abilities) -> dict[str, bool]:
+    return {name: getattr(abilities, name) for name in abilities.__dataclass_fields__}

@@ -25,6 +25,7 @@ from turns.model import StopReason, TextDelta, ThinkingDelta, TurnDone, TurnEven
 LOGIN_HINT = (
     "Log in with `claude auth login` (or run `claude` and type /login) as the user that runs this server."
 )
+NOT_LOGGED_IN = f"The claude CLI is not logged in. {LOGIN_HINT}"
 _STOP_REASONS = frozenset(get_args(StopReason))
 # After these the CLI asks the model again by itself: to go on, up to three times, or to say something else.
 # Neither was asked for by the client, and each is paid for.
@@ -59,7 +60,11 @@ class TurnTranslator:
         self._clock = clock
         self._began = time.monotonic()
         self._model = ""
-        self._mark: str | None = None
+        self.mark: str | None = None
+        # What the turn showed of the login; None: nothing.
+        self.logged_in: bool | None = None
+        self._texts: list[str] = []
+        self._blocks = 0
         self._stop: str | None = None
         self._usage = Usage()
         self._limit: Mapping[str, Any] = {}
@@ -72,7 +77,7 @@ class TurnTranslator:
         if kind == "assistant":
             message = frame["message"]
             if message.get("model") != _SYNTHETIC and frame.get("uuid"):
-                self._mark = frame["uuid"]
+                self.mark = frame["uuid"]
         elif kind == "rate_limit_event":
             self._limit = frame.get("rate_limit_info") or frame
         elif kind == "result":
@@ -84,9 +89,12 @@ class TurnTranslator:
         if kind == "content_block_delta":
             delta = event["delta"]
             if delta["type"] == "text_delta":
+                self._texts.append(delta["text"])
                 return (TextDelta(delta["text"]),)
             if delta["type"] == "thinking_delta":
                 return (ThinkingDelta(delta["thinking"]),)
+        elif kind == "content_block_start":
+            self._blocks += 1
         elif kind == "message_start":
             first = not self._model
             self._model = event["message"]["model"]
@@ -99,11 +107,20 @@ class TurnTranslator:
                 return (self._finish(self._usage, None),)
         return ()
 
+    @property
+    def plain_answer(self) -> str | None:
+        """The answer, if all of it is one text: then a client sends back just what the process holds."""
+        whole = self.done and self.clean and self._blocks == 1
+        return "".join(self._texts) or None if whole else None
+
     def _result(self, result: Frame) -> Sequence[TurnEvent]:
         self.clean = True
         self.total_cost = float(result.get("total_cost_usd") or 0.0)
         if result.get("is_error") or result.get("subtype") != "success":
-            raise error_from_result(result, self._limit, self._clock())
+            error = error_from_result(result, self._limit, self._clock())
+            if isinstance(error, NotReady):
+                self.logged_in = False
+            raise error
         if not self._model:
             # A command of the CLI's own would end like this.
             raise CliFailed("The claude CLI answered by itself instead of asking the model.")
@@ -122,7 +139,7 @@ class TurnTranslator:
         return max(0.0, self.total_cost - before)
 
     def _finish(self, usage: Usage, cost: float | None) -> TurnDone:
-        self.done = True
+        self.done = self.logged_in = True
         reason = self._stop if self._stop in _STOP_REASONS else "other"
         return TurnDone(
             stop_reason=cast(StopReason, reason),
@@ -130,7 +147,7 @@ class TurnTranslator:
             model=self._model,
             cost_usd=cost,
             duration_ms=round((time.monotonic() - self._began) * 1000),
-            mark=self._mark,
+            mark=self.mark,
             total_cost_usd=self.total_cost if self.clean else None,
             engine=self._engine,
         )
@@ -202,13 +219,9 @@ def error_from_exit(code: int | None, stderr: str) -> TurnError:
         for line in stderr.splitlines():
             if re.search(pattern, line):
                 return kind(message.format(line=line.strip()))
-    how = (
-        f"was killed by signal {-code}"
-        if code is not None and code < 0
-        else "ended"
-        if code is None
-        else f"ended with status {code}"
-    )
+    how = "ended" if code is None else f"ended with status {code}"
+    if code is not None and code < 0:
+        how = f"was killed by signal {-code}"
     last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")
     return CliFailed(
         f"The claude CLI {how} before the turn was complete.{' It said: ' + last[:300] if last else ''}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from claude_cli import argv
 from claude_cli.argv import Launch
 from claude_cli.control import Dialogue, initialize
-from claude_cli.events import LOGIN_HINT, error_from_exit
+from claude_cli.events import error_from_exit
 from claude_cli.frames import Frame
 from claude_cli.table import ProcessTable
 from turns.errors import CliFailed, NotReady, TurnError
@@ -134,13 +134,13 @@ def _login(account: object) -> tuple[bool | None, str | None]:
     provider = account.get("apiProvider", "firstParty")
     if provider != "firstParty":
         return True, str(provider)
-    for name in ("tokenSource", "apiKeySource"):
+    # A key or token from the environment is used before a login, and is named so.
+    for name in ("apiKeySource", "tokenSource"):
         source = account.get(name)
         if source and source != "none":
             return True, str(source)
+    # A login tells of the account instead.
+    plan = account.get("subscriptionType")
+    if plan or account.get("email"):
+        return True, f"claude.ai {plan}" if plan else "claude.ai"
     return False, None
-
-
-def login_problem(found: Installed) -> str | None:
-    """What to tell a person whose CLI isn't logged in."""
-    return f"The claude CLI is not logged in. {LOGIN_HINT}" if found.logged_in is False else None

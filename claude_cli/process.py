@@ -48,6 +48,7 @@ class CliProcess(asyncio.SubprocessProtocol):
         self.returncode: int | None = None
         self.ended = False
         self.exited = asyncio.Event()
+        self._closed = asyncio.Event()
         self.pid = 0
         self._stderr = bytearray()
         self._splitter = LineSplitter()
@@ -69,19 +70,25 @@ class CliProcess(asyncio.SubprocessProtocol):
         if data and self._stdin is not None and not self._stdin.is_closing():
             self._stdin.write(data)
 
+    def close_input(self) -> None:
+        """End of input, after what was written."""
+        if self._stdin is not None:
+            self._stdin.close()
+
     def kill(self) -> None:
         """SIGKILL to the group, now."""
         self._signal(signal.SIGKILL)
 
     async def end(self) -> None:
         """End of input, then SIGTERM, then SIGKILL, to the whole group; returns when it is reaped."""
-        if self._stdin is not None:
-            self._stdin.close()
+        self.close_input()
         for rung, sign in zip(_RUNGS, (signal.SIGTERM, signal.SIGKILL), strict=True):
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.exited.wait(), rung)
             self._signal(sign)
         await self.exited.wait()
+        self._close_pipes()
+        await self._closed.wait()
 
     def _signal(self, sign: signal.Signals) -> None:
         if not self.exited.is_set():
@@ -141,6 +148,7 @@ class CliProcess(asyncio.SubprocessProtocol):
         self._end(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
         self._end(None)
 
     def _end(self, problem: str | None) -> None:

@@ -7,7 +7,8 @@ import errno
 import itertools
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from claude_cli import argv, transcripts
@@ -46,6 +47,9 @@ class ProcessTable:
     def __len__(self) -> int:
         return len(self._live)
 
+    def __contains__(self, process: CliProcess) -> bool:
+        return process in self._live
+
     def transcript(self, session_uuid: str) -> Path:
         """Where the CLI keeps the conversation of this session."""
         return transcripts.transcript(self._config_dir, self.cwd, session_uuid)
@@ -59,23 +63,30 @@ class ProcessTable:
             if before is not None:
                 await before.exited.wait()
             if session.how == "create":
-                self.transcript(session.uuid).unlink(missing_ok=True)
+                with _as_turn_errors():
+                    self.transcript(session.uuid).unlink(missing_ok=True)
             elif session.uuid in self._hidden and session.at is not None:
                 self._hidden.discard(session.uuid)
                 transcripts.uncover(self.transcript(session.uuid), session.uuid, session.at)
         owner = os.getpid()
-        # A folder of its own: what the CLI leaves in it goes with the process.
-        folder = private_folder(self.tmp / str(owner) / str(next(self._folders)))
+        with _as_turn_errors():
+            # A folder of its own: what the CLI leaves in it goes with the process.
+            folder = private_folder(self.tmp / str(owner) / str(next(self._folders)))
+            if launch.plain is not None:
+                (folder / argv.SYSTEM_PROMPT_FILE).write_text(
+                    launch.plain, encoding="utf-8", errors="replace"
+                )
         async with self._starts:
             try:
-                process = await spawn(
-                    argv.arguments(self._binary, launch, self._setting_sources),
-                    argv.environment(self._environ, owner, folder),
-                    self.cwd,
-                )
-            except OSError as error:
+                with _as_turn_errors():
+                    process = await spawn(
+                        argv.arguments(self._binary, launch, self._setting_sources, folder),
+                        argv.environment(self._environ, owner, folder, launch),
+                        self.cwd,
+                    )
+            except TurnError:
                 shutil.rmtree(folder, ignore_errors=True)
-                raise _start_error(error) from error
+                raise
         self._live[process] = folder
         if session is not None:
             self._by_session[session.uuid] = process
@@ -119,7 +130,12 @@ def private_folder(path: Path) -> Path:
     return path.resolve()
 
 
-def _start_error(error: OSError) -> TurnError:
-    if error.errno in (errno.ENOENT, errno.EACCES, errno.ENOEXEC):
-        return NotReady(f"The claude CLI can't be started: {error}. Set CLAUDE_BIN to a working one.")
-    return CliFailed(f"The system can't start another process: {error}.", retry_after=1.0)
+@contextmanager
+def _as_turn_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EACCES, errno.ENOEXEC):
+            message = f"The claude CLI can't be started: {error}. Set CLAUDE_BIN to a working one."
+            raise NotReady(message) from error
+        raise CliFailed(f"The system can't start another process: {error}.", retry_after=1.0) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -15,13 +17,33 @@ from pathlib import Path
 import httpx
 from openai import OpenAI
 
+from claude_cli import selftest
+from claude_cli.engine import signature_of
+from claude_cli.state import Abilities
+
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
 BASE_PATH = "/usr/bin:/bin"
 
 
+@functools.lru_cache
+def abilities_of(binary: str) -> Abilities:
+    """What the self-test finds, once for each binary in a run of the tests."""
+    return asyncio.run(selftest.run(binary, BASE_PATH))
+
+
+def seed_abilities(home: Path, binary: str, abilities: Abilities) -> None:
+    """As if a server had tried this binary before."""
+    state = home / "state"
+    state.mkdir(parents=True, exist_ok=True)
+    selftest.AbilityStore(state / "abilities.json").save(signature_of(binary), abilities)
+
+
 def clean_environment(home: Path, api_url: str, **more: str) -> dict[str, str]:
-    """What a server and its CLI may see: nothing of the shell's."""
+    """What a server and its CLI may see: nothing of the shell's. A CLI named by CLAUDE_BIN has been tried."""
+    binary = more.get("CLAUDE_BIN", "")
+    if Path(binary).is_file() and more.get("CLAUDE_ENGINE", "warm") in ("auto", "warm", "keyed"):
+        seed_abilities(home, binary, abilities_of(binary))
     return {
         "PATH": BASE_PATH,
         "HOME": str(home),
@@ -37,7 +59,7 @@ class Server:
     """`python claude_api.py` on a free port, in a folder of its own."""
 
     def __init__(self, home: Path, environment: Mapping[str, str], *arguments: str) -> None:
-        home.mkdir(exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "claude_api.py"), *(arguments or ("--port", "0"))],

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from platformdirs import user_state_path
 from pydantic import ValidationError
 
 import config
+from claude_cli.engine import Options
+from claude_cli.state import Level
+from claude_cli.worker import Limits, Share
 from config import ConfigError, Env, Loaded, Settings, child_environment, env_example, load, parser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +40,12 @@ TABLE: list[tuple[str, Any, tuple[str, ...], str, str, Any]] = [
     ("chunk_chars", 48, ("CLAUDE_CHUNK_CHARS",), "--chunk-chars", "9", 9),
     ("engine", "auto", ("CLAUDE_ENGINE",), "--engine", "text", "text"),
     ("state_dir", user_state_path("claude-api"), ("CLAUDE_STATE_DIR",), "--state-dir", "/s", Path("/s")),
+    ("share_workers", "key", ("CLAUDE_SHARE_WORKERS",), "--share-workers", "never", "never"),
+    ("kept_sessions", 4, ("CLAUDE_KEPT_SESSIONS",), "--kept-sessions", "0", 0),
+    ("worker_turns", 1000, ("CLAUDE_WORKER_TURNS",), "--worker-turns", "1", 1),
+    ("worker_age", 3600, ("CLAUDE_WORKER_AGE",), "--worker-age", "0.5", 0.5),
+    ("worker_idle", 300, ("CLAUDE_WORKER_IDLE",), "--worker-idle", "1.5", 1.5),
+    ("worker_memory", 400, ("CLAUDE_WORKER_MEMORY",), "--worker-memory", "500", 500),
     ("setting_sources", "", ("CLAUDE_SETTING_SOURCES",), "--setting-sources", "user", "user"),
     ("log_level", "info", ("LOG_LEVEL",), "--log-level", "WARNING", "warning"),
     ("log_format", "console", ("LOG_FORMAT",), "--log-format", "json", "json"),
@@ -198,6 +207,36 @@ def test_a_path_in_the_home(dotenv: Path, name: str, key: str) -> None:
     assert getattr(loaded(dotenv=dotenv).settings, name) == Path.home() / "x"
 
 
+@pytest.mark.parametrize("level", ["auto", "warm", "keyed", "spawn", "text", "plain"])
+def test_the_engine_levels(level: str) -> None:
+    assert loaded(env={"CLAUDE_ENGINE": level}).settings.engine == level
+
+
+def test_the_engine_levels_are_the_engines() -> None:
+    assert set(get_args(Settings.model_fields["engine"].annotation)) == {"auto", *get_args(Level)}
+    assert get_args(Settings.model_fields["share_workers"].annotation) == get_args(Share)
+
+
+def test_the_limits_of_a_worker_are_the_engines() -> None:
+    """A default has one place too many: here they are held together."""
+    settings, limits = loaded().settings, Limits()
+    assert (settings.worker_turns, settings.worker_age) == (limits.turns, limits.age)
+    assert (settings.worker_idle, settings.worker_memory * 1024 * 1024) == (limits.idle, limits.memory)
+    options = Options()
+    assert (settings.max_concurrency, settings.kept_sessions) == (options.size, options.kept_sessions)
+    assert (settings.share_workers, settings.engine) == (options.share, options.level)
+
+
+def test_the_doctor_is_no_port() -> None:
+    assert loaded("doctor").doctor
+    assert loaded("doctor").settings == loaded().settings
+    both = loaded("doctor", "--port", "9")
+    assert (both.settings.port, both.doctor) == (9, True)
+    assert not loaded("doctor").port_pinned
+    assert not loaded("9").doctor
+    assert not loaded(env={"CLAUDE_API_PORT": "9"}).doctor
+
+
 # Wrong values
 
 
@@ -221,6 +260,15 @@ def test_a_path_in_the_home(dotenv: Path, name: str, key: str) -> None:
         ("stream_mode", "fast"),
         ("chunk_chars", "0"),
         ("engine", "diesel"),
+        ("share_workers", "all"),
+        ("kept_sessions", "-1"),
+        ("kept_sessions", "0.5"),
+        ("worker_turns", "0"),
+        ("worker_age", "0"),
+        ("worker_idle", "-1"),
+        ("worker_idle", "0"),
+        ("worker_memory", "0"),
+        ("worker_memory", "1.5"),
         ("setting_sources", "project"),
         ("log_level", "loud"),
         ("log_format", "xml"),

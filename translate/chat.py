@@ -25,6 +25,8 @@ PLACEHOLDERS = frozenset({"", "default", "auto", "claude", "claude-cli"})
 CONTINUE = "Please continue."
 # The API wants a conversation to begin with the user; a client's greeting comes before that.
 _OPENING = "(The conversation begins with the assistant's message.)"
+# OpenAI's names for efforts that Claude has no such name for.
+_EFFORT = {"none": None, "minimal": "low"}
 _FINISH: dict[StopReason, chat.FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -77,6 +79,9 @@ def to_turn(
         model=default_model if model in PLACEHOLDERS else model,
         session_id=request.session_id,
         # A reply that isn't streamed is collected anyway: it can be retried to its end.
+        effort=_EFFORT.get(request.reasoning_effort or "", request.reasoning_effort),
+        max_output_tokens=request.max_completion_tokens or request.max_tokens,
+        thinking=request.reasoning_effort != "none",
         buffered=not request.stream or (request.stream_mode or stream_mode) == "buffered",
         notices=tuple(notices),
     )

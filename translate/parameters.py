@@ -46,10 +46,7 @@ _NO_TOOLS = "function calling is not supported"
 RULES: Mapping[str, Rule] = {
     "temperature": Rule("ignore", _number(1)),
     "top_p": Rule("ignore", _number(1)),
-    "max_tokens": Rule("ignore", _never),
-    "max_completion_tokens": Rule("ignore", _never),
     "stop": Rule("ignore", _empty),
-    "reasoning_effort": Rule("ignore", _never),
     "verbosity": Rule("ignore", _among("medium")),
     "presence_penalty": Rule("ignore", _number(0)),
     "frequency_penalty": Rule("ignore", _number(0)),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from turns.errors import TurnError
@@ -38,7 +38,8 @@ class TurnRequest:
     """A turn to be run: the conversation so far, the message to answer, and where it belongs.
 
     `session_id` is the client's name for its session, `owner` the key it came with ("" without keys).
-    `notices` are words for the client about how the request was understood.
+    `effort` None is the model's own, `max_output_tokens` None the CLI's own limit. `notices` are words for
+    the client about how the request was understood.
     """
 
     id: str
@@ -49,6 +50,9 @@ class TurnRequest:
     session_id: str | None = None
     owner: str = ""
     buffered: bool = False
+    effort: str | None = None
+    max_output_tokens: int | None = None
+    thinking: bool = True
     notices: tuple[str, ...] = ()
 
 
@@ -174,6 +178,8 @@ class EngineState:
     login_method: str | None = None
     problem: str | None = None
     processes: int = 0
+    abilities: Mapping[str, bool] = field(default_factory=dict)
+    workers: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

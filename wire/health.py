@@ -14,7 +14,9 @@ class CliHealth(BaseModel):
     logged_in: bool | None
     login_method: str | None
     engine: str
+    abilities: dict[str, bool]
     processes: int
+    workers: dict[str, int]
     problem: str | None
 
 

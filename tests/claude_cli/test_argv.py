@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from claude_cli.argv import OLDEST, Launch, arguments, environment, parse_version, valid_model
+from claude_cli.argv import (
+    OLDEST,
+    SYSTEM_PROMPT_FILE,
+    Launch,
+    arguments,
+    environment,
+    parse_version,
+    valid_model,
+)
 from turns.model import SessionPlan
 
+STREAM = [
+    *("--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
+    "--include-partial-messages",
+]
+PLAIN = ["--output-format", "json", "--system-prompt-file", "/t/system-prompt"]
 ALWAYS = [
-    *("/bin/claude", "-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
-    *("--include-partial-messages", "--tools", "", "--setting-sources", "", "--strict-mcp-config"),
+    *("--tools", "", "--setting-sources", "", "--strict-mcp-config"),
     *("--disable-slash-commands", "--disallowedTools", "Read(//**)", "--permission-mode", "dontAsk"),
 ]
 UUID = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
@@ -30,14 +43,31 @@ UUID = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
             Launch("m", SessionPlan(UUID, "resume", "mark-1", 0.5)),
             ["--model", "m", f"--resume={UUID}", "--resume-session-at=mark-1"],
         ),
+        (Launch(effort="high"), ["--effort", "high", "--no-session-persistence"]),
+        (
+            Launch("m", SessionPlan(UUID, "resume"), effort="low"),
+            ["--model", "m", "--effort", "low", f"--resume={UUID}"],
+        ),
+        # These are told by the environment.
+        (Launch(custom_model="x", flags=(("A", "1"),)), ["--no-session-persistence"]),
     ],
 )
 def test_the_command_line(launch: Launch, more: list[str]) -> None:
-    assert arguments("/bin/claude", launch, "") == ALWAYS + more
+    assert arguments("/bin/claude", launch, "", Path("/t")) == ["/bin/claude", "-p", *STREAM, *ALWAYS, *more]
+    plain = replace(launch, plain="S")
+    assert arguments("/bin/claude", plain, "", Path("/t")) == ["/bin/claude", "-p", *PLAIN, *ALWAYS, *more]
+
+
+def test_a_system_prompt_is_no_argument() -> None:
+    """It may be longer than an argument may be."""
+    for text in ("", "Be kind." * 100_000):
+        given = arguments("claude", Launch(plain=text), "", Path("/t"))
+        assert sum(map(len, given)) < 1000
+        assert ("--system-prompt-file", f"/t/{SYSTEM_PROMPT_FILE}") in itertools.pairwise(given)
 
 
 def test_setting_sources() -> None:
-    given = arguments("claude", Launch(), "user")
+    given = arguments("claude", Launch(), "user", Path("/t"))
     assert ("--setting-sources", "user") in itertools.pairwise(given)
 
 
@@ -68,7 +98,7 @@ def test_what_is_no_model_name(name: str) -> None:
 
 def test_the_environment() -> None:
     given = {"HOME": "/h", "ANTHROPIC_API_KEY": "k"}
-    made = environment(given, 4321, Path("/state/tmp"))
+    made = environment(given, 4321, Path("/state/tmp"), Launch())
     assert made == {
         "HOME": "/h",
         "ANTHROPIC_API_KEY": "k",
@@ -90,8 +120,25 @@ def test_the_environment() -> None:
 
 
 def test_what_we_set_wins() -> None:
-    made = environment({"CLAUDE_CODE_MAX_RETRIES": "9", "CLAUDE_API_OWNER": "1"}, 2, Path("/t"))
+    base = {"CLAUDE_CODE_MAX_RETRIES": "9", "CLAUDE_API_OWNER": "1", "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "5"}
+    launch = Launch(flags=(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "7"), ("CLAUDE_API_OWNER", "3")))
+    made = environment(base, 2, Path("/t"), launch)
     assert (made["CLAUDE_CODE_MAX_RETRIES"], made["CLAUDE_API_OWNER"]) == ("0", "2")
+    assert made["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] == "7"
+
+
+def test_what_a_launch_adds_to_the_environment() -> None:
+    bare = environment({}, 1, Path("/t"), Launch("m", effort="high", plain="S"))
+    assert bare == environment({}, 1, Path("/t"), Launch())
+    made = environment({}, 1, Path("/t"), Launch(custom_model="x", flags=(("A", "1"), ("B", "2"))))
+    assert made == {**bare, "ANTHROPIC_CUSTOM_MODEL_OPTION": "x", "A": "1", "B": "2"}
+
+
+def test_launches_that_are_alike_are_equal() -> None:
+    """The pool counts by them."""
+    one, two = (Launch("m", SessionPlan(UUID, "create"), "x", "low", (("A", "1"),), "S") for _ in range(2))
+    assert (one, hash(one)) == (two, hash(two))
+    assert len({one, replace(one, model=None), replace(one, session=None), replace(one, plain=None)}) == 4
 
 
 @pytest.mark.parametrize(

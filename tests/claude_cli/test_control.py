@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from claude_cli.control import Answer, Dialogue, Step, as_text, control, conversation, initialize
+from claude_cli.control import (
+    Answer,
+    Dialogue,
+    Step,
+    as_text,
+    control,
+    conversation,
+    initialize,
+    transcript_text,
+)
 from claude_cli.events import TurnTranslator
 from turns.errors import CliFailed, Overloaded
 from turns.model import Message, TextDelta, TurnDone, TurnStarted
@@ -92,6 +101,15 @@ def test_a_conversation_as_text() -> None:
             None,
         )
     ]
+
+
+def test_a_conversation_written_out() -> None:
+    assert transcript_text((), Q3) == "User: Q3\n\nAssistant:"
+    assert transcript_text((Q1, A1), Q2) == "User: Q1\n\nAssistant: A1\n\nUser: Q2\nmore\n\nAssistant:"
+
+
+def test_a_dialogue_needs_its_process_to_go_on_listening() -> None:
+    assert not Dialogue(conversation((), Q1)).closes_input
 
 
 def test_a_question_alone_as_text_is_the_question() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -144,6 +145,49 @@ def test_the_stop_reason_of_the_result_stands_in_for_a_missing_one() -> None:
     assert end_of([start(), *ending("end_turn"), result(stop_reason="x")]).stop_reason == "end_turn"
 
 
+# What a client will send back
+
+
+def block(kind: str, *deltas: dict[str, Any]) -> list[dict[str, Any]]:
+    begin = stream("content_block_start", index=0, content_block={"type": kind})
+    return [begin, *deltas, stream("content_block_stop", index=0)]
+
+
+def answer_of(*frames: dict[str, Any], end: dict[str, Any] | None = None) -> str | None:
+    translator = TurnTranslator()
+    with contextlib.suppress(TurnError):
+        run([start(), *frames, end or result()], translator)
+    return translator.plain_answer
+
+
+def test_an_answer_of_one_text() -> None:
+    translator = TurnTranslator()
+    frames = [start(), *block("text", text("Hel"), text("lo")), *ending("end_turn")]
+    run(frames, translator)
+    # Not before its end.
+    assert translator.plain_answer is None
+    run([result()], translator)
+    assert translator.plain_answer == "Hello"
+
+
+def test_an_answer_that_is_more_than_one_text() -> None:
+    thinking = stream("content_block_delta", delta={"type": "thinking_delta", "thinking": "hm"})
+    assert answer_of(*block("thinking", thinking), *block("text", text("a"))) is None
+    assert answer_of(*block("text", text("a")), *block("text", text("b"))) is None
+    assert answer_of(*block("text", text("a")), *block("tool_use")) is None
+
+
+def test_an_answer_of_nothing() -> None:
+    assert answer_of() is None
+    assert answer_of(*block("text")) is None
+    assert answer_of(*block("text", text(""))) is None
+
+
+def test_an_answer_of_a_turn_that_failed_or_was_cut() -> None:
+    assert answer_of(*block("text", text("a")), end=failed(529, "API Error: 529")) is None
+    assert answer_of(*block("text", text("a")), end=ending("max_tokens")[0]) is None
+
+
 # Usage
 
 
@@ -240,6 +284,33 @@ def test_a_failed_turn_costs_too() -> None:
     with pytest.raises(Overloaded):
         translator.translate(failed(529, "API Error: 529"))
     assert (translator.total_cost, translator.clean, translator.done) == (0.25, True, False)
+
+
+# What a turn shows of the login
+
+
+def test_what_a_turn_shows_of_the_login() -> None:
+    translator = TurnTranslator()
+    run([start(), text("a")], translator)
+    assert translator.logged_in is None
+    run([result()], translator)
+    assert translator.logged_in is True
+
+
+@pytest.mark.parametrize(
+    ("frame", "logged_in"),
+    [
+        (failed(401, "Failed to authenticate."), False),
+        (failed(None, "Not logged in - Please run /login"), False),
+        (failed(529, "API Error: 529"), None),
+        (failed(429, "You've hit your session limit"), None),
+    ],
+)
+def test_what_a_failed_turn_shows_of_the_login(frame: dict[str, Any], logged_in: bool | None) -> None:
+    translator = TurnTranslator()
+    with pytest.raises(TurnError):
+        run([start(), frame], translator)
+    assert translator.logged_in is logged_in
 
 
 # Errors: each row of the facts' table

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from claude_cli.events import LOGIN_HINT
-from claude_cli.probe import INSTALL_HINT, find_binary, installed, login_problem
+from claude_cli.probe import INSTALL_HINT, find_binary, installed
 from turns.errors import NotReady
 from turns.model import ModelInfo
 
@@ -44,7 +43,13 @@ def test_no_models(answer: dict[str, Any]) -> None:
         ({}, False, None),
         ({"tokenSource": "none", "apiKeySource": "none"}, False, None),
         ({"tokenSource": "none", "apiKeySource": "ANTHROPIC_API_KEY"}, True, "ANTHROPIC_API_KEY"),
-        ({"tokenSource": "claude.ai", "apiKeySource": "ANTHROPIC_API_KEY"}, True, "claude.ai"),
+        ({"tokenSource": "claude.ai", "apiKeySource": "none"}, True, "claude.ai"),
+        # A key wins over a login.
+        ({"tokenSource": "claude.ai", "apiKeySource": "ANTHROPIC_API_KEY"}, True, "ANTHROPIC_API_KEY"),
+        ({"subscriptionType": "Claude Max", "email": "a@b.c"}, True, "claude.ai Claude Max"),
+        ({"email": "a@b.c"}, True, "claude.ai"),
+        ({"apiKeySource": "ANTHROPIC_API_KEY", "subscriptionType": "Claude Max"}, True, "ANTHROPIC_API_KEY"),
+        ({"subscriptionType": None, "email": ""}, False, None),
         ({"apiProvider": "firstParty", "apiKeySource": "apiKeyHelper"}, True, "apiKeyHelper"),
         ({"apiProvider": "bedrock"}, True, "bedrock"),
     ],
@@ -52,8 +57,6 @@ def test_no_models(answer: dict[str, Any]) -> None:
 def test_logins(account: object, logged_in: bool | None, method: str | None) -> None:
     found = installed(VERSION, {"account": account})
     assert (found.logged_in, found.login_method) == (logged_in, method)
-    problem = f"The claude CLI is not logged in. {LOGIN_HINT}" if logged_in is False else None
-    assert login_problem(found) == problem
 
 
 def executable(path: Path) -> Path:

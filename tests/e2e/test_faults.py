@@ -38,6 +38,7 @@ def serving_fake(tmp_path: Path, mode: str, **more: str) -> Iterator[tuple[Serve
     fake = tmp_path / "claude"
     write_fake(fake, mode, more.pop("version", "2.1.330"))
     quick = {"CLAUDE_MAX_RETRIES": "1", "CLAUDE_BASE_BACKOFF": "0.01", "CLAUDE_BIN": str(fake)}
+    quick["CLAUDE_ENGINE"] = "spawn"
     environment = clean_environment(tmp_path / "home", NOWHERE, **{**quick, **more})
     with serving(tmp_path / "home", environment) as server:
         yield server, fake
@@ -223,7 +224,7 @@ def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
     )
     left = tmp_path / "home" / "state" / "tmp" / str(finished.pid)
     left.mkdir(parents=True)
-    environment = clean_environment(tmp_path / "home", NOWHERE, CLAUDE_BIN=str(fake))
+    environment = clean_environment(tmp_path / "home", NOWHERE, CLAUDE_BIN=str(fake), CLAUDE_ENGINE="spawn")
     with serving(tmp_path / "home", environment):
         assert orphan.wait(PATIENCE) == -signal.SIGKILL
         assert not left.exists()
@@ -233,7 +234,10 @@ def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
 def test_it_stops_with_a_sentence(tmp_path: Path, sign: signal.Signals) -> None:
     fake = tmp_path / "claude"
     write_fake(fake, "good")
-    server = Server(tmp_path / "home", clean_environment(tmp_path / "home", NOWHERE, CLAUDE_BIN=str(fake)))
+    server = Server(
+        tmp_path / "home",
+        clean_environment(tmp_path / "home", NOWHERE, CLAUDE_BIN=str(fake), CLAUDE_ENGINE="spawn"),
+    )
     assert server.stop(sign) == 0
     assert server.output[-1] == "claude-api has stopped."
     assert "Traceback" not in "\n".join(server.output)

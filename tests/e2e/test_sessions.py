@@ -186,6 +186,9 @@ def test_a_session_that_the_cli_lost_is_made_again(server: Server, api: StandIn)
     say(server, session, "Say one.", system="Count.")
     (transcript,) = (server.home / ".claude" / "projects").glob(f"*/{session}.jsonl")
     transcript.unlink()
+    # The process that holds the session would know it still.
+    for process in server.claude_processes():
+        kill(process)
     answer = say(server, session, "one", "two", "Say three.")
     assert answer.headers["x-claude-session"] == "recreated"
     assert api.last.conversation == [("user", "one"), ("assistant", "two"), ("user", "Say three.")]

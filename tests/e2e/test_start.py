@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -168,3 +169,47 @@ def test_clis_that_cannot_inject_get_text(version: str, api: StandIn, tmp_path: 
     assert sent.last_user_text == "User: one\n\nAssistant: two\n\nUser: @/etc/passwd\n\nAssistant:"
     assert b"root:" not in sent.raw
     assert sent.system_texts[-1] == "Be brief."
+
+
+def test_the_doctor(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
+    """What the server would find, without a server; the self-test is run here for once."""
+    environment = clean_environment(tmp_path, api.url, CLAUDE_BIN=str(claude_bin), CLAUDE_ENGINE="spawn")
+    del environment["CLAUDE_ENGINE"]
+    command = [sys.executable, str(ROOT / "claude_api.py"), "doctor"]
+    found = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "engine: warm" in found.stdout and "yes set_system" in found.stdout
+    assert (tmp_path / "state" / "abilities.json").stat().st_mode & 0o777 == 0o600
+    assert api.turns == []
+    broken = run(tmp_path, "doctor", CLAUDE_BIN="no-such-claude")
+    assert broken.returncode == 1 and "was not found" in broken.stdout
+
+
+@pytest.mark.parametrize(
+    ("login", "says"),
+    [
+        ({}, "not logged in"),
+        ({"subscriptionType": "max"}, "claude.ai Claude Max"),
+    ],
+)
+def test_a_login_is_seen(
+    claude_bin: Path, api: StandIn, tmp_path: Path, login: dict[str, str], says: str
+) -> None:
+    """A subscription's made-up login, and none: said at the start, and by the turn."""
+    home = tmp_path / "home"
+    environment = clean_environment(home, api.url, CLAUDE_BIN=str(claude_bin))
+    del environment["ANTHROPIC_API_KEY"]
+    (home / ".claude").mkdir()
+    if login:
+        token = {"accessToken": "sk-ant-oat01-made-up", "refreshToken": "sk-ant-ort01-made-up", **login}
+        oauth = {**token, "expiresAt": 4_000_000_000_000, "scopes": ["user:inference", "user:profile"]}
+        (home / ".claude" / ".credentials.json").write_text(json.dumps({"claudeAiOauth": oauth}))
+    with serving(home, environment) as server:
+        assert any(says in line for line in server.output)
+        body = {"messages": [{"role": "user", "content": "hi"}]}
+        answer = httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=PATIENCE)
+        assert answer.status_code == (200 if login else 503)
+        assert login or "claude auth login" in answer.json()["error"]["message"]
+        assert server.health()["cli"]["logged_in"] is bool(login)

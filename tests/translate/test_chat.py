@@ -76,6 +76,59 @@ def done(reason: StopReason = "end_turn", **fields: Any) -> TurnDone:
     return TurnDone(**{**given, "engine": "spawn", **fields})
 
 
+# Parameters
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "effort", "thinking"),
+    [
+        (None, None, True),
+        ("none", None, False),
+        ("minimal", "low", True),
+        ("low", "low", True),
+        ("medium", "medium", True),
+        ("high", "high", True),
+        ("xhigh", "xhigh", True),
+        ("max", "max", True),
+    ],
+)
+def test_the_reasoning_effort(asked_for: str | None, effort: str | None, thinking: bool) -> None:
+    made = turn(reasoning_effort=asked_for)
+    assert (made.effort, made.thinking) == (effort, thinking)
+    # It is honoured: there is nothing to say about it.
+    assert made.notices == ()
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({}, None),
+        ({"max_tokens": None, "max_completion_tokens": None}, None),
+        ({"max_tokens": 5}, 5),
+        ({"max_completion_tokens": 6}, 6),
+        # The newer name wins.
+        ({"max_tokens": 5, "max_completion_tokens": 6}, 6),
+        ({"max_tokens": 6, "max_completion_tokens": 5}, 5),
+    ],
+)
+def test_the_output_limit(limits: dict[str, int | None], expected: int | None) -> None:
+    made = turn(**limits)
+    assert (made.max_output_tokens, made.notices) == (expected, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("max_tokens", value) for value in (0, -1, 1.5, "5", True)),
+        *(("max_completion_tokens", value) for value in (0, -1, 1.5, "5", True)),
+        *(("reasoning_effort", value) for value in ("", "hard", "LOW", 1, ["low"])),
+    ],
+)
+def test_a_limit_or_an_effort_of_another_shape(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=name):
+        asked(**{name: value})
+
+
 # Messages
 
 

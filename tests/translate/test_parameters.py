@@ -13,10 +13,7 @@ from turns.errors import UnsupportedParameter
 IGNORED: list[tuple[str, list[Any], list[Any]]] = [
     ("temperature", [1, 1.0], [0, 0.7, 2, "hot"]),
     ("top_p", [1, 1.0], [0.5]),
-    ("max_tokens", [], [1, 32000]),
-    ("max_completion_tokens", [], [1, 32000]),
     ("stop", [[], ""], ["x", ["a", "b"]]),
-    ("reasoning_effort", [], ["none", "low", "medium", "high"]),
     ("verbosity", ["medium"], ["low", "high"]),
     ("presence_penalty", [0, 0.0], [0.5, -2]),
     ("frequency_penalty", [0, 0.0], [0.5, -2]),

@@ -334,6 +334,20 @@ async def test_silence_after_an_event_times_out(bench: Make) -> None:
     made.assert_all_is_given_back()
 
 
+async def test_while_the_client_takes_its_time_the_cli_is_not_silent(bench: Make) -> None:
+    gate = Gate()
+    gate.opened.set()
+    made = bench([STARTED, TextDelta("a"), gate, done()], deadlines=Deadlines(60, 60, 0.02))
+    events = []
+    async for event in made.runner.run(request()):
+        events.append(type(event))
+        if isinstance(event, TextDelta):
+            # Longer than the CLI may be silent: here the time itself is what counts.
+            await asyncio.sleep(0.06)
+    assert events == [TurnStarted, TextDelta, TurnDone]
+    made.assert_all_is_given_back()
+
+
 async def test_a_full_queue(bench: Make) -> None:
     gate = Gate()
     made = bench([gate, STARTED, done()], max_queue=0)

@@ -97,6 +97,42 @@ def test_an_idle_limit_shorter_than_the_first_events(clock: Clock) -> None:
     assert watched.expired == ["The claude CLI was silent for 2.5 s (CLAUDE_IDLE_TIMEOUT)."]
 
 
+def test_while_paused_silence_does_not_count(clock: Clock) -> None:
+    """While a slow client takes its time, the CLI isn't silent."""
+    watched = Watched(clock, NORMAL)
+    clock.pass_to(4)
+    watched.dog.touch()
+    watched.dog.pause()
+    clock.pass_to(12)
+    clock.pass_to(25)
+    assert watched.expired == []
+    watched.dog.touch()
+    clock.pass_to(29.9)
+    assert watched.expired == []
+    clock.pass_to(30)
+    assert watched.expired == [WHOLE]
+
+
+def test_after_a_pause_silence_counts_again(clock: Clock) -> None:
+    watched = Watched(clock, NORMAL)
+    watched.dog.pause()
+    clock.pass_to(10)
+    watched.dog.touch()
+    clock.pass_to(17.9)
+    assert watched.expired == []
+    clock.pass_to(18)
+    assert watched.expired == [IDLE]
+
+
+def test_a_pause_before_the_first_event(clock: Clock) -> None:
+    watched = Watched(clock, NORMAL)
+    watched.dog.pause()
+    clock.pass_to(29.9)
+    assert watched.expired == []
+    clock.pass_to(30)
+    assert watched.expired == [WHOLE]
+
+
 def test_it_expires_once(clock: Clock) -> None:
     watched = Watched(clock, NORMAL)
     clock.pass_to(5)

@@ -1,0 +1,371 @@
+"""Who gets which process. All but the starting of processes is synchronous.
+
+A lease is a future. It is done at once if an idle worker fits; else the first worker that comes free or is
+started for it is handed over. A waiter that gave up has cancelled its future and is passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from claude_cli.argv import Launch
+from claude_cli.process import CliProcess
+from claude_cli.state import Abilities, Need, can_serve
+from claude_cli.table import ProcessTable
+from claude_cli.worker import Limits, Share, Worker, monotonic
+from turns.errors import CliFailed, TurnError
+from turns.model import Message
+
+log = structlog.get_logger("claude_cli")
+
+_TICK = 5.0
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+_GREETING_WITHIN = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a turn asks of the pool. `launch`: how a process that is started for it begins."""
+
+    need: Need
+    launch: Launch
+    owner: str
+    history: tuple[Message, ...] = ()
+
+    @property
+    def session(self) -> str | None:
+        return self.launch.session.uuid if self.launch.session is not None else None
+
+
+class Pool:
+    """Workers of one CLI. `size` bounds those without a session, `kept_sessions` idle ones with."""
+
+    def __init__(
+        self,
+        table: ProcessTable,
+        abilities: Abilities,
+        level: str,
+        *,
+        size: int,
+        kept_sessions: int,
+        limits: Limits,
+        share: Share,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._table = table
+        self._abilities = abilities
+        self._reuses = level in ("warm", "keyed")
+        self._greets_ahead = level == "warm"
+        self._size = size
+        self._kept_sessions = kept_sessions
+        self._limits = limits
+        self._share = share
+        self._clock = clock
+        self._idle: list[Worker] = []  # the most recently used one last
+        self._busy: set[Worker] = set()
+        self._starting: Counter[Launch] = Counter()
+        self._waiters: list[tuple[Demand, asyncio.Future[Worker]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._paused_until = 0.0
+        self._last_error: TurnError | None = None
+        self._last_launch = Launch()
+        self._closed = False
+        self.counts: Counter[str] = Counter()
+        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pool idle={len(self._idle)} busy={len(self._busy)} starting={self._starting.total()} "
+            f"waiting={len(self._waiters)}>"
+        )
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def broken(self) -> str | None:
+        """Why no process can be started right now, or None."""
+        return self._last_error.message if self._last_error is not None else None
+
+    def lease(self, demand: Demand) -> asyncio.Future[Worker]:
+        """A worker for one turn. The future may hold a TurnError; cancel it to give up."""
+        future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_exception(_closed_error())
+            return future
+        worker = self._fitting(demand)
+        if worker is not None:
+            self.counts["reused" if worker.turns else "fresh"] += 1
+            self._hand(worker, demand, future)
+        else:
+            self.counts["waited"] += 1
+            self._waiters.append((demand, future))
+            self._let_go_of_session(demand)
+            self._serve_waiters()
+        self._refill(demand)
+        return future
+
+    def give_back(self, worker: Worker, *, clean: bool) -> None:
+        """End a lease. `clean`: the turn's result was read, so the process is idle and can be emptied."""
+        self._busy.discard(worker)
+        worker.rest()
+        if not worker.turns:
+            worker.owner = None
+        reason = worker.retirement(self._limits, self._share) if clean else "not clean"
+        if reason is None and worker.turns and not self._reuses:
+            reason = "one turn"
+        if reason is not None or self._closed:
+            self._retire(worker, reason or "closed")
+        else:
+            self._idle.append(worker)
+            self._trim_sessions()
+        self._serve_waiters()
+
+    async def warm_up(self) -> None:
+        """Start the first worker, and wait until it is ready or has failed."""
+        self._refill(None)
+        await asyncio.gather(*self._tasks)
+
+    async def close(self) -> None:
+        """Let go of all workers; their processes are ended by the table."""
+        self._closed = True
+        self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for worker in [*self._idle]:
+            self._retire(worker, "closed")
+        for _, future in self._waiters:
+            if not future.done():
+                future.set_exception(_closed_error())
+        self._waiters.clear()
+
+    # Who fits
+
+    def _fitting(self, demand: Demand) -> Worker | None:
+        """The idle worker to hand over: one that needs the fewest changes, then the most recently used."""
+        best: Worker | None = None
+        for worker in reversed(self._idle):
+            if self._fits(worker, demand) and (
+                best is None or self._rank(worker, demand) > self._rank(best, demand)
+            ):
+                best = worker
+        return best
+
+    def _fits(self, worker: Worker, demand: Demand) -> bool:
+        if self._share == "key" and worker.owner not in (None, demand.owner):
+            return False
+        if demand.session is not None or worker.launch.session is not None:
+            return self._continues(worker, demand)
+        if worker.state is None or not self._reuses:
+            return worker.launch == demand.launch
+        return can_serve(worker.state, demand.need, demand.launch.custom_model, self._abilities)
+
+    @staticmethod
+    def _continues(worker: Worker, demand: Demand) -> bool:
+        """Does this process hold the session as it was answered last?"""
+        if worker.state is None:
+            return worker.launch == demand.launch
+        ours, theirs = worker.launch.session, demand.launch.session
+        if ours is None or theirs is None:
+            return False
+        same = (worker.state.now.model, worker.state.now.system) == (demand.need.model, demand.need.system)
+        return ours.uuid == theirs.uuid and theirs.at is not None and worker.mark == theirs.at and same
+
+    @staticmethod
+    def _rank(worker: Worker, demand: Demand) -> int:
+        # A worker that never had a system prompt is the only kind that can serve a turn without one.
+        state = worker.state
+        if state is None:
+            return 0
+        if state.holds(demand.need, demand.history):
+            return 3
+        if state.now == demand.need:
+            return 2
+        return 1 if state.now.system else 0
+
+    def _hand(self, worker: Worker, demand: Demand, future: asyncio.Future[Worker]) -> None:
+        self._idle.remove(worker)
+        self._busy.add(worker)
+        worker.owner = demand.owner
+        future.set_result(worker)
+
+    def _serve_waiters(self) -> None:
+        """Hand over what fits, in the order of waiting; then start what is wanted and has room."""
+        if self._closed:
+            return
+        for demand, future in tuple(self._waiters):
+            worker = None if future.done() else self._fitting(demand)
+            if worker is not None:
+                self._hand(worker, demand, future)
+        self._waiters = [(demand, future) for demand, future in self._waiters if not future.done()]
+        coming = Counter(self._starting)
+        for demand, future in self._waiters:
+            if coming[demand.launch] > 0:
+                coming[demand.launch] -= 1
+            elif self._paused():
+                future.set_exception(self._pause_error())
+            elif demand.session is not None or self._make_room():
+                self._start(demand.launch)
+        self._waiters = [(demand, future) for demand, future in self._waiters if not future.done()]
+
+    # Starting
+
+    def _refill(self, demand: Demand | None) -> None:
+        """Keep one worker ahead of need."""
+        if demand is not None:
+            if demand.launch.session is not None or demand.launch.plain is not None:
+                return
+            self._last_launch = demand.launch
+        launch = Launch() if self._greets_ahead else self._last_launch
+        spare = any(w.launch == launch for w in self._idle) or self._starting[launch]
+        if not spare and not self._paused() and self._plain_count() < self._size:
+            self._start(launch)
+
+    def _plain_count(self) -> int:
+        running = [w for w in (*self._idle, *self._busy) if w.launch.session is None]
+        return len(running) + sum(n for launch, n in self._starting.items() if launch.session is None)
+
+    def _make_room(self) -> bool:
+        """Is there room for one more without a session? The longest idle one of another kind makes way."""
+        if self._plain_count() < self._size:
+            return True
+        victim = next((w for w in self._idle if w.launch.session is None), None)
+        if victim is None:
+            return False
+        self._retire(victim, "other kind wanted")
+        return True
+
+    def _paused(self) -> bool:
+        return self._clock() < self._paused_until
+
+    def _start(self, launch: Launch) -> None:
+        self._starting[launch] += 1
+        task = asyncio.get_running_loop().create_task(self._started(launch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _started(self, launch: Launch) -> None:
+        process: CliProcess | None = None
+        kept = False
+        try:
+            process = await self._table.start(launch)
+            worker = Worker(process, launch, self, self._clock)
+            if self._greets_ahead and launch.session is None:
+                await self._greet(worker)
+            kept = True
+        except TurnError as error:
+            self._start_failed(launch, error)
+        finally:
+            self._starting[launch] -= 1
+            self._starting += Counter()  # drops what is zero
+            if process is not None and not kept:
+                self._table.retire(process, now=True)
+        if kept:
+            self._welcome(worker)
+        self._serve_waiters()
+
+    def _welcome(self, worker: Worker) -> None:
+        self.counts["started"] += 1
+        self._failures, self._last_error, self._paused_until = 0, None, 0.0
+        worker.rest()
+        if self._closed:
+            self._retire(worker, "closed")
+            return
+        # In front: one that was used before is quicker, and is taken first.
+        self._idle.insert(0, worker)
+        self._serve_waiters()
+        if worker in self._idle and worker.process.ended:
+            # Whoever waits for it reads why it ended; it is no failed start (a session may be lost).
+            self._retire(worker, "ended")
+        self._trim_sessions()
+
+    async def _greet(self, worker: Worker) -> None:
+        greeted: asyncio.Future[TurnError | None] = asyncio.get_running_loop().create_future()
+
+        def done(error: TurnError | None) -> None:
+            if not greeted.done():
+                greeted.set_result(error)
+
+        worker.greet("", done)
+        ended = asyncio.ensure_future(worker.process.exited.wait())
+        try:
+            both: set[asyncio.Future[Any]] = {greeted, ended}
+            await asyncio.wait(both, timeout=_GREETING_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+        if not greeted.done():
+            said = worker.process.stderr.strip()[-300:]
+            raise CliFailed(f"The claude CLI didn't start. {'It said: ' + said if said else ''}".strip())
+        error = greeted.result()
+        if error is not None:
+            raise error
+
+    def _start_failed(self, launch: Launch, error: TurnError) -> None:
+        self._failures += 1
+        self.counts["failed starts"] += 1
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self._failures - 1))
+        self._paused_until = self._clock() + pause
+        self._last_error = error
+        log.warning("the claude CLI can't be started", failures=self._failures, problem=error.message)
+        self._fail_waiter(launch, error)
+
+    def _pause_error(self) -> TurnError:
+        what = self._last_error.message if self._last_error is not None else "The claude CLI failed to start."
+        left = max(0.0, self._paused_until - self._clock())
+        return CliFailed(f"{what} It is tried again in {left:.0f} s.", retry_after=left)
+
+    def _fail_waiter(self, launch: Launch, error: TurnError) -> None:
+        for demand, future in self._waiters:
+            if demand.launch == launch and not future.done():
+                future.set_exception(error)
+                return
+
+    # Ending
+
+    def _retire(self, worker: Worker, reason: str) -> None:
+        if worker in self._idle:
+            self._idle.remove(worker)
+        self.counts[f"retired: {reason}"] += 1
+        self._table.retire(worker.process, now=reason == "not clean")
+
+    def worker_ended(self, worker: Worker) -> None:
+        """An idle worker's process ended by itself."""
+        if worker in self._idle:
+            self._retire(worker, "ended")
+
+    def _let_go_of_session(self, demand: Demand) -> None:
+        # A process that holds the session, but not as it stands: a new one can only follow it.
+        for worker in tuple(self._idle):
+            if worker.launch.session is not None and worker.launch.session.uuid == demand.session:
+                self._retire(worker, "session moved on")
+
+    def _trim_sessions(self) -> None:
+        kept = [w for w in self._idle if w.launch.session is not None]
+        for worker in kept[: max(0, len(kept) - self._kept_sessions)]:
+            self._retire(worker, "session cap")
+
+    def _tick(self) -> None:
+        """Back to one when idle; none older than allowed."""
+        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
+        now = self._clock()
+        plain = [w for w in self._idle if w.launch.session is None]
+        for worker in tuple(self._idle):
+            if now - worker.born >= self._limits.age:
+                self._retire(worker, "age")
+            elif now - worker.idle_since >= self._limits.idle and worker not in plain[-1:]:
+                self._retire(worker, "idle")
+        self._refill(None)
+
+
+def _closed_error() -> TurnError:
+    return CliFailed("The claude CLI was replaced, or the server is going down.")

@@ -1,0 +1,132 @@
+"""A warm process and what is known of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import psutil
+
+from claude_cli.argv import Launch
+from claude_cli.control import Dialogue, initialize
+from claude_cli.frames import Frame
+from claude_cli.process import CliProcess
+from claude_cli.state import Need, WorkerState
+from turns.errors import CliFailed, TurnError
+
+Share = Literal["key", "any", "never"]
+# To ask for the memory costs some 20 us: not worth it at each turn.
+_MEMORY_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a worker is retired: after so many turns, seconds of age, seconds idle, bytes of memory."""
+
+    turns: int = 1000
+    age: float = 3600.0
+    idle: float = 300.0
+    memory: int = 400 * 1024 * 1024
+
+
+class Home(Protocol):
+    """Where a worker comes from and goes back to."""
+
+    def give_back(self, worker: Worker, *, clean: bool) -> None: ...
+
+    def worker_ended(self, worker: Worker) -> None: ...
+
+
+class Worker:
+    """One process of a pool. While it serves a turn, the attempt listens to its process; else this does.
+
+    `state` None: not initialized yet; its first turn does that. `owner`: the key whose conversations it has
+    seen, None for none. `cost_usd`: the process's total so far.
+    """
+
+    def __init__(
+        self,
+        process: CliProcess,
+        launch: Launch,
+        home: Home,
+        clock: Callable[[], float],
+    ) -> None:
+        self.process = process
+        self.launch = launch
+        self.state: WorkerState | None = None
+        self.owner: str | None = None
+        self.turns = 0
+        self.cost_usd = 0.0
+        self.mark: str | None = None
+        self._clock = clock
+        self.born = clock()
+        self.idle_since = self.born
+        self.home = home
+        self._greeting: Dialogue | None = None
+        self._greeted: Callable[[TurnError | None], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.process.pid} turns={self.turns} {self.state}>"
+
+    def greet(self, system: str, done: Callable[[TurnError | None], None]) -> None:
+        """Initialize the process ahead of its first turn; `done` is called when it has answered."""
+        self._greeting = Dialogue([initialize(system)])
+        self._greeted = done
+        self.state = WorkerState(
+            now=Need(model=self.launch.model, system=system), custom_model=self.launch.custom_model
+        )
+        self.process.listener = self
+        self.process.write(self._greeting.start())
+
+    def frame(self, frame: Frame) -> None:
+        """A frame while no turn runs."""
+        if self._greeting is None or self._greeted is None:
+            return
+        error: TurnError | None = None
+        try:
+            data, _ = self._greeting.receive(frame)
+            self.process.write(data)
+        except TurnError as problem:
+            error = problem
+        except (KeyError, TypeError, AttributeError) as problem:
+            error = CliFailed(f"The claude CLI sent a {frame['type']} line that makes no sense: {problem!r}")
+        if error is not None or self._greeting.done:
+            greeted, self._greeting, self._greeted = self._greeted, None, None
+            greeted(error)
+
+    def ended(self, problem: str | None) -> None:
+        """The process ended while no turn ran."""
+        self.home.worker_ended(self)
+
+    def rest(self) -> None:
+        """A turn is over."""
+        self.idle_since = self._clock()
+        self.process.listener = self
+
+    def retirement(self, limits: Limits, share: Share) -> str | None:
+        """Why this worker must not serve another turn, or None."""
+        if self.process.ended:
+            return "ended"
+        if share == "never" and self.turns:
+            return "not shared"
+        if self.turns >= limits.turns:
+            return "turns"
+        if self._clock() - self.born >= limits.age:
+            return "age"
+        if self.turns % _MEMORY_EVERY == 0 and _memory(self.process.pid) > limits.memory:
+            return "memory"
+        return None
+
+
+def _memory(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def monotonic() -> float:
+    """The pool's clock."""
+    return time.monotonic()

@@ -1,0 +1,460 @@
+"""What a worker is, what a turn needs, and the way from one to the other.
+
+The steps are run on a model of the CLI: what counts is the request that reaches the API at their end.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claude_cli.control import Answer, Step
+from claude_cli.frames import Frame
+from claude_cli.state import (
+    Abilities,
+    Need,
+    WorkerState,
+    can_serve,
+    custom_model,
+    flags,
+    session_steps,
+    steps,
+)
+from turns.model import Message
+
+Q1, A1 = Message("user", ("Q1",)), Message("assistant", ("A1",))
+Q2, A2 = Message("user", ("Q2", "more")), Message("assistant", ("A2",))
+Q3 = Message("user", ("/cost",))
+ALL = Abilities(
+    stream_json=True, inject=True, empty=True, set_system=True, set_flags=True, literal_slash=True
+)
+KEYED = replace(ALL, set_system=False)
+# What set_model writes into the conversation, once it is done.
+LEFT_BEHIND = ("user", ("/model",))
+
+
+def kinds(step: Step) -> list[str]:
+    """The lines of a step in short: E empties, the subtype of a control request, H an earlier user message, A
+    an earlier answer, Q the question."""
+    names = []
+    for frame in step.frames:
+        if frame["type"] == "system":
+            assert frame["subtype"] == "compact_boundary"
+            names.append("E")
+        elif frame["type"] == "control_request":
+            names.append(frame["request"]["subtype"])
+        elif frame["type"] == "assistant":
+            names.append("A")
+        else:
+            names.append("H" if frame.get("shouldQuery") is False else "Q")
+    return names
+
+
+def plan(made: Sequence[Step]) -> list[tuple[list[str], Answer]]:
+    return [(kinds(step), step.answer) for step in made]
+
+
+def request_in(step: Step, subtype: str) -> dict[str, Any]:
+    (found,) = [
+        frame["request"]
+        for frame in step.frames
+        if frame["type"] == "control_request" and frame["request"]["subtype"] == subtype
+    ]
+    return {name: value for name, value in found.items() if name != "subtype"}
+
+
+class Cli:
+    """What the facts say of a CLI: a boundary counts only while it is idle; set_model without a system prompt
+    keeps the one before, without a model it takes the default; its texts are there after its answer."""
+
+    def __init__(self, now: Need, said: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+        self.model = now.model
+        self.system = now.system
+        self.effort = now.effort
+        self.environment = dict(now.environment)
+        self.said = list(said)
+        self.asked: list[tuple[str, tuple[str, ...]]] | None = None
+
+    def run(self, step: Step) -> None:
+        left_behind = False
+        assert self.asked is None, "nothing is said after the question"
+        for number, frame in enumerate(step.frames):
+            if frame["type"] == "system":
+                assert number == 0, "a boundary counts only while the process is idle"
+                self.said.clear()
+            elif frame["type"] == "control_request":
+                assert step.answer is Answer.ACKS
+                left_behind |= self._controlled(frame["request"])
+            else:
+                self._line(frame)
+        if left_behind:
+            self.said.append(LEFT_BEHIND)
+
+    def _controlled(self, request: Frame) -> bool:
+        if request["subtype"] == "set_model":
+            assert request.get("model", "") is not None
+            assert request.get("system_prompt") != ""
+            self.model = request.get("model")
+            self.system = request.get("system_prompt", self.system)
+            return True
+        assert request["subtype"] == "apply_flag_settings"
+        self.effort = request["settings"]["effortLevel"]
+        self.environment.update(request["settings"]["env"])
+        return False
+
+    def _line(self, frame: Frame) -> None:
+        texts = tuple(block["text"] for block in frame["message"]["content"])
+        self.said.append((frame["type"], texts))
+        if frame["type"] == "user" and frame.get("shouldQuery") is not False:
+            self.asked = list(self.said)
+
+
+def told(messages: Sequence[Message]) -> list[tuple[str, tuple[str, ...]]]:
+    """Messages as they reach the API."""
+    return [
+        (
+            m.role,
+            tuple(" " + t if t.startswith("/") and m.role == "user" else t for t in m.texts),
+        )
+        for m in messages
+    ]
+
+
+def answers_fit(made: Sequence[Step]) -> None:
+    """Each step waits for what its lines bring about, and one user line is outstanding at most."""
+    for step in made:
+        users = [name for name in kinds(step) if name in "HQ"]
+        assert len(users) <= 1
+        expected = {(): Answer.ACKS, ("H",): Answer.INJECTED, ("Q",): Answer.TURN}[tuple(users)]
+        assert step.answer is expected
+    assert [step.answer for step in made].count(Answer.TURN) == 1
+    assert made[-1].answer is Answer.TURN
+
+
+# From one state to another
+
+
+def test_a_fresh_worker_that_is_right_is_asked_at_once() -> None:
+    assert plan(steps(WorkerState(), Need(), (), Q1)) == [(["Q"], Answer.TURN)]
+
+
+def test_a_fresh_worker_is_told_the_history_without_being_emptied() -> None:
+    assert plan(steps(WorkerState(), Need(), (Q1, A1, Q2, A2), Q3)) == [
+        (["H"], Answer.INJECTED),
+        (["A", "H"], Answer.INJECTED),
+        (["A", "Q"], Answer.TURN),
+    ]
+
+
+NOW = Need("sonnet", "Be kind.", "low", 100, False)
+
+
+@pytest.mark.parametrize(
+    ("need", "said"),
+    [
+        (replace(NOW, model="opus"), ["set_model"]),
+        (replace(NOW, model=None), ["set_model"]),
+        (replace(NOW, system="Be brief."), ["set_model"]),
+        (replace(NOW, effort=None), ["apply_flag_settings"]),
+        (replace(NOW, effort="high"), ["apply_flag_settings"]),
+        (replace(NOW, max_output_tokens=None), ["apply_flag_settings"]),
+        (replace(NOW, max_output_tokens=101), ["apply_flag_settings"]),
+        (replace(NOW, thinking=True), ["apply_flag_settings"]),
+        (replace(NOW, model="opus", thinking=True), ["set_model", "apply_flag_settings"]),
+        (Need("opus", "Be brief."), ["set_model", "apply_flag_settings"]),
+    ],
+)
+def test_what_differs_is_set_in_one_write_of_its_own(need: Need, said: list[str]) -> None:
+    """A boundary in the write of set_model would come before the texts that set_model leaves behind."""
+    made = steps(WorkerState(now=NOW), need, (Q1, A1), Q2)
+    assert plan(made) == [
+        (["E", *said], Answer.ACKS),
+        (["E", "H"], Answer.INJECTED),
+        (["A", "Q"], Answer.TURN),
+    ]
+    assert made[0].request_ids == {f["request_id"] for f in made[0].frames if f["type"] == "control_request"}
+
+
+def test_without_history_the_question_follows_the_second_boundary() -> None:
+    made = steps(WorkerState(), Need(system="S"), (), Q1)
+    assert plan(made) == [(["E", "set_model"], Answer.ACKS), (["E", "Q"], Answer.TURN)]
+
+
+def test_only_the_conversation_differs() -> None:
+    made = steps(WorkerState(now=NOW, messages=(Q2, A2)), NOW, (Q1, A1), Q2)
+    assert plan(made) == [(["E", "H"], Answer.INJECTED), (["A", "Q"], Answer.TURN)]
+
+
+def test_no_history_after_some_conversation() -> None:
+    made = steps(WorkerState(now=NOW, messages=(Q2, A2)), NOW, (), Q2)
+    assert plan(made) == [(["E", "Q"], Answer.TURN)]
+
+
+@pytest.mark.parametrize("history", [(), (Q1, A1)])
+def test_what_cannot_be_told_any_more_is_emptied(history: tuple[Message, ...]) -> None:
+    first, *_ = steps(WorkerState(now=NOW, messages=None), NOW, history, Q2)
+    assert kinds(first)[0] == "E"
+
+
+def test_a_worker_that_holds_the_conversation_is_asked_at_once() -> None:
+    held = WorkerState(now=NOW, messages=(Q1, A1))
+    assert held.holds(NOW, (Q1, A1))
+    made = steps(held, NOW, (Q1, A1), Q2)
+    assert plan(made) == [(["Q"], Answer.TURN)]
+    # As a list too: it comes from a request.
+    assert held.holds(NOW, [Q1, A1])
+
+
+@pytest.mark.parametrize(
+    ("state", "need", "history"),
+    [
+        (WorkerState(NOW, None, (Q1, A1)), replace(NOW, effort="high"), (Q1, A1)),
+        (WorkerState(NOW, None, (Q1, A1)), replace(NOW, model=None), (Q1, A1)),
+        (WorkerState(NOW, None, (Q1, A1)), NOW, (Q1, A2)),
+        (WorkerState(NOW, None, (Q1, A1)), NOW, (Q1,)),
+        (WorkerState(NOW, None, (Q1, A1)), NOW, ()),
+        (WorkerState(NOW, None, None), NOW, (Q1, A1)),
+        (WorkerState(NOW, None, ()), NOW, ()),
+    ],
+)
+def test_what_is_not_holding_the_conversation(
+    state: WorkerState, need: Need, history: tuple[Message, ...]
+) -> None:
+    assert not state.holds(need, history)
+
+
+def test_a_text_in_other_parts_is_another_conversation() -> None:
+    # It reaches the API in other blocks.
+    joined = Message("user", ("Q2\nmore",))
+    assert joined.text == Q2.text
+    assert not WorkerState(messages=(Q2, A2)).holds(Need(), (joined, A2))
+
+
+def test_set_model_says_both() -> None:
+    """The system prompt is named with each model: without it set_model would leave other texts."""
+    for need in (replace(NOW, model="opus"), replace(NOW, system="Be brief.")):
+        first, *_ = steps(WorkerState(now=NOW), need, (), Q1)
+        assert request_in(first, "set_model") == {"model": need.model, "system_prompt": need.system}
+
+
+def test_the_default_model_is_set_by_naming_none() -> None:
+    first, *_ = steps(WorkerState(now=NOW), replace(NOW, model=None), (), Q1)
+    assert request_in(first, "set_model") == {"system_prompt": "Be kind."}
+
+
+def test_no_system_prompt_is_set_where_there_was_none() -> None:
+    first, *_ = steps(WorkerState(), Need("opus"), (), Q1)
+    assert request_in(first, "set_model") == {"model": "opus"}
+
+
+@pytest.mark.parametrize(
+    ("need", "limit", "thinking", "effort"),
+    [
+        (Need(), "", "", None),
+        (Need(effort="high", max_output_tokens=1), "1", "", "high"),
+        (Need(max_output_tokens=64000, thinking=False), "64000", "1", None),
+        (Need(thinking=False), "", "1", None),
+    ],
+)
+def test_all_flags_are_named_each_time(need: Need, limit: str, thinking: str, effort: str | None) -> None:
+    env = {"CLAUDE_CODE_MAX_OUTPUT_TOKENS": limit, "CLAUDE_CODE_DISABLE_THINKING": thinking}
+    request = flags(need)["request"]
+    assert request == {
+        "subtype": "apply_flag_settings",
+        "settings": {"env": env, "effortLevel": effort},
+    }
+    assert need.environment == env
+
+
+# Any way
+
+
+texts = st.lists(st.sampled_from(["a", "b", "/c", "d\n/e"]), min_size=1, max_size=2).map(tuple)
+turns = st.lists(st.tuples(texts, texts), max_size=3)
+
+
+def conversation_of(pairs: list[tuple[tuple[str, ...], tuple[str, ...]]]) -> tuple[Message, ...]:
+    return tuple(
+        itertools.chain.from_iterable((Message("user", q), Message("assistant", a)) for q, a in pairs)
+    )
+
+
+histories = turns.map(conversation_of)
+needs = st.builds(
+    Need,
+    model=st.sampled_from([None, "sonnet", "opus"]),
+    system=st.sampled_from(["", "S", "T"]),
+    effort=st.sampled_from([None, "low", "high"]),
+    max_output_tokens=st.sampled_from([None, 1, 777]),
+    thinking=st.booleans(),
+)
+states = st.builds(
+    WorkerState, now=needs, custom_model=st.none(), messages=st.one_of(st.none(), st.just(()), histories)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(state=states, wanted=st.lists(st.tuples(needs, histories, texts, texts, st.booleans()), max_size=3))
+def test_any_row_of_turns_reaches_the_api_as_if_each_were_alone(
+    state: WorkerState, wanted: list[Any]
+) -> None:
+    """One worker, turn after turn, some of them the next one of the conversation that it holds."""
+    unknown = [("user", ("nobody knows",)), ("assistant", ("what it holds",))]
+    cli = Cli(state.now, unknown if state.messages is None else told(state.messages))
+    for need, history, asked, answer, goes_on in wanted:
+        if goes_on and state.messages:
+            need, history = state.now, state.messages
+        if not can_serve(state, need, None, ALL):
+            continue
+        question = Message("user", asked)
+        made = steps(state, need, history, question)
+        answers_fit(made)
+        if state.holds(need, history):
+            assert plan(made) == [(["Q"], Answer.TURN)]
+        for step in made:
+            cli.run(step)
+        assert cli.asked == told([*history, question])
+        assert (cli.model, cli.system) == (need.model, need.system)
+        assert (cli.effort, cli.environment) == (need.effort, need.environment)
+        answered = (*history, question, Message("assistant", answer))
+        cli.said.append(("assistant", answer))
+        cli.asked = None
+        state = state.after(need, answered)
+        assert state.holds(need, answered)
+        assert not state.after(need, None).holds(need, answered)
+
+
+@settings(max_examples=100, deadline=None)
+@given(state=states, need=needs, asked=texts)
+def test_a_sessions_next_turn_keeps_its_conversation(
+    state: WorkerState, need: Need, asked: tuple[str, ...]
+) -> None:
+    need = replace(need, model=state.now.model, system=state.now.system)
+    held = told(state.messages or ())
+    cli = Cli(state.now, held)
+    made = session_steps(state, need, Message("user", asked))
+    answers_fit(made)
+    for step in made:
+        assert "E" not in kinds(step)
+        cli.run(step)
+    assert cli.asked == [*held, *told([Message("user", asked)])]
+    assert (cli.effort, cli.environment) == (need.effort, need.environment)
+
+
+def test_a_sessions_next_turn() -> None:
+    held = WorkerState(now=NOW, messages=None)
+    assert plan(session_steps(held, NOW, Q2)) == [(["Q"], Answer.TURN)]
+    assert plan(session_steps(held, replace(NOW, effort="high"), Q2)) == [
+        (["apply_flag_settings"], Answer.ACKS),
+        (["Q"], Answer.TURN),
+    ]
+
+
+def test_the_state_after_a_turn() -> None:
+    before = WorkerState(now=NOW, custom_model="x", messages=())
+    assert before.after(Need(), (Q1, A1)) == WorkerState(Need(), "x", (Q1, A1))
+    assert before.after(NOW, None) == WorkerState(NOW, "x", None)
+    assert before == WorkerState(now=NOW, custom_model="x", messages=())
+
+
+# Who can serve what
+
+
+@pytest.mark.parametrize(
+    ("has", "wants", "can"),
+    [
+        (Need(), Need(), True),
+        (Need(), Need("opus", "S", "high", 5, False), True),
+        (Need("opus", "S"), Need("sonnet", "T"), True),
+        (Need("opus", "S"), Need(None, "S"), True),
+        # A system prompt can't be taken away.
+        (Need(system="S"), Need(), False),
+        (Need("opus", "S"), Need("opus"), False),
+    ],
+)
+def test_who_can_serve_when_all_can_be_set(has: Need, wants: Need, can: bool) -> None:
+    assert can_serve(WorkerState(now=has), wants, None, ALL) is can
+
+
+@pytest.mark.parametrize(
+    ("has", "wants", "can"),
+    [
+        (Need(), Need(), True),
+        (Need("opus", "S"), Need("opus", "S"), True),
+        (Need("opus", "S", "low", 5, False), Need("opus", "S", "high"), True),
+        (Need("opus", "S"), Need("opus", "T"), False),
+        (Need("opus", "S"), Need(None, "S"), False),
+        (Need(), Need(system="S"), False),
+        (Need(), Need("opus"), False),
+    ],
+)
+def test_who_can_serve_when_workers_are_kept_by_model_and_prompt(has: Need, wants: Need, can: bool) -> None:
+    assert can_serve(WorkerState(now=has), wants, None, KEYED) is can
+
+
+@pytest.mark.parametrize("abilities", [ALL, KEYED])
+@pytest.mark.parametrize("own", [None, "x", "y"])
+@pytest.mark.parametrize("custom", [None, "x", "y"])
+def test_an_unlisted_model_needs_a_worker_of_its_own(
+    abilities: Abilities, own: str | None, custom: str | None
+) -> None:
+    assert can_serve(WorkerState(custom_model=own), Need(), custom, abilities) is (own == custom)
+
+
+def test_a_conversation_never_hinders() -> None:
+    for messages in ((), (Q1, A1), None):
+        assert can_serve(WorkerState(messages=messages), Need("opus", "S"), None, ALL)
+
+
+@pytest.mark.parametrize(
+    ("model", "probes", "expected"),
+    [
+        ("claude-new-1", True, "claude-new-1"),
+        ("claude-new-1", False, None),
+        ("sonnet", True, None),
+        ("sonnet", False, None),
+        (None, True, None),
+        (None, False, None),
+    ],
+)
+def test_which_models_are_unlisted(model: str | None, probes: bool, expected: str | None) -> None:
+    listed = frozenset({"sonnet", "claude-sonnet-4-5"})
+    assert custom_model(model, listed, Abilities(probes_models=probes)) == expected
+
+
+# The level
+
+
+@pytest.mark.parametrize("off", ["probes_models", "single_400", None])
+def test_with_all_of_it_workers_are_warm(off: str | None) -> None:
+    every = Abilities(**{field.name: True for field in fields(Abilities)})
+    assert (replace(every, **{off: False}) if off else every).level == "warm"
+
+
+@pytest.mark.parametrize(
+    ("missing", "level"),
+    [
+        ({"set_system"}, "keyed"),
+        ({"set_flags"}, "spawn"),
+        ({"empty"}, "spawn"),
+        ({"empty", "set_flags", "set_system"}, "spawn"),
+        ({"inject"}, "text"),
+        ({"inject", "empty", "set_flags", "set_system"}, "text"),
+        ({"literal_slash"}, "plain"),
+        ({"stream_json"}, "plain"),
+        ({field.name for field in fields(Abilities)}, "plain"),
+    ],
+)
+def test_the_level_falls_back_step_by_step(missing: set[str], level: str) -> None:
+    has = {field.name: field.name not in missing for field in fields(Abilities)}
+    assert Abilities(**has).level == level
+
+
+def test_a_cli_of_which_nothing_is_known_can_do_nothing() -> None:
+    assert Abilities().level == "plain"

@@ -1,0 +1,96 @@
+"""Processes that can't be started: the table says so as an error of a turn."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from claude_cli.argv import Launch
+from claude_cli.table import ProcessTable, private_folder
+from turns.errors import CliFailed, NotReady, TurnError
+from turns.model import SessionPlan
+
+UUID = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def table(state: Path, binary: str = "/bin/true") -> ProcessTable:
+    return ProcessTable(binary, state, {"HOME": str(state)}, "")
+
+
+async def refusal(made: ProcessTable, launch: Launch) -> TurnError:
+    with pytest.raises(TurnError) as raised:
+        await made.start(launch)
+    assert len(made) == 0
+    await made.close()
+    return raised.value
+
+
+def test_its_folders_are_private(state: Path) -> None:
+    made = table(state)
+    for folder in (made.cwd, made.tmp):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert private_folder(made.tmp) == made.tmp
+
+
+async def test_what_cannot_be_started_at_all(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def spawn(*arguments: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("claude_cli.table.spawn", spawn)
+    made = table(state)
+    error = await refusal(made, Launch())
+    assert isinstance(error, NotReady)
+    assert "CLAUDE_BIN" in error.message
+
+
+async def test_a_system_that_can_take_no_more(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def spawn(*arguments: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("claude_cli.table.spawn", spawn)
+    made = table(state)
+    error = await refusal(made, Launch())
+    assert isinstance(error, CliFailed)
+    assert error.retry_after == 1.0
+    # The folder that was made for it is gone.
+    assert list((made.tmp).glob("*/*")) == []
+
+
+async def test_a_folder_that_cannot_be_made(state: Path) -> None:
+    """Anything else than a TurnError would leave who waits for the process waiting."""
+    made = table(state)
+    (made.tmp / str(os.getpid())).write_text("in the way")
+    assert isinstance(await refusal(made, Launch()), TurnError)
+
+
+async def test_a_transcript_that_cannot_be_removed(state: Path) -> None:
+    made = table(state)
+    made.transcript(UUID).mkdir(parents=True)
+    launch = Launch(session=SessionPlan(UUID, "create"))
+    assert isinstance(await refusal(made, launch), TurnError)
+
+
+async def test_a_system_prompt_for_the_plain_way_is_in_a_file(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def look(file: Path) -> None:
+        seen.append(file.read_text(encoding="utf-8"))
+        assert file.parent.stat().st_mode & 0o777 == 0o700
+
+    async def spawn(command: list[str], *arguments: object) -> None:
+        look(Path(command[command.index("--system-prompt-file") + 1]))
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("claude_cli.table.spawn", spawn)
+    for text in ("Be kind.", "", "\u00e9\n\u2028", "lone \ud800"):
+        await refusal(table(state), Launch(plain=text))
+    assert seen == ["Be kind.", "", "\u00e9\n\u2028", "lone ?"]

@@ -1,0 +1,191 @@
+"""A warm process and what is known of it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import psutil
+import pytest
+
+from claude_cli import worker as worker_module
+from claude_cli.argv import Launch
+from claude_cli.state import Need, WorkerState
+from claude_cli.worker import Limits, Share, Worker
+from tests.claude_cli.scripted import ScriptedProcess
+from turns.errors import CliFailed, TurnError
+
+LIMITS = Limits(turns=3, age=100.0, idle=10.0, memory=1000)
+
+
+class Place:
+    """A worker, its home and its clock."""
+
+    def __init__(self, launch: Launch | None = None) -> None:
+        self.now = 50.0
+        self.greeted: list[TurnError | None] = []
+        self.gone: list[Worker] = []
+        self.process = ScriptedProcess("silence")
+        self.worker = Worker(self.process, launch or Launch(), self, lambda: self.now)
+
+    def give_back(self, worker: Worker, *, clean: bool) -> None:
+        raise AssertionError("not asked of it here")
+
+    def worker_ended(self, worker: Worker) -> None:
+        self.gone.append(worker)
+
+    def greet(self, system: str = "") -> str:
+        """The id of the greeting."""
+        self.worker.greet(system, self.greeted.append)
+        (line,) = self.process.written
+        assert line["request"] == {"subtype": "initialize", "systemPrompt": system}
+        return str(line["request_id"])
+
+    def answer(self, request_id: str, subtype: str = "success", **more: Any) -> None:
+        response = {"subtype": subtype, "request_id": request_id, **more}
+        self.process.say({"type": "control_response", "response": response})
+
+
+def test_a_fresh_worker() -> None:
+    worker = Place(Launch("opus")).worker
+    assert (worker.state, worker.owner, worker.mark) == (None, None, None)
+    assert (worker.turns, worker.cost_usd, worker.born, worker.idle_since) == (0, 0.0, 50.0, 50.0)
+    assert repr(worker) == f"<Worker {worker.process.pid} turns=0 None>"
+
+
+# The greeting
+
+
+def test_a_greeting() -> None:
+    place = Place(Launch("opus", custom_model="x"))
+    request_id = place.greet("S")
+    assert place.worker.state == WorkerState(Need("opus", "S"), "x", ())
+    place.process.say({"type": "system", "subtype": "hook"})
+    place.answer("somebody else's")
+    assert place.greeted == []
+    place.answer(request_id)
+    assert place.greeted == [None]
+    # Once.
+    place.answer(request_id)
+    assert place.greeted == [None]
+
+
+def test_a_greeting_that_is_refused() -> None:
+    place = Place()
+    place.answer(place.greet(), "error", error="made up")
+    (error,) = place.greeted
+    assert isinstance(error, CliFailed) and "made up" in error.message
+
+
+def test_what_the_process_asks_for_meanwhile_is_refused() -> None:
+    place = Place()
+    request_id = place.greet()
+    place.process.say({"type": "control_request", "request_id": "theirs", "request": {}})
+    assert place.process.written[-1]["response"]["request_id"] == "theirs"
+    place.answer(request_id)
+    assert place.greeted == [None]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": "control_response"},
+        {"type": "control_response", "response": None},
+        {"type": "control_response", "response": {}},
+        {"type": "control_request"},
+    ],
+)
+def test_an_answer_of_an_unknown_shape_is_a_failure_at_once(frame: dict[str, Any]) -> None:
+    place = Place()
+    place.greet()
+    place.process.say(frame)
+    (error,) = place.greeted
+    assert isinstance(error, CliFailed)
+
+
+def test_frames_between_turns_are_nobodys() -> None:
+    place = Place()
+    place.worker.rest()
+    place.process.say({"type": "result"}, {"type": "control_request"}, {"type": "control_response"})
+    assert (place.process.written, place.greeted) == ([], [])
+
+
+# Between turns
+
+
+def test_at_rest_the_worker_hears_of_the_end() -> None:
+    place = Place()
+    place.now = 60.0
+    place.worker.rest()
+    assert place.worker.idle_since == 60.0
+    place.process.exit(1)
+    assert place.gone == [place.worker]
+
+
+# When it has to go
+
+
+def retirement(place: Place, share: Share = "any", limits: Limits = LIMITS) -> str | None:
+    return place.worker.retirement(limits, share)
+
+
+@pytest.mark.parametrize("share", ["key", "any", "never"])
+def test_a_worker_that_was_never_used_stays(share: Share) -> None:
+    assert retirement(Place(), share) is None
+
+
+def test_the_end_of_the_process() -> None:
+    place = Place()
+    place.process.exit()
+    assert retirement(place) == "ended"
+
+
+@pytest.mark.parametrize(("share", "reason"), [("key", None), ("any", None), ("never", "not shared")])
+def test_one_that_was_used(share: Share, reason: str | None) -> None:
+    place = Place()
+    place.worker.turns = 1
+    assert retirement(place, share) == reason
+
+
+@pytest.mark.parametrize(("turns", "reason"), [(2, None), (3, "turns"), (4, "turns")])
+def test_turns(turns: int, reason: str | None) -> None:
+    place = Place()
+    place.worker.turns = turns
+    assert retirement(place) == reason
+
+
+@pytest.mark.parametrize(("age", "reason"), [(99.9, None), (100, "age"), (1000, "age")])
+def test_age(age: float, reason: str | None) -> None:
+    place = Place()
+    place.now += age
+    assert retirement(place) == reason
+
+
+@pytest.mark.parametrize(
+    ("turns", "memory", "reason"),
+    [(10, 1001, "memory"), (10, 1000, None), (9, 1001, None), (11, 1001, None), (20, 1001, "memory")],
+)
+def test_memory(monkeypatch: pytest.MonkeyPatch, turns: int, memory: int, reason: str | None) -> None:
+    place = Place()
+    asked: list[int] = []
+
+    def used(pid: int) -> int:
+        asked.append(pid)
+        return memory
+
+    monkeypatch.setattr(worker_module, "_memory", used)
+    place.worker.turns = turns
+    assert retirement(place, limits=Limits(turns=1000, age=100, memory=1000)) == reason
+    # To ask costs something.
+    assert asked == ([place.process.pid] if turns % 10 == 0 else [])
+
+
+def test_the_memory_of_a_process() -> None:
+    own = worker_module._memory(os.getpid())
+    assert 0.5 < own / psutil.Process().memory_info().rss < 2
+    # One that is gone has none.
+    assert worker_module._memory(Place().process.pid) == 0
+
+
+def test_the_limits_when_nothing_is_said() -> None:
+    assert Limits() == Limits(turns=1000, age=3600.0, idle=300.0, memory=400 * 1024 * 1024)

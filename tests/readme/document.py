@@ -1,0 +1,97 @@
+"""The README as its tests read it, and the part of it that is generated.
+
+`python -m tests.readme.document` writes the settings table into the README anew.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import config
+from tests.support import ROOT
+
+README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
+_SETTINGS = re.compile(r"(?<=<!-- settings -->\n).*(?=<!-- /settings -->\n)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block. `section`: the nearest heading above it; `line`: where the fence opens, from 1."""
+
+    section: str
+    language: str
+    text: str
+    line: int
+
+
+def blocks(path: Path = README) -> list[Block]:
+    """All fenced blocks, in order."""
+    found: list[Block] = []
+    section, inside, opened = "", None, 0
+    held: list[str] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if inside is not None:
+            if line == "```":
+                found.append(Block(section, inside, "\n".join(held) + "\n", opened))
+                inside = None
+            else:
+                held.append(line)
+        elif line.startswith("```"):
+            inside, opened, held = line.removeprefix("```"), number, []
+        elif line.startswith("#"):
+            section = line.lstrip("#").strip()
+    assert inside is None, f"{path.name}: the block of line {opened} doesn't end"
+    return found
+
+
+def section(heading: str, path: Path = README) -> str:
+    """The text under a heading, up to the next one of its level or above."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,2}} |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert found, f"{path.name} has no section '{heading}'"
+    return found[2]
+
+
+def rows(heading: str, path: Path = README) -> list[list[str]]:
+    """The cells of the first table of a section, without its head."""
+    found = re.search(r"(?:^\|.*\n)+", section(heading, path), re.MULTILINE)
+    assert found, f"the section '{heading}' has no table"
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in found[0].splitlines()[2:]]
+
+
+def names(text: str) -> list[str]:
+    """What is written as code in a text."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+def settings_table() -> str:
+    """Every setting as a row, from its own description."""
+    lines = ["| setting | option | default | what it is |", "|---|---|---|---|"]
+    for name, env, field in config.described():
+        also = "".join(f", `{other}`" for other in env.names[1:])
+        default = config.default_text(name, field)
+        code = default if default in ("none", "the user's state folder") else f"`{default}`"
+        what = (field.description or "").replace("|", "\\|")
+        lines.append(f"| `{env.names[0]}`{also} | `{env.option}` | {code} | {what} |")
+    return "\n".join(lines) + "\n"
+
+
+def written_settings_table() -> str:
+    """The table as the README has it."""
+    found = _SETTINGS.search(README.read_text(encoding="utf-8"))
+    assert found, "the README has no <!-- settings --> ... <!-- /settings -->"
+    return found[0]
+
+
+def main() -> int:
+    text = README.read_text(encoding="utf-8")
+    README.write_text(_SETTINGS.sub(lambda _: settings_table(), text), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,422 @@
+"""What the README says: its examples run, its tables and numbers are those of the code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+import config
+from claude_cli import argv
+from routes import errors
+from routes.state import Shared
+from standin import Reply, StandIn, default_reply
+from standin.demo import answer
+from tests import test_layout
+from tests.readme import document
+from tests.readme.document import Block, names, rows, section
+from tests.support import BASE_PATH, PATIENCE, ROOT, Server, clean_environment, serving
+from translate.chat import PLACEHOLDERS
+from translate.models import ALIASES
+from translate.parameters import RULES
+from turns import retry
+from turns.errors import QueueFull, RateLimited, TurnError
+from wire.chat import ChatRequest
+
+WRITTEN_URL = "http://127.0.0.1:8765"
+NODE_SDK = "7.57.0"
+NODE_FOLDER = ROOT / ".cache" / "node"
+BLOCKS = document.blocks()
+REQUESTS = [block for block in BLOCKS if block.text.startswith("curl ")]
+COMMANDS = [
+    command
+    for block in BLOCKS
+    if block.language == "sh" and block not in REQUESTS
+    for line in block.text.splitlines()
+    for command in line.split(" && ")
+]
+
+
+@pytest.fixture
+def api(api: StandIn) -> Iterator[StandIn]:
+    """The stand-in with the answers of `make demo`, in small pieces."""
+    api.responder = lambda request: Reply.of(answer(request.conversation), chunk_chars=4)
+    yield api
+    api.responder = default_reply
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """The folder with the Node SDK, which is installed if it isn't there yet."""
+    package = NODE_FOLDER / "node_modules" / "openai" / "package.json"
+    if not package.exists() or json.loads(package.read_text())["version"] != NODE_SDK:
+        npm = shutil.which("npm")
+        assert npm, "the examples for Node need node and npm"
+        NODE_FOLDER.mkdir(parents=True, exist_ok=True)
+        command = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error", f"openai@{NODE_SDK}"]
+        subprocess.run([*command, "--prefix", str(NODE_FOLDER)], check=True, timeout=5 * PATIENCE)
+    return package.parent.parent
+
+
+def run(command: list[str], home: Path) -> str:
+    """What a program prints that ends well and complains of nothing."""
+    environment = {"PATH": BASE_PATH, "HOME": str(home), "LANG": "C.UTF-8"}
+    ran = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, timeout=PATIENCE)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout
+
+
+class Example:
+    """A block of the README, to be run against a server."""
+
+    def __init__(self, block: Block, server: Server, home: Path) -> None:
+        assert WRITTEN_URL in block.text
+        self.text = block.text.replace(WRITTEN_URL, server.url)
+        self._home = home
+
+    def python(self) -> list[str]:
+        return run([sys.executable, "-W", "error", "-c", self.text], self._home).splitlines()
+
+    def node(self, node_modules: Path) -> list[str]:
+        node = shutil.which("node")
+        assert node, "the examples for Node need node"
+        (self._home / "node_modules").symlink_to(node_modules)
+        file = self._home / "example.mjs"
+        file.write_text(self.text, encoding="utf-8")
+        return run([node, str(file)], self._home).splitlines()
+
+    def shell(self, text: str | None = None) -> str:
+        return run(["bash", "-euc", text or self.text], self._home)
+
+
+Find = Callable[[str], Example]
+
+
+@pytest.fixture
+def example(server: Server, tmp_path: Path) -> Find:
+    """The one block of a section."""
+
+    def find(heading: str) -> Example:
+        (block,) = [block for block in BLOCKS if block.section == heading]
+        return Example(block, server, tmp_path)
+
+    return find
+
+
+def test_every_block_is_run_or_compared() -> None:
+    found = defaultdict(list)
+    for block in BLOCKS:
+        if block.language != "sh" or block in REQUESTS:
+            found[block.language].append(block.section)
+    assert found == {
+        "python": ["Python", "Python, streamed", "Python, a session"],
+        "js": ["Node", "Node, streamed", "Node, a session"],
+        "sh": ["curl", "curl, streamed", "curl, a session", "What else there is"],
+        "text": ["Start"],
+        "json": ["What comes back"],
+    }
+
+
+# The examples
+
+
+def test_python(example: Find, api: StandIn) -> None:
+    said, tokens = example("Python").python()
+    assert said == "The capital of Portugal is Lisbon."
+    assert re.fullmatch(r"[1-9]\d* prompt tokens", tokens)
+    assert api.last.system_texts[-1] == "You are concise."
+
+
+def test_python_streamed(example: Find, api: StandIn) -> None:
+    said, tokens = example("Python, streamed").python()
+    assert said == "The capital of Japan is Tokyo."
+    assert re.fullmatch(r" [1-9]\d* completion tokens", tokens)
+    assert "haiku" in api.last.model
+
+
+def test_python_session(example: Find, api: StandIn) -> None:
+    lines = example("Python, a session").python()
+    assert lines[::2] == ["Nice to meet you, Alice. I'll remember that.", "Your name is Alice."]
+    read = [turn.usage.cache_read_input_tokens for turn in api.turns]
+    assert lines[1::2] == [f"{tokens} tokens read from the cache" for tokens in read]
+    assert read[1] > 0
+    first = "My name is Alice, and I live in Lisbon."
+    assert [said for _, said in api.last.conversation] == [first, lines[0], "What is my name?"]
+
+
+def test_node(example: Find, api: StandIn, node_modules: Path) -> None:
+    assert example("Node").node(node_modules) == ["The capital of Kenya is Nairobi."]
+
+
+def test_node_streamed(example: Find, api: StandIn, node_modules: Path) -> None:
+    assert example("Node, streamed").node(node_modules) == ["The capital of Peru is Lima."]
+
+
+def test_node_session(example: Find, api: StandIn, node_modules: Path) -> None:
+    lines = example("Node, a session").node(node_modules)
+    assert lines == ["Nice to meet you, Alice. I'll remember that.", "You live in Lisbon."]
+    assert len(api.turns) == 2 and len(api.last.conversation) == 3
+
+
+def test_curl(example: Find, api: StandIn) -> None:
+    body = json.loads(example("curl").shell())
+    assert body["choices"][0]["message"]["content"] == "The capital of Norway is Oslo."
+
+
+def test_curl_streamed(example: Find, api: StandIn) -> None:
+    events = example("curl, streamed").shell().split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
+    texts = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks]
+    assert "".join(texts) == "The capital of Egypt is Cairo."
+    assert len([text for text in texts if text]) > 1
+    assert ["x_claude" in chunk for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+def test_curl_session(example: Find, api: StandIn) -> None:
+    shown = example("curl, a session")
+    for state, messages in (("created", 1), ("resumed", 3)):
+        head, _, body = shown.shell().partition("\n\n")
+        assert head.startswith("HTTP/1.1 200 OK") and f"\nx-claude-session: {state}" in head
+        assert json.loads(body)["choices"][0]["message"]["content"] == "The capital of Canada is Ottawa."
+        assert len(api.last.conversation) == messages
+
+
+def test_what_else_there_is(example: Find) -> None:
+    shown = example("What else there is")
+    models, haiku, health, openapi = [json.loads(shown.shell(line)) for line in shown.text.splitlines()]
+    assert haiku in models["data"] and haiku["id"] == "haiku"
+    assert health["status"] == "healthy" and set(health["cli"]) >= {"version", "problem"}
+    assert {"/v1/chat/completions", "/v1/models", "/health"} <= set(openapi["paths"])
+
+
+# Command lines
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands(command: str, server: Server, api: StandIn, claude_bin: Path, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    settings = [word for word in words if re.match(r"[A-Z_]+=", word)]
+    program, *arguments = words[len(settings) :]
+    if program == "make":
+        subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    elif program == "pip":
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        subprocess.run([*pip, *arguments, "--dry-run"], cwd=ROOT, check=True, timeout=PATIENCE)
+    elif arguments[0] == "claude_api.py":
+        environment = clean_environment(tmp_path / "home", api.url, CLAUDE_BIN=str(claude_bin))
+        environment |= dict(word.split("=", 1) for word in settings)
+        with serving(tmp_path / "home", environment, *arguments[1:], "--port", "0") as started:
+            assert started.health()["cli"]["problem"] is None
+    else:
+        assert program == "python" and re.fullmatch(r"\w+_demo\.py", arguments[0])
+        script, *options = arguments
+        run([sys.executable, str(ROOT / script), *options, "--base-url", server.base_url], tmp_path)
+        assert api.turns
+
+
+def test_what_the_start_prints(server: Server) -> None:
+    (block,) = [block for block in BLOCKS if block.language == "text"]
+    lines = block.text.replace(WRITTEN_URL, server.url).splitlines()
+    assert server.output[: len(lines)] == lines
+
+
+# What comes back
+
+
+def shape(value: Any) -> Any:
+    """The keys and types of a JSON value."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    return [shape(inner) for inner in value] if isinstance(value, list) else type(value)
+
+
+def test_the_answer_that_is_shown(server: Server, api: StandIn) -> None:
+    (block,) = [block for block in BLOCKS if block.language == "json"]
+    shown = json.loads(block.text)
+    body = {
+        "model": shown["model"],
+        "messages": [{"role": "user", "content": "Name the capital of Portugal."}],
+        "session_id": "the answer that is shown",
+        "temperature": 0.2,
+    }
+    response = httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=PATIENCE)
+    assert shape(response.json()) == shape(shown)
+    assert response.json()["x_claude"]["session"] == shown["x_claude"]["session"] == "created"
+    usage = shown["usage"]
+    assert usage["prompt_tokens"] + usage["completion_tokens"] == usage["total_tokens"]
+    assert usage["prompt_tokens_details"]["cached_tokens"] == usage["cache_read_input_tokens"]
+    assert response.headers["x-ignored-params"] == "temperature"
+
+    headers = {name for name in response.headers if name.startswith(("x-", "openai-"))}
+    headers |= {name for name in errors.response(QueueFull("", retry_after=1.0)).headers if "retry" in name}
+    assert {name for row in rows("What comes back") for name in names(row[0])} == headers
+
+
+def test_what_the_cli_adds(server: Server, api: StandIn) -> None:
+    text = section("Limits")
+    server.client().chat.completions.create(model="default", messages=[{"role": "user", "content": "hi"}])
+    (size,) = re.findall(r'whole request for "hi" is about (\S+) kB', text)
+    assert float(size) == pytest.approx(len(api.last.raw) / 1000, rel=0.15)
+    assert len(api.last.system_texts) == 2 and "billing" in api.last.system_texts[0]
+    assert f'"{api.last.system_texts[1]}"' in text
+    assert b"Today's date" in api.last.raw and b"# Environment" in api.last.raw
+
+
+# Tables
+
+
+def test_settings() -> None:
+    written = document.written_settings_table()
+    assert written == document.settings_table(), "run: python -m tests.readme.document"
+    for name, env, field in config.described():
+        (row,) = [line for line in written.splitlines() if line.startswith(f"| `{env.names[0]}`")]
+        assert all(f"`{other}`" in row for other in (*env.names, env.option))
+        assert field.description and field.description in row and config.default_text(name, field) in row
+
+
+def test_models() -> None:
+    placeholders, *aliases, full = rows("Models")
+    assert set(names(placeholders[0])) == PLACEHOLDERS - {""}
+    assert {names(name)[0]: meaning for name, meaning in aliases} == ALIASES
+    assert full[0].startswith("a full id")
+
+
+def test_parameters() -> None:
+    for row, kind in zip(rows("Parameters"), ("ignore", "refuse"), strict=True):
+        assert sorted(names(row[1])) == sorted(name for name, rule in RULES.items() if rule.answer == kind)
+    honoured = {name.split(".")[0] for name in names(section("Parameters").split("\n\n")[0])}
+    assert honoured - {"developer", "system"} == set(ChatRequest.model_fields) - {"n"}
+
+
+def turn_errors(parent: type[TurnError] = TurnError) -> Iterator[type[TurnError]]:
+    """Every kind of error that a turn can end with, as far as clients see it."""
+    for kind in parent.__subclasses__():
+        try:
+            errors.verdict(kind(""))
+        except LookupError:
+            continue
+        yield kind
+        yield from turn_errors(kind)
+
+
+async def other_errors() -> list[httpx.Response]:
+    """Errors that aren't a turn's, as an application answers them."""
+    app = FastAPI()
+    errors.install(app)
+
+    @app.get("/broken")
+    def broken() -> None:
+        raise RuntimeError
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        asked = (("GET", "/nowhere"), ("POST", "/broken"), ("GET", "/broken"))
+        return [await client.request(method, path) for method, path in asked]
+
+
+async def test_errors() -> None:
+    written = {
+        (int(status), names(code)[0], again)
+        for statuses, code, again, _ in rows("Errors")
+        for status in statuses.split(", ")
+    }
+    known = {
+        (response.status_code, response.json()["error"]["code"], response.headers["x-should-retry"])
+        for response in await other_errors()
+    }
+    for kind in turn_errors():
+        found = errors.verdict(kind(""))
+        known.add((found.status, str(found.code), errors.response(kind("")).headers["x-should-retry"]))
+    assert written == known
+
+
+def test_what_is_said_of_retries() -> None:
+    text = section("Errors")
+    (sentence,) = re.findall(r"The server has already retried (.*) before it answers", text)
+    assert set(names(sentence)) == {errors.verdict(kind("")).code for kind in turn_errors() if kind.retryable}
+    assert f"for limits up to {retry.LONGEST_LIMIT:g} s" in sentence
+    (longest,) = re.findall(r"Past (\d+) s `x-should-retry` is `false`", text)
+    for seconds, again in ((float(longest), "true"), (float(longest) + 1, "false")):
+        response = errors.response(RateLimited("", retry_after=seconds))
+        assert response.headers["x-should-retry"] == again
+
+
+# Numbers and links
+
+HELD = {field.name: field.default for field in dataclasses.fields(Shared)}
+
+
+@pytest.mark.parametrize(
+    ("heading", "says"),
+    [
+        ("Start", f"If port {config.Settings().port} is taken"),
+        ("Streaming", f"After {HELD['first_event_hold']:g} s of silence"),
+        ("Streaming", f"every {HELD['ping_interval']:g} s of silence"),
+        ("Limits", f"is accepted is {'.'.join(map(str, argv.OLDEST))}."),
+    ],
+)
+def test_numbers(heading: str, says: str) -> None:
+    assert says in section(heading)
+
+
+def test_the_length_of_a_session_id(server: Server, api: StandIn) -> None:
+    ((least, most),) = re.findall(r"string of (\d+) to (\d+) characters", section("Sessions"))
+    for length, status in ((int(least) - 1, 400), (int(most), 200), (int(most) + 1, 400)):
+        body = {"messages": [{"role": "user", "content": "hi"}], "session_id": "x" * length}
+        response = httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=PATIENCE)
+        assert response.status_code == status
+
+
+def test_the_versions_that_are_tested(server: Server) -> None:
+    (listed,) = re.findall(r"The tests run (.*)\.$", section("Limits"), re.MULTILINE)
+    (older,) = re.findall(r"^TEST_CLIS := .*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    version = re.compile(r"\d+\.\d+\.\d+")
+    assert version.findall(listed) == [*version.findall(older), *version.findall(server.output[1])]
+
+
+def test_every_engine_is_described() -> None:
+    known = get_args(config.Settings.model_fields["engine"].annotation)
+    assert known and set(known) <= set(names(section("Engine")))
+
+
+@pytest.mark.parametrize("file", [document.README, document.ARCHITECTURE], ids=lambda file: file.name)
+def test_links_lead_somewhere(file: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8"))
+    assert all((file.parent / link).exists() for link in links)
+
+
+# docs/ARCHITECTURE.md
+
+
+def test_the_layout() -> None:
+    """Every place that is there, with the arrows that tests/test_layout.py checks."""
+    written = {}
+    for place, _, imports in rows("Layout", document.ARCHITECTURE):
+        (name,) = names(place)
+        assert (ROOT / name).exists()
+        written[name.removesuffix("/").removesuffix(".py")] = imports
+    assert set(written) == test_layout.OURS
+    for name, imports in written.items():
+        if name in test_layout.EVERYTHING:
+            assert imports == "everything"
+        else:
+            assert set(names(imports)) == test_layout.ARROWS[name]
+
+
+def test_the_files_that_are_named() -> None:
+    text = document.ARCHITECTURE.read_text(encoding="utf-8")
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert (ROOT / name).exists() or list(ROOT.glob(f"*/{name}")), name

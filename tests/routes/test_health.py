@@ -1,0 +1,79 @@
+"""GET /health: what it shows of the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from claude_api import create_app
+from config import SERVICE, VERSION, Settings
+from turns.model import Attempt, AttemptRequest, EngineState, ModelInfo
+
+
+class Backend:
+    """An engine that is in the state that a test says."""
+
+    models: tuple[ModelInfo, ...] = ()
+
+    def __init__(self, state: EngineState) -> None:
+        self.state = state
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def open(self, request: AttemptRequest) -> Attempt:
+        raise AssertionError("/health starts nothing")
+
+    def has_transcript(self, session_uuid: str) -> bool:
+        raise AssertionError("/health starts nothing")
+
+
+async def health(state: EngineState, tmp_path: Path) -> dict[str, Any]:
+    app = create_app(Settings(state_dir=tmp_path, max_concurrency=3, max_queue=7), Backend(state))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        answer = await client.get("/health")
+    assert answer.status_code == 200
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def test_a_server_that_can_serve(tmp_path: Path) -> None:
+    state = EngineState(
+        ready=True,
+        level="warm",
+        cli_version="2.1.330",
+        logged_in=True,
+        login_method="claude.ai",
+        processes=2,
+        abilities={"inject": True, "empty": False},
+        workers={"idle": 1, "reused": 40},
+    )
+    assert await health(state, tmp_path) == {
+        "status": "healthy",
+        "service": SERVICE,
+        "version": VERSION,
+        "cli": {
+            "version": "2.1.330",
+            "logged_in": True,
+            "login_method": "claude.ai",
+            "engine": "warm",
+            "abilities": {"inject": True, "empty": False},
+            "processes": 2,
+            "workers": {"idle": 1, "reused": 40},
+            "problem": None,
+        },
+        "slots": {"capacity": 3, "running": 0},
+        "queue": {"capacity": 7, "waiting": 0, "refused": 0},
+    }
+
+
+@pytest.mark.parametrize("level", ["none", "plain"])
+async def test_a_server_that_cannot(tmp_path: Path, level: str) -> None:
+    body = await health(EngineState(ready=False, level=level, problem="no CLI"), tmp_path)
+    assert (body["status"], body["cli"]["problem"], body["cli"]["engine"]) == ("unhealthy", "no CLI", level)
+    assert (body["cli"]["abilities"], body["cli"]["workers"], body["cli"]["version"]) == ({}, {}, None)
