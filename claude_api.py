@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import socket
 import sys
@@ -103,6 +104,16 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
     return app
 
 
+def prepare(settings: Settings) -> None:
+    """Make the state folder. Raises ConfigError if it can't be used."""
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be used: {error.strerror}.") from None
+    if not os.access(settings.state_dir, os.W_OK):
+        raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be written to.")
+
+
 def listen(loaded: Loaded) -> socket.socket:
     """A socket on the port of the settings, or on the next free one where the port wasn't pinned.
 
@@ -187,6 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if loaded.doctor:
             logs.configure("warning", "console", None)
             return asyncio.run(doctor(loaded.settings))
+        prepare(loaded.settings)
         listener = listen(loaded)
     except ConfigError as error:
         print(error, file=sys.stderr)

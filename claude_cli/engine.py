@@ -23,7 +23,7 @@ from claude_cli.probe import Installed, find_binary, installed, introduce, read_
 from claude_cli.state import Abilities, Level, Need
 from claude_cli.sweep import sweep
 from claude_cli.table import ProcessTable, private_folder
-from claude_cli.worker import Limits, Share, Worker
+from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
 from turns.errors import ModelNotFound, NotReady, TurnError
 from turns.model import AttemptRequest, EngineState, Message, ModelInfo
 
@@ -74,6 +74,8 @@ class CliEngine:
         self._looking: asyncio.Task[None] | None = None
         self._old: list[_Engine] = []
         self._logged_in: bool | None = None
+        self._pause = Pause()
+        self._failed_on = ""
 
     async def start(self) -> None:
         """Look at the CLI and warm up; `state` says what was found."""
@@ -100,7 +102,10 @@ class CliEngine:
             fresh = await self._inspected()
         except TurnError as error:
             self._problem = error.message
+            self._pause.failed(monotonic())
+            self._failed_on = self._seen()
             return
+        self._pause.over()
         if self._engine is not None:
             # Its running turns end on it; its idle workers go now.
             self._old = [*(old for old in self._old if len(old.table)), self._engine]
@@ -137,8 +142,9 @@ class CliEngine:
         abilities = store.load(signature)
         if abilities is None:
             log.info("trying out the claude CLI; this takes a few seconds, once for each version")
-            abilities = await selftest.run(binary, self._environ.get("PATH", ""))
-            store.save(signature, abilities)
+            abilities, sure = await selftest.run(binary, self._environ.get("PATH", ""))
+            if sure:
+                store.save(signature, abilities)
         return abilities
 
     @property
@@ -175,8 +181,17 @@ class CliEngine:
         current = engine is not None and signature_of(engine.binary) == engine.signature
         if engine is not None and current:
             return self._lease_from(engine, request)
+        if self._problem is not None and self._pause.left(monotonic()) and self._seen() == self._failed_on:
+            return _failed(NotReady(self._problem))
         self._look()
         return asyncio.get_running_loop().create_task(self._lease_later(request))
+
+    def _seen(self) -> str:
+        """What is there now under the binary's name."""
+        try:
+            return signature_of(find_binary(self._binary_name, self._environ.get("PATH")))
+        except NotReady:
+            return ""
 
     async def _lease_later(self, request: AttemptRequest) -> Worker:
         assert self._looking is not None
@@ -194,9 +209,7 @@ class CliEngine:
     def _lease_from(self, engine: _Engine, request: AttemptRequest) -> asyncio.Future[Worker]:
         model = request.turn.model
         if model is not None and not valid_model(model):
-            refused: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-            refused.set_exception(ModelNotFound(f"There is no model '{model[:100]}'.", param="model"))
-            return refused
+            return _failed(ModelNotFound(f"There is no model '{model[:100]}'.", param="model"))
         need = _need(request)
         launch = _launch(engine, request, need)
         return engine.pool.lease(Demand(need, launch, request.turn.owner, request.history))
@@ -205,7 +218,7 @@ class CliEngine:
         """What is said to `worker` for this turn."""
         need = _need(request)
         session = request.session
-        level = self._engine.level if self._engine is not None else "text"
+        level = worker.home.level
         translator = TurnTranslator(
             engine=level,
             cost_before=worker.cost_usd,
@@ -217,16 +230,21 @@ class CliEngine:
             return Script(PlainDialogue(history, question, translator), translator, request)
         write = control.as_text if level == "text" else control.conversation
         if worker.state is None:
+            now = Need(model=worker.launch.model, system=need.system)
+            worker.state = state.WorkerState(now=now, custom_model=worker.launch.custom_model)
             steps = [initialize(need.system)]
-            if level in ("warm", "keyed") and need != Need(model=need.model, system=need.system):
-                steps.append(control.Step((state.flags(need),), control.Answer.ACKS))
-            steps += write(history, question)
-            now = state.WorkerState(now=need, custom_model=worker.launch.custom_model)
-            worker.state = now
+            if level not in ("warm", "keyed"):
+                # What else the turn needs was told at the start of the process.
+                steps += write(history, question)
+            elif session is not None:
+                steps += state.session_steps(worker.state, need, history, question)
+            else:
+                steps += state.steps(worker.state, need, history, question)
         elif session is not None:
-            steps = state.session_steps(worker.state, need, question)
+            steps = state.session_steps(worker.state, need, (), question)
         else:
             steps = state.steps(worker.state, need, history, question)
+        worker.home.count("state steps", len(steps) - 1)
         return Script(Dialogue(steps, translator), translator, request)
 
     def _give_back(self, worker: Worker, script: Script | None) -> None:
@@ -268,7 +286,7 @@ def _launch(engine: _Engine, request: AttemptRequest, need: Need) -> Launch:
     if engine.level in ("spawn", "text"):
         flags = tuple((k, v) for k, v in need.environment.items() if v)
         return Launch(need.model, request.session, effort=need.effort, flags=flags)
-    if request.session is not None or engine.level == "keyed":
+    if request.session is not None:
         return Launch(need.model, request.session)
     return Launch(custom_model=state.custom_model(need.model, engine.listed, engine.abilities))
 
@@ -280,6 +298,13 @@ def signature_of(binary: str) -> str:
     except OSError:
         return ""
     return f"{binary} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
+
+
+def _failed(error: TurnError) -> asyncio.Future[Worker]:
+    """A lease that can't be had."""
+    refused: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+    refused.set_exception(error)
+    return refused
 
 
 def _shown(abilities: Abilities) -> dict[str, bool]:

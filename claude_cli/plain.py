@@ -33,6 +33,8 @@ class PlainDialogue:
             return b"", self._translator.translate(frame)
         model = next(iter(frame.get("modelUsage") or {}), "")
         message = {"model": model or "unknown", "usage": frame.get("usage")}
+        # No event is named that a session could be resumed at: it is resumed at its end.
+        self._translator.mark = ""
         started = {"type": "stream_event", "event": {"type": "message_start", "message": message}}
         events: list[TurnEvent] = [*self._translator.translate(started)]
         assert isinstance(events[0], TurnStarted)

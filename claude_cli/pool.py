@@ -15,18 +15,17 @@ from typing import Any
 import structlog
 
 from claude_cli.argv import Launch
+from claude_cli.events import error_from_exit
 from claude_cli.process import CliProcess
-from claude_cli.state import Abilities, Need, can_serve
+from claude_cli.state import Abilities, Level, Need, can_serve
 from claude_cli.table import ProcessTable
-from claude_cli.worker import Limits, Share, Worker, monotonic
+from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
 from turns.errors import CliFailed, TurnError
 from turns.model import Message
 
 log = structlog.get_logger("claude_cli")
 
 _TICK = 5.0
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
 _GREETING_WITHIN = 30.0
 
 
@@ -51,7 +50,7 @@ class Pool:
         self,
         table: ProcessTable,
         abilities: Abilities,
-        level: str,
+        level: Level,
         *,
         size: int,
         kept_sessions: int,
@@ -61,6 +60,7 @@ class Pool:
     ) -> None:
         self._table = table
         self._abilities = abilities
+        self.level = level
         self._reuses = level in ("warm", "keyed")
         self._greets_ahead = level == "warm"
         self._size = size
@@ -73,8 +73,7 @@ class Pool:
         self._starting: Counter[Launch] = Counter()
         self._waiters: list[tuple[Demand, asyncio.Future[Worker]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failures = 0
-        self._paused_until = 0.0
+        self._pause = Pause()
         self._last_error: TurnError | None = None
         self._last_launch = Launch()
         self._closed = False
@@ -129,6 +128,10 @@ class Pool:
             self._idle.append(worker)
             self._trim_sessions()
         self._serve_waiters()
+
+    def count(self, what: str, number: int) -> None:
+        """Add to the numbers on show."""
+        self.counts[what] += number
 
     async def warm_up(self) -> None:
         """Start the first worker, and wait until it is ready or has failed."""
@@ -212,7 +215,7 @@ class Pool:
         for demand, future in self._waiters:
             if coming[demand.launch] > 0:
                 coming[demand.launch] -= 1
-            elif self._paused():
+            elif self._pause.left(self._clock()):
                 future.set_exception(self._pause_error())
             elif demand.session is not None or self._make_room():
                 self._start(demand.launch)
@@ -221,14 +224,17 @@ class Pool:
     # Starting
 
     def _refill(self, demand: Demand | None) -> None:
-        """Keep one worker ahead of need."""
+        """Keep one ahead of need that can serve any turn: one without a system prompt."""
+        if self.level == "plain":
+            return
         if demand is not None:
-            if demand.launch.session is not None or demand.launch.plain is not None:
+            if demand.launch.session is not None:
                 return
             self._last_launch = demand.launch
         launch = Launch() if self._greets_ahead else self._last_launch
-        spare = any(w.launch == launch for w in self._idle) or self._starting[launch]
-        if not spare and not self._paused() and self._plain_count() < self._size:
+        spare = self._starting[launch] or any(w.launch == launch and w.blank for w in self._idle)
+        paused = self._closed or self._pause.left(self._clock())
+        if not spare and not paused and self._plain_count() < self._size:
             self._start(launch)
 
     def _plain_count(self) -> int:
@@ -239,14 +245,11 @@ class Pool:
         """Is there room for one more without a session? The longest idle one of another kind makes way."""
         if self._plain_count() < self._size:
             return True
-        victim = next((w for w in self._idle if w.launch.session is None), None)
-        if victim is None:
+        idle = [w for w in self._idle if w.launch.session is None]
+        if not idle:
             return False
-        self._retire(victim, "other kind wanted")
+        self._retire(min(idle, key=lambda w: w.idle_since), "other kind wanted")
         return True
-
-    def _paused(self) -> bool:
-        return self._clock() < self._paused_until
 
     def _start(self, launch: Launch) -> None:
         self._starting[launch] += 1
@@ -276,18 +279,25 @@ class Pool:
 
     def _welcome(self, worker: Worker) -> None:
         self.counts["started"] += 1
-        self._failures, self._last_error, self._paused_until = 0, None, 0.0
         worker.rest()
         if self._closed:
             self._retire(worker, "closed")
             return
         # In front: one that was used before is quicker, and is taken first.
         self._idle.insert(0, worker)
+        if worker.process.ended:
+            # Whoever waits for it reads why it ended: a session may be lost.
+            self._serve_waiters()
+            if worker in self._idle:
+                self._retire(worker, "ended")
+                self._pause.failed(self._clock())
+            return
+        self._pause.over()
+        self._last_error = None
         self._serve_waiters()
-        if worker in self._idle and worker.process.ended:
-            # Whoever waits for it reads why it ended; it is no failed start (a session may be lost).
-            self._retire(worker, "ended")
         self._trim_sessions()
+        if worker.launch.session is None:
+            self._refill(None)
 
     async def _greet(self, worker: Worker) -> None:
         greeted: asyncio.Future[TurnError | None] = asyncio.get_running_loop().create_future()
@@ -303,26 +313,26 @@ class Pool:
             await asyncio.wait(both, timeout=_GREETING_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended.cancel()
+        if not greeted.done() and worker.process.exited.is_set():
+            raise error_from_exit(worker.process.returncode, worker.process.stderr)
         if not greeted.done():
-            said = worker.process.stderr.strip()[-300:]
-            raise CliFailed(f"The claude CLI didn't start. {'It said: ' + said if said else ''}".strip())
+            raise CliFailed(f"The claude CLI didn't answer within {_GREETING_WITHIN:g} s of its start.")
         error = greeted.result()
         if error is not None:
             raise error
 
     def _start_failed(self, launch: Launch, error: TurnError) -> None:
-        self._failures += 1
+        self._pause.failed(self._clock())
         self.counts["failed starts"] += 1
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self._failures - 1))
-        self._paused_until = self._clock() + pause
         self._last_error = error
-        log.warning("the claude CLI can't be started", failures=self._failures, problem=error.message)
+        log.warning("the claude CLI can't be started", failures=self._pause.failures, problem=error.message)
         self._fail_waiter(launch, error)
 
     def _pause_error(self) -> TurnError:
         what = self._last_error.message if self._last_error is not None else "The claude CLI failed to start."
-        left = max(0.0, self._paused_until - self._clock())
-        return CliFailed(f"{what} It is tried again in {left:.0f} s.", retry_after=left)
+        left = self._pause.left(self._clock())
+        kind = type(self._last_error) if self._last_error is not None else CliFailed
+        return kind(f"{what} It is tried again in {left:.0f} s.", retry_after=left)
 
     def _fail_waiter(self, launch: Launch, error: TurnError) -> None:
         for demand, future in self._waiters:
@@ -364,7 +374,8 @@ class Pool:
                 self._retire(worker, "age")
             elif now - worker.idle_since >= self._limits.idle and worker not in plain[-1:]:
                 self._retire(worker, "idle")
-        self._refill(None)
+        if not any(w.launch.session is None for w in self._idle):
+            self._refill(None)
 
 
 def _closed_error() -> TurnError:

@@ -25,7 +25,7 @@ from claude_cli.process import CliProcess
 from claude_cli.state import Abilities, Need
 from claude_cli.table import ProcessTable
 from standin import ApiError, ApiRequest, StandIn
-from turns.errors import CliFailed, TurnError
+from turns.errors import CliFailed, TurnError, TurnTimeout
 from turns.model import Message
 
 log = structlog.get_logger("claude_cli")
@@ -72,7 +72,7 @@ class _Conversation:
         try:
             await asyncio.wait_for(self._over.wait(), _STEP_WITHIN)
         except asyncio.TimeoutError:
-            raise CliFailed(f"no answer within {_STEP_WITHIN:g} s") from None
+            raise TurnTimeout(f"no answer within {_STEP_WITHIN:g} s") from None
         if self._error is not None:
             raise self._error
 
@@ -83,13 +83,15 @@ class SelfTest:
     def __init__(self, table: ProcessTable, api: StandIn) -> None:
         self._table = table
         self._api = api
+        # A slow answer on a busy machine says nothing of the CLI.
+        self.sure = True
 
     async def run(self) -> Abilities:
         """All checks, each on a process of its own."""
         found = {name: await self._check(name, check) for name, check in self._checks().items()}
         if found.pop("probes_models") and not found.pop("custom_model"):
-            # A worker would pay for each model it is set to: bind workers to their model instead.
-            return Abilities(**{**found, "set_system": False}, probes_models=True)
+            # A worker would pay for each model it is set to: start each for its model instead.
+            return Abilities(**{**found, "set_model": False, "set_system": False}, probes_models=True)
         found.pop("custom_model", None)
         return Abilities(**found, probes_models=self._probes)
 
@@ -100,6 +102,7 @@ class SelfTest:
             "single_400": self._single_400,
             "inject": self._inject,
             "empty": self._empty,
+            "set_model": self._set_model,
             "set_system": self._set_system,
             "set_flags": self._set_flags,
             "probes_models": self._probes_models,
@@ -117,6 +120,7 @@ class SelfTest:
             return await check(talk)
         except TurnError as error:
             log.debug("self-test check failed", check=name, problem=error.message)
+            self.sure = self.sure and not isinstance(error, TurnTimeout)
             return False
         finally:
             if process is not None:
@@ -159,17 +163,27 @@ class SelfTest:
         after = await self._ask(talk, "selftest after")
         return after.conversation == [("user", "selftest after")] and b"selftest before" not in after.raw
 
+    async def _set_model(self, talk: _Conversation) -> bool:
+        return await self._switches(talk, (_BASE, _BASE, _BASE), told=False)
+
     async def _set_system(self, talk: _Conversation) -> bool:
-        for model, prompt in (("sonnet", "first prompt"), ("haiku", "second prompt"), (None, "third prompt")):
-            fields = {"model": model} if model else {}
-            request = control.control("set_model", system_prompt=prompt, **fields)
+        return await self._switches(talk, ("first prompt", "second prompt", "third prompt"), told=True)
+
+    async def _switches(self, talk: _Conversation, prompts: Sequence[str], *, told: bool) -> bool:
+        """To a model, back to the default, and to it again; each time the request must hold the prompt that
+        was `told` (or the first one), the question, and nothing else."""
+        for model, prompt in zip(("haiku", None, "haiku"), prompts, strict=True):
+            named = {"model": model} if model else {}
+            prompted = {"system_prompt": prompt} if told else {}
+            request = control.control("set_model", **named, **prompted)
             await talk.talk([Step((frames.boundary(), request), Answer.ACKS)])
-            seen = await self._ask(talk, prompt)
-            clean = seen.conversation == [("user", prompt)] and seen.system_texts[-1] == prompt
-            if not clean or _BASE.encode() in seen.raw or b"/model" in seen.raw:
+            seen = await self._ask(talk, "selftest question")
+            if seen.conversation != [("user", "selftest question")] or seen.system_texts[-1] != prompt:
                 return False
-        models = [turn.model for turn in self._api.turns]
-        return len(models) == 3 and len(set(models)) == 3
+            if told and _BASE.encode() in seen.raw:
+                return False
+        first, default, again = (turn.model for turn in self._api.turns)
+        return first == again != default
 
     async def _set_flags(self, talk: _Conversation) -> bool:
         limits = []
@@ -194,8 +208,11 @@ class SelfTest:
         return len(self._api.turns) > 1
 
 
-async def run(binary: str, path: str) -> Abilities:
-    """Try the CLI at `binary`; `path` is the PATH that it may need. Takes a few seconds and no network."""
+async def run(binary: str, path: str) -> tuple[Abilities, bool]:
+    """Try the CLI at `binary`; `path` is the PATH that it may need. Takes a few seconds and no network.
+
+    The second value tells whether every check came to an end: a doubtful result is not to be kept.
+    """
     with tempfile.TemporaryDirectory(prefix="claude-api-") as folder, StandIn() as api:
         environ = {
             "PATH": path,
@@ -205,7 +222,8 @@ async def run(binary: str, path: str) -> Abilities:
         }
         table = ProcessTable(binary, Path(folder) / "state", environ, "")
         try:
-            return await SelfTest(table, api).run()
+            test = SelfTest(table, api)
+            return await test.run(), test.sure
         finally:
             await table.close()
 

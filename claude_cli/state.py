@@ -11,7 +11,7 @@ from claude_cli.control import Answer, Step
 from claude_cli.frames import Frame
 from turns.model import Message
 
-# How the CLI is used, best first: any worker for any turn; workers kept by model and system prompt; a process
+# How the CLI is used, best first: any worker for any turn; workers kept by their system prompt; a process
 # a turn; the same, with the history as text; and a process a turn without stream-json.
 Level = Literal["warm", "keyed", "spawn", "text", "plain"]
 # Every name that a turn may set, so that each time all of them are written: "" unsets.
@@ -25,15 +25,16 @@ class Abilities:
     """What the installed CLI can do, each as the self-test saw it at the stand-in.
 
     inject: earlier messages over stdin reach the API as such. empty: compact_boundary empties the
-    conversation. set_system: set_model takes a system prompt and leaves no text of its own. set_flags:
-    apply_flag_settings sets and unsets. probes_models: set_model to an unlisted model sends a paid request of
-    its own, unless the process was started for that model. single_400: a refused request is sent once.
-    literal_slash: a text that begins with "/" reaches the model.
+    conversation. set_model: it sets and resets the model, and leaves no text of its own. set_system: it
+    takes a system prompt as well. set_flags: apply_flag_settings sets and unsets. probes_models: set_model
+    to an unlisted model sends a paid request of its own, unless the process was started for that model.
+    single_400: a refused request is sent once. literal_slash: a text that begins with "/" reaches the model.
     """
 
     stream_json: bool = False
     inject: bool = False
     empty: bool = False
+    set_model: bool = False
     set_system: bool = False
     set_flags: bool = False
     probes_models: bool = False
@@ -47,7 +48,7 @@ class Abilities:
             return "plain"
         if not self.inject:
             return "text"
-        if not (self.empty and self.set_flags):
+        if not (self.empty and self.set_model and self.set_flags):
             return "spawn"
         return "warm" if self.set_system else "keyed"
 
@@ -100,10 +101,10 @@ def custom_model(model: str | None, listed: frozenset[str], abilities: Abilities
 
 def can_serve(state: WorkerState, need: Need, custom: str | None, abilities: Abilities) -> bool:
     """Can a worker be put into the state that a turn needs?"""
-    if abilities.set_system:
-        # A system prompt can be replaced, never taken away.
-        return state.custom_model == custom and (need.system != "" or state.now.system == "")
-    return state.custom_model == custom and (state.now.system, state.now.model) == (need.system, need.model)
+    if state.custom_model != custom:
+        return False
+    # A system prompt can be replaced, never taken away; or not even replaced.
+    return state.now.system == need.system or (abilities.set_system and need.system != "")
 
 
 def steps(state: WorkerState, need: Need, history: Sequence[Message], question: Message) -> list[Step]:
@@ -123,11 +124,14 @@ def steps(state: WorkerState, need: Need, history: Sequence[Message], question: 
     return [*result, replace(first, frames=(frames.boundary(), *first.frames)), *others]
 
 
-def session_steps(state: WorkerState, need: Need, question: Message) -> list[Step]:
-    """The steps of a session's next turn in the process that holds it; its model and system prompt stay."""
+def session_steps(
+    state: WorkerState, need: Need, history: Sequence[Message], question: Message
+) -> list[Step]:
+    """The steps of a turn in the process of a session: it has the model and the system prompt, and a boundary
+    would empty the session."""
     setup = _setup(state.now, need)
     before = [Step(tuple(setup), Answer.ACKS)] if setup else []
-    return [*before, *control.conversation((), question)]
+    return [*before, *control.conversation(history, question)]
 
 
 def _setup(now: Need, need: Need) -> list[Frame]:

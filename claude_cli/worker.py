@@ -13,10 +13,12 @@ from claude_cli.argv import Launch
 from claude_cli.control import Dialogue, initialize
 from claude_cli.frames import Frame
 from claude_cli.process import CliProcess
-from claude_cli.state import Need, WorkerState
+from claude_cli.state import Level, Need, WorkerState
 from turns.errors import CliFailed, TurnError
 
 Share = Literal["key", "any", "never"]
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
 # To ask for the memory costs some 20 us: not worth it at each turn.
 _MEMORY_EVERY = 10
 
@@ -32,11 +34,34 @@ class Limits:
 
 
 class Home(Protocol):
-    """Where a worker comes from and goes back to."""
+    """Where a worker comes from and goes back to; `level` is how it is used there."""
+
+    level: Level
 
     def give_back(self, worker: Worker, *, clean: bool) -> None: ...
 
     def worker_ended(self, worker: Worker) -> None: ...
+
+    def count(self, what: str, number: int) -> None: ...
+
+
+class Pause:
+    """How long to wait after a failed start: 0.5 s, doubled each time, 30 s at most. Times are the pool's."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._until = 0.0
+
+    def failed(self, now: float) -> None:
+        self.failures += 1
+        self._until = now + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self.failures - 1))
+
+    def over(self) -> None:
+        self.failures, self._until = 0, 0.0
+
+    def left(self, now: float) -> float:
+        """Seconds until the next try is allowed."""
+        return max(0.0, self._until - now)
 
 
 class Worker:
@@ -69,6 +94,11 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<Worker {self.process.pid} turns={self.turns} {self.state}>"
+
+    @property
+    def blank(self) -> bool:
+        """Has it had no system prompt yet?"""
+        return self.state is None or not self.state.now.system
 
     def greet(self, system: str, done: Callable[[TurnError | None], None]) -> None:
         """Initialize the process ahead of its first turn; `done` is called when it has answered."""

@@ -29,7 +29,9 @@ BASE_PATH = "/usr/bin:/bin"
 @functools.lru_cache
 def abilities_of(binary: str) -> Abilities:
     """What the self-test finds, once for each binary in a run of the tests."""
-    return asyncio.run(selftest.run(binary, BASE_PATH))
+    abilities, sure = asyncio.run(selftest.run(binary, BASE_PATH))
+    assert sure
+    return abilities
 
 
 def seed_abilities(home: Path, binary: str, abilities: Abilities) -> None:

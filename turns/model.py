@@ -110,8 +110,8 @@ class TurnDone:
     """The one good end of a turn. `duration_ms`: wall time of the attempt; `cost_usd`: the CLI's estimate,
     None where the turn was cut before the CLI gave one.
 
-    `mark` is the CLI's name for the last event of the answer: what a session is resumed at; `total_cost_usd`
-    is where the CLI's own count for the session stands.
+    `mark` is the CLI's name for the last event of the answer: what a session is resumed at ("": at its end);
+    `total_cost_usd` is where the CLI's own count for the session stands.
     """
 
     stop_reason: StopReason

@@ -131,7 +131,7 @@ class _Opening:
         record = session.record
         if record is not None and record.mark is not None:
             self._state = "resumed"
-            self._plan = SessionPlan(session.uuid, "resume", record.mark, record.cost_usd)
+            self._plan = SessionPlan(session.uuid, "resume", record.mark or None, record.cost_usd)
             self._system = record.system
             if turn.system not in ("", record.system):
                 self._notices += ("a session keeps its first system prompt; the new one is ignored",)

@@ -12,7 +12,7 @@ from claude_cli.argv import Launch
 from claude_cli.frames import encode
 from claude_cli.pool import Demand, Pool
 from claude_cli.process import CliProcess
-from claude_cli.state import Abilities
+from claude_cli.state import Abilities, Level
 from claude_cli.table import ProcessTable
 from claude_cli.worker import Limits, Share, Worker
 from turns.errors import TurnError
@@ -23,7 +23,13 @@ _ROUNDS = 12
 # Beyond what Linux gives: no process has such an id.
 _PIDS = itertools.count(2**23)
 ABLE = Abilities(
-    stream_json=True, inject=True, empty=True, set_system=True, set_flags=True, literal_slash=True
+    stream_json=True,
+    inject=True,
+    empty=True,
+    set_model=True,
+    set_system=True,
+    set_flags=True,
+    literal_slash=True,
 )
 
 
@@ -172,7 +178,7 @@ class Stage:
     def __init__(
         self,
         *,
-        level: str = "warm",
+        level: Level = "warm",
         abilities: Abilities = ABLE,
         size: int = 2,
         kept_sessions: int = 2,

@@ -13,6 +13,7 @@ from claude_cli.attempt import CliAttempt, Script
 from claude_cli.control import Dialogue, conversation, initialize
 from claude_cli.events import TurnTranslator
 from claude_cli.plain import PlainDialogue
+from claude_cli.state import Level
 from claude_cli.worker import Worker
 from tests.claude_cli.scripted import ScriptedProcess
 from turns.errors import CliFailed, NotReady, Overloaded, SessionLost, TurnError, TurnTimeout
@@ -35,6 +36,8 @@ def text(words: object) -> dict[str, Any]:
 
 class Home:
     """Where the worker of these tests comes from and goes back to."""
+
+    level: Level = "warm"
 
     def __init__(self, *, plain: bool = False) -> None:
         self.process = ScriptedProcess()
@@ -68,6 +71,9 @@ class Home:
 
     def worker_ended(self, worker: Worker) -> None:
         raise AssertionError("in a turn, the attempt hears of the end")
+
+    def count(self, what: str, number: int) -> None:
+        raise AssertionError("the engine counts")
 
 
 async def collect(attempt: CliAttempt) -> list[TurnEvent]:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from claude_cli.argv import Launch
 from claude_cli.pool import Demand
 from claude_cli.process import CliProcess
-from claude_cli.state import Need, WorkerState, can_serve
+from claude_cli.state import Level, Need, WorkerState, can_serve
 from claude_cli.worker import Limits, Share, Worker
 from tests.claude_cli.scripted import ABLE, ScriptedProcess, Stage
 from turns.errors import CliFailed
@@ -38,7 +38,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.size = 0
         self.kept = 0
         self.share: Share = "key"
-        self.level = "warm"
+        self.level: Level = "warm"
         self.leases: list[Given] = []
         self.seen: dict[CliProcess, Worker] = {}
         self.marks: dict[str, str] = {}
@@ -51,7 +51,7 @@ class AnyOrder(RuleBasedStateMachine):
         share=st.sampled_from(["key", "any", "never"]),
         level=st.sampled_from(["warm", "warm", "keyed", "spawn"]),
     )
-    def begin(self, size: int, kept: int, share: Share, level: str) -> None:
+    def begin(self, size: int, kept: int, share: Share, level: Level) -> None:
         self.stage.end()
         self.size, self.kept, self.share, self.level = size, kept, share, level
         self.stage = Stage(size=size, kept_sessions=kept, share=share, level=level, limits=LIMITS, hold=True)

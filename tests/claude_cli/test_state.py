@@ -32,7 +32,13 @@ Q1, A1 = Message("user", ("Q1",)), Message("assistant", ("A1",))
 Q2, A2 = Message("user", ("Q2", "more")), Message("assistant", ("A2",))
 Q3 = Message("user", ("/cost",))
 ALL = Abilities(
-    stream_json=True, inject=True, empty=True, set_system=True, set_flags=True, literal_slash=True
+    stream_json=True,
+    inject=True,
+    empty=True,
+    set_model=True,
+    set_system=True,
+    set_flags=True,
+    literal_slash=True,
 )
 KEYED = replace(ALL, set_system=False)
 # What set_model writes into the conversation, once it is done.
@@ -331,28 +337,37 @@ def test_any_row_of_turns_reaches_the_api_as_if_each_were_alone(
 
 
 @settings(max_examples=100, deadline=None)
-@given(state=states, need=needs, asked=texts)
-def test_a_sessions_next_turn_keeps_its_conversation(
-    state: WorkerState, need: Need, asked: tuple[str, ...]
+@given(state=states, need=needs, history=histories, asked=texts)
+def test_a_turn_of_a_session_adds_to_its_conversation(
+    state: WorkerState, need: Need, history: tuple[Message, ...], asked: tuple[str, ...]
 ) -> None:
     need = replace(need, model=state.now.model, system=state.now.system)
     held = told(state.messages or ())
     cli = Cli(state.now, held)
-    made = session_steps(state, need, Message("user", asked))
+    made = session_steps(state, need, history, Message("user", asked))
     answers_fit(made)
     for step in made:
         assert "E" not in kinds(step)
         cli.run(step)
-    assert cli.asked == [*held, *told([Message("user", asked)])]
+    assert cli.asked == [*held, *told([*history, Message("user", asked)])]
     assert (cli.effort, cli.environment) == (need.effort, need.environment)
 
 
 def test_a_sessions_next_turn() -> None:
     held = WorkerState(now=NOW, messages=None)
-    assert plan(session_steps(held, NOW, Q2)) == [(["Q"], Answer.TURN)]
-    assert plan(session_steps(held, replace(NOW, effort="high"), Q2)) == [
+    assert plan(session_steps(held, NOW, (), Q2)) == [(["Q"], Answer.TURN)]
+    assert plan(session_steps(held, replace(NOW, effort="high"), (), Q2)) == [
         (["apply_flag_settings"], Answer.ACKS),
         (["Q"], Answer.TURN),
+    ]
+
+
+def test_a_sessions_first_turn_brings_its_history() -> None:
+    made = session_steps(WorkerState(Need("sonnet", "S")), Need("sonnet", "S", "low"), (Q1, A1), Q2)
+    assert plan(made) == [
+        (["apply_flag_settings"], Answer.ACKS),
+        (["H"], Answer.INJECTED),
+        (["A", "Q"], Answer.TURN),
     ]
 
 
@@ -389,12 +404,14 @@ def test_who_can_serve_when_all_can_be_set(has: Need, wants: Need, can: bool) ->
         (Need("opus", "S"), Need("opus", "S"), True),
         (Need("opus", "S", "low", 5, False), Need("opus", "S", "high"), True),
         (Need("opus", "S"), Need("opus", "T"), False),
-        (Need("opus", "S"), Need(None, "S"), False),
+        (Need("opus", "S"), Need(None, "S"), True),
+        (Need("opus"), Need("sonnet"), True),
+        (Need(), Need("opus"), True),
         (Need(), Need(system="S"), False),
-        (Need(), Need("opus"), False),
+        (Need("opus", "S"), Need("opus"), False),
     ],
 )
-def test_who_can_serve_when_workers_are_kept_by_model_and_prompt(has: Need, wants: Need, can: bool) -> None:
+def test_who_can_serve_when_workers_are_kept_by_their_prompt(has: Need, wants: Need, can: bool) -> None:
     assert can_serve(WorkerState(now=has), wants, None, KEYED) is can
 
 
@@ -442,6 +459,8 @@ def test_with_all_of_it_workers_are_warm(off: str | None) -> None:
     [
         ({"set_system"}, "keyed"),
         ({"set_flags"}, "spawn"),
+        ({"set_model"}, "spawn"),
+        ({"set_model", "set_system"}, "spawn"),
         ({"empty"}, "spawn"),
         ({"empty", "set_flags", "set_system"}, "spawn"),
         ({"inject"}, "text"),

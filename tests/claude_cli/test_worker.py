@@ -10,8 +10,8 @@ import pytest
 
 from claude_cli import worker as worker_module
 from claude_cli.argv import Launch
-from claude_cli.state import Need, WorkerState
-from claude_cli.worker import Limits, Share, Worker
+from claude_cli.state import Level, Need, WorkerState
+from claude_cli.worker import Limits, Pause, Share, Worker
 from tests.claude_cli.scripted import ScriptedProcess
 from turns.errors import CliFailed, TurnError
 
@@ -20,6 +20,8 @@ LIMITS = Limits(turns=3, age=100.0, idle=10.0, memory=1000)
 
 class Place:
     """A worker, its home and its clock."""
+
+    level: Level = "warm"
 
     def __init__(self, launch: Launch | None = None) -> None:
         self.now = 50.0
@@ -33,6 +35,9 @@ class Place:
 
     def worker_ended(self, worker: Worker) -> None:
         self.gone.append(worker)
+
+    def count(self, what: str, number: int) -> None:
+        raise AssertionError("not asked of it here")
 
     def greet(self, system: str = "") -> str:
         """The id of the greeting."""
@@ -120,6 +125,25 @@ def test_at_rest_the_worker_hears_of_the_end() -> None:
     assert place.worker.idle_since == 60.0
     place.process.exit(1)
     assert place.gone == [place.worker]
+
+
+# After a start that failed
+
+
+def test_a_pause_doubles_and_ends() -> None:
+    pause = Pause()
+    assert (pause.failures, pause.left(0.0)) == (0, 0.0)
+    lengths = []
+    for number in range(1, 9):
+        pause.failed(100.0 * number)
+        assert pause.failures == number
+        lengths.append(pause.left(100.0 * number))
+    assert lengths == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert [pause.left(now) for now in (810.0, 829.5, 830.0, 999.0)] == [20.0, 0.5, 0.0, 0.0]
+    pause.over()
+    assert (pause.failures, pause.left(800.0)) == (0, 0.0)
+    pause.failed(801.0)
+    assert pause.left(801.0) == 0.5
 
 
 # When it has to go

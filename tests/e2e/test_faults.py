@@ -25,6 +25,7 @@ def write_fake(path: Path, mode: str, version: str = "2.1.330") -> None:
     """A `claude` at `path` that behaves as `mode` says. Replaced in one step, as an update would do it."""
     script = (
         f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        f"open({str(path.with_suffix('.started'))!r}, 'a').write('x')\n"
         f"from tests.fakes.fake_cli import main\nmain({mode!r}, {version!r})\n"
     )
     fresh = path.with_suffix(".new")
@@ -178,6 +179,24 @@ def test_no_cli(tmp_path: Path) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "cli_not_ready")
         assert "CLAUDE_BIN" in answer.json()["error"]["message"]
         assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_broken_cli_makes_no_storm_of_starts(tmp_path: Path) -> None:
+    """It is tried again after a pause, or when another one is there; until then every request is told."""
+    with serving_fake(tmp_path, "exits at the start") as (server, fake):
+        started = fake.with_suffix(".started")
+        before = len(started.read_text())
+        for _ in range(20):
+            answer = chat(server)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "cli_not_ready")
+            assert "it is broken" in answer.json()["error"]["message"]
+        # A look takes two starts: for the version, and for the introduction.
+        assert len(started.read_text()) - before <= 4
+        health = httpx.get(f"{server.url}/health").json()
+        assert health["status"] == "unhealthy" and "it is broken" in health["cli"]["problem"]
+        write_fake(fake, "good")
+        assert chat(server).status_code == 200
+        assert httpx.get(f"{server.url}/health").json()["status"] == "healthy"
 
 
 def test_a_cli_that_is_too_old(tmp_path: Path) -> None:

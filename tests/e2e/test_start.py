@@ -19,7 +19,7 @@ from tests.support import PATIENCE, ROOT, Server, clean_environment, serving
 def run(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "claude_api.py"), *arguments],
-        env=clean_environment(home, "http://127.0.0.1:9", **environment),
+        env={**clean_environment(home, "http://127.0.0.1:9"), **environment},
         cwd=home,
         capture_output=True,
         text=True,
@@ -47,6 +47,7 @@ def test_version_and_help(tmp_path: Path) -> None:
         ((), {"CLAUDE_MAX_CONCURRENCY": "0"}, "CLAUDE_MAX_CONCURRENCY=0"),
         ((), {"CLAUDE_STREAM_MODE": "fast"}, "CLAUDE_STREAM_MODE=fast"),
         (("--host", "0.0.0.0"), {}, "loopback"),
+        ((), {"CLAUDE_STATE_DIR": "/dev/null/state"}, "CLAUDE_STATE_DIR=/dev/null/state"),
         (("--host", "example.com"), {}, "loopback"),
     ],
 )

@@ -117,6 +117,9 @@ def main(mode: str, version: str = "2.1.330") -> None:
         print(f"{version} (Claude Code)")
         return
     account = {"tokenSource": "none", "apiKeySource": "none" if mode == "logged out" else "ANTHROPIC_API_KEY"}
+    if mode == "exits at the start":
+        print("it is broken", file=sys.stderr)
+        os._exit(3)
     for line in iter(sys.stdin.readline, ""):
         frame = json.loads(line)
         if frame["type"] == "control_request":
