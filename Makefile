@@ -38,10 +38,12 @@ $(VENV)/bin/python:
 	  { echo "Python's venv module is missing (on Debian: apt install python3-venv)" >&2; exit 1; }
 
 $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
+	@echo "Installing what the server needs into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	@echo "Installing what the tests and the demo need into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/.installed
 

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -35,6 +36,8 @@ from turns.runner import Runner
 from turns.watchdog import Deadlines
 
 _PORTS_TRIED = 10
+
+log = structlog.get_logger("claude_api")
 
 
 def cli_engine(settings: Settings) -> CliEngine:
@@ -62,7 +65,9 @@ def cli_engine(settings: Settings) -> CliEngine:
 
 def create_app(settings: Settings | None = None, backend: Backend | None = None) -> FastAPI:
     """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI."""
-    settings = settings or load().settings
+    if settings is None:
+        settings = load().settings
+        logs.configure(settings.log_level, settings.log_format, settings.log_file)
     engine: Backend = backend or cli_engine(settings)
     sessions = SessionRegistry(settings.state_dir)
     runner = Runner(
@@ -76,6 +81,8 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await sessions.open()
+        if sessions.moved_aside is not None:
+            log.warning("the session records could not be read: moved aside", to=str(sessions.moved_aside))
         try:
             await engine.start()
             yield
@@ -83,7 +90,8 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
             await engine.close()
             await sessions.close()
 
-    app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan)
+    # No /docs: its page loads scripts from elsewhere into our own origin, and those could spend the account.
+    app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.shared = Shared(
         runner=runner,
         backend=engine,
@@ -93,6 +101,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         service=SERVICE,
         version=VERSION,
         started_at=int(time.time()),
+        max_request_size=settings.max_request_size,
     )
     for part in (chat, models, health):
         app.include_router(part.router)
@@ -105,13 +114,17 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
 
 
 def prepare(settings: Settings) -> None:
-    """Make the state folder. Raises ConfigError if it can't be used."""
+    """Make the state folder and set up the log. Raises ConfigError if they can't be used."""
     try:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be used: {error.strerror}.") from None
     if not os.access(settings.state_dir, os.W_OK):
         raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be written to.")
+    try:
+        logs.configure(settings.log_level, settings.log_format, settings.log_file)
+    except OSError as error:
+        raise ConfigError(f"LOG_FILE={settings.log_file} can't be written to: {error.strerror}.") from None
 
 
 def listen(loaded: Loaded) -> socket.socket:
@@ -206,7 +219,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = loaded.settings
     for line in loaded.notes:
         print(line, flush=True)
-    logs.configure(settings.log_level, settings.log_format, settings.log_file)
     app = create_app(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{listener.getsockname()[1]}"

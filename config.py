@@ -75,6 +75,9 @@ class Settings(BaseModel):
     claude_bin: Annotated[str, _env("CLAUDE_BIN", "CLAUDE_CLI_PATH")] = Field(
         "claude", min_length=1, description="the claude binary: a name on PATH, or a path"
     )
+    max_request_size: Annotated[int, _env("MAX_REQUEST_SIZE")] = Field(
+        20 * 1024 * 1024, ge=1024, description="largest request body, bytes; a larger one gets a 413"
+    )
     default_model: Annotated[str | None, _env("CLAUDE_DEFAULT_MODEL", "DEFAULT_MODEL")] = Field(
         None, description="model for requests that name none (default, auto, claude, claude-cli, empty)"
     )
@@ -233,6 +236,8 @@ def load(
     arguments = vars(parser().parse_args(list(argv)))
     port_argument = arguments.pop("port_argument")
     doctor = port_argument == "doctor"
+    if port_argument is not None and not doctor and not port_argument.isdigit():
+        raise ConfigError(f"'{port_argument}' is neither a port nor 'doctor'. See --help.")
     if port_argument is not None and not doctor and arguments["port"] is None:
         arguments["port"] = port_argument
     process = os.environ if environ is None else environ

@@ -36,6 +36,10 @@ _FOREIGN_LOCK_POLL = 0.05
 _PRIVATE_FILE = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
 
 
+class StoreFailed(Exception):
+    """The records can't be read or written: a full disk, a lock that somebody holds."""
+
+
 class SessionTaken(Exception):
     """The CLI conversation that this id names belongs to another key."""
 
@@ -189,11 +193,20 @@ class SessionRegistry:
             "SELECT owner, session_id, uuid, system, mark, cost_usd, turns, created_at, last_used "
             "FROM sessions WHERE uuid = ?"
         )
-        async with self._connection().execute(query, (name,)) as cursor:
-            row = await cursor.fetchone()
+        try:
+            async with self._connection().execute(query, (name,)) as cursor:
+                row = await cursor.fetchone()
+        except sqlite3.Error as error:
+            raise StoreFailed(str(error)) from error
         return None if row is None else SessionRecord(*row)
 
     async def _save(self, record: SessionRecord) -> None:
+        try:
+            await self._write(record)
+        except sqlite3.Error as error:
+            raise StoreFailed(str(error)) from error
+
+    async def _write(self, record: SessionRecord) -> None:
         await self._connection().execute(
             "INSERT OR REPLACE INTO sessions "
             "(owner, session_id, uuid, system, mark, cost_usd, turns, created_at, last_used) "

@@ -11,9 +11,13 @@ from claude_cli.control import Dialogue
 from claude_cli.events import TurnTranslator, error_from_exit
 from claude_cli.frames import Frame
 from claude_cli.plain import PlainDialogue
+from claude_cli.talk import ODD_FRAME, odd
 from claude_cli.worker import Worker
 from turns.errors import CliFailed, TurnError
 from turns.model import AttemptRequest, TurnEvent
+
+# An interrupted CLI answers within some 25 ms.
+_CUT_WITHIN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class CliAttempt:
         self._worker: Worker | None = None
         self._script: Script | None = None
         self._closed = False
+        self._cut_timer: asyncio.TimerHandle | None = None
         if lease.done():
             self._begin(lease)
         else:
@@ -84,15 +89,16 @@ class CliAttempt:
         except TurnError as error:
             self.fail(error)
             return
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            # A known frame in an unknown shape: this CLI isn't one we understand.
-            self.fail(CliFailed(f"The claude CLI sent a {frame['type']} line that makes no sense: {error!r}"))
+        except ODD_FRAME as error:
+            self.fail(odd(frame, error))
             return
         if data:
             self._worker.process.write(data)
         if events:
             self._events.extend(events)
             self._wake()
+        if self._script.translator.cut and self._cut_timer is None:
+            self._cut_timer = asyncio.get_running_loop().call_later(_CUT_WITHIN, self._give_up_cut)
 
     def ended(self, problem: str | None) -> None:
         """The process ended."""
@@ -110,9 +116,16 @@ class CliAttempt:
             self._error = error
             self._wake()
 
+    def _give_up_cut(self) -> None:
+        if self._script is not None and not self._done and self._error is None:
+            self._events.append(self._script.translator.give_up_cut())
+            self._wake()
+
     def close(self) -> None:
         """Give the worker back, or give up waiting for one."""
         self._closed = True
+        if self._cut_timer is not None:
+            self._cut_timer.cancel()
         if not self._lease.done():
             self._lease.cancel()
         worker, self._worker = self._worker, None

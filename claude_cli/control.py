@@ -101,11 +101,6 @@ class Dialogue:
     def done(self) -> bool:
         return self._index >= len(self._steps)
 
-    @property
-    def asked(self) -> bool:
-        """Has the turn's question gone out?"""
-        return self.done or (self._index >= 0 and self._steps[self._index].answer is Answer.TURN)
-
     def start(self) -> bytes:
         """The first write."""
         return self._next()
@@ -121,7 +116,10 @@ class Dialogue:
         if kind == "control_response":
             return self._acknowledged(frame["response"]), ()
         if answer is Answer.TURN and self._translator is not None:
+            cut = self._translator.cut
             events = self._translator.translate(frame)
+            if self._translator.cut and not cut:
+                return frames.encode([control("interrupt")]), events
             return (self._next() if self._translator.done else b""), events
         if answer is Answer.INJECTED and kind == "result":
             if frame.get("is_error") or frame.get("num_turns"):

@@ -180,6 +180,7 @@ class CliEngine:
         engine = self._engine
         current = engine is not None and signature_of(engine.binary) == engine.signature
         if engine is not None and current:
+            self._problem = None
             return self._lease_from(engine, request)
         if self._problem is not None and self._pause.left(monotonic()) and self._seen() == self._failed_on:
             return _failed(NotReady(self._problem))
@@ -230,8 +231,8 @@ class CliEngine:
             return Script(PlainDialogue(history, question, translator), translator, request)
         write = control.as_text if level == "text" else control.conversation
         if worker.state is None:
-            now = Need(model=worker.launch.model, system=need.system)
-            worker.state = state.WorkerState(now=now, custom_model=worker.launch.custom_model)
+            worker.initialized(need.system)
+            assert worker.state is not None
             steps = [initialize(need.system)]
             if level not in ("warm", "keyed"):
                 # What else the turn needs was told at the start of the process.
@@ -262,8 +263,10 @@ class CliEngine:
             said = (*request.history, request.turn.question)
             held = (*said, Message("assistant", (answer,))) if answer else None
             worker.state = worker.state.after(_need(request), held)
-        session = worker.launch.session is not None
-        clean = translator.clean and (translator.done or not session)
+        clean = translator.clean
+        if worker.launch.session is not None:
+            # It goes on only from an answer: not from an error, and not from what follows an interrupt.
+            clean = clean and translator.done and not translator.cut
         worker.home.give_back(worker, clean=clean)
 
 

@@ -26,6 +26,10 @@ LOGIN_HINT = (
     "Log in with `claude auth login` (or run `claude` and type /login) as the user that runs this server."
 )
 NOT_LOGGED_IN = f"The claude CLI is not logged in. {LOGIN_HINT}"
+_REFUSED_HINT = (
+    "If ANTHROPIC_API_KEY is set, correct or unset it and start the server again; else log in anew with "
+    "`claude auth login`."
+)
 _STOP_REASONS = frozenset(get_args(StopReason))
 # After these the CLI asks the model again by itself: to go on, up to three times, or to say something else.
 # Neither was asked for by the client, and each is paid for.
@@ -63,6 +67,8 @@ class TurnTranslator:
         self.mark: str | None = None
         # What the turn showed of the login; None: nothing.
         self.logged_in: bool | None = None
+        # The answer has ended, and the CLI is about to go on by itself: it must be interrupted.
+        self.cut = False
         self._texts: list[str] = []
         self._blocks = 0
         self._stop: str | None = None
@@ -72,9 +78,11 @@ class TurnTranslator:
     def translate(self, frame: Frame) -> Sequence[TurnEvent]:
         """The events of one frame. Raises TurnError for a turn that failed."""
         kind = frame["type"]
+        if self.done:
+            return ()
         if kind == "stream_event":
             return self._stream(frame["event"])
-        if kind == "assistant":
+        if kind == "assistant" and not self.cut:
             message = frame["message"]
             if message.get("model") != _SYNTHETIC and frame.get("uuid"):
                 self.mark = frame["uuid"]
@@ -86,6 +94,8 @@ class TurnTranslator:
 
     def _stream(self, event: Frame) -> Sequence[TurnEvent]:
         kind = event["type"]
+        if self.cut:
+            return ()
         if kind == "content_block_delta":
             delta = event["delta"]
             if delta["type"] == "text_delta":
@@ -103,19 +113,22 @@ class TurnTranslator:
         elif kind == "message_delta":
             self._stop = event["delta"].get("stop_reason")
             self._usage = _usage(event.get("usage"), self._usage)
-            if self._stop in _CLI_GOES_ON:
-                return (self._finish(self._usage, None),)
+            if self._stop == "tool_use":
+                raise CliFailed("The model called a tool, though it was offered none.")
+            self.cut = self._stop in _CLI_GOES_ON
         return ()
 
     @property
     def plain_answer(self) -> str | None:
         """The answer, if all of it is one text: then a client sends back just what the process holds."""
-        whole = self.done and self.clean and self._blocks == 1
+        whole = self.done and self.clean and not self.cut and self._blocks == 1
         return "".join(self._texts) or None if whole else None
 
     def _result(self, result: Frame) -> Sequence[TurnEvent]:
         self.clean = True
         self.total_cost = float(result.get("total_cost_usd") or 0.0)
+        if self.cut:
+            return (self._finish(self._usage, self._cost(result, self._usage)),)
         if result.get("is_error") or result.get("subtype") != "success":
             error = error_from_result(result, self._limit, self._clock())
             if isinstance(error, NotReady):
@@ -127,6 +140,11 @@ class TurnTranslator:
         usage = _usage(result.get("usage"), self._usage)
         self._stop = self._stop or result.get("stop_reason")
         return (self._finish(usage, self._cost(result, usage)),)
+
+    def give_up_cut(self) -> TurnDone:
+        """The end of a cut turn whose interrupt was not answered: nothing in a session may build on it."""
+        self.mark = None
+        return self._finish(self._usage, None)
 
     def _cost(self, result: Frame, usage: Usage) -> float | None:
         before = self._cost_before
@@ -182,8 +200,10 @@ def error_from_result(result: Frame, limit: Mapping[str, Any], now: float) -> Tu
     text = str(result.get("result") or "; ".join(map(str, result.get("errors") or ())) or "no reason given")
     if "No conversation found" in text:
         return SessionLost(text)
-    if text.startswith("Not logged in") or status in (401, 403):
-        return NotReady(f"The claude CLI is not logged in: {text} {LOGIN_HINT}")
+    if text.startswith("Not logged in"):
+        return NotReady(NOT_LOGGED_IN)
+    if status in (401, 403):
+        return NotReady(f"Anthropic refused the login or the API key: {text}. {_REFUSED_HINT}")
     if result.get("terminal_reason") == "prompt_too_long" or "prompt is too long" in text.lower():
         return PromptTooLong(text, param="messages")
     if status == 429 or limit.get("status") == "rejected":

@@ -10,17 +10,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
 from claude_cli.argv import Launch
-from claude_cli.events import error_from_exit
+from claude_cli.control import initialize
 from claude_cli.process import CliProcess
 from claude_cli.state import Abilities, Level, Need, can_serve
 from claude_cli.table import ProcessTable
+from claude_cli.talk import Talk
 from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
-from turns.errors import CliFailed, TurnError
+from turns.errors import CliFailed, SessionLost, TurnError
 from turns.model import Message
 
 log = structlog.get_logger("claude_cli")
@@ -264,10 +264,18 @@ class Pool:
             process = await self._table.start(launch)
             worker = Worker(process, launch, self, self._clock)
             if self._greets_ahead and launch.session is None:
-                await self._greet(worker)
+                await Talk(process).run([initialize("")], _GREETING_WITHIN)
+                worker.initialized("")
             kept = True
+        except SessionLost as error:
+            # A matter of that session alone.
+            self._fail_waiter(launch, error)
         except TurnError as error:
             self._start_failed(launch, error)
+        except Exception as error:
+            # The edge of a task of its own: unseen, its waiter would wait for ever.
+            log.exception("a claude process could not be started")
+            self._start_failed(launch, CliFailed(f"The claude CLI can't be started: {error!r}"))
         finally:
             self._starting[launch] -= 1
             self._starting += Counter()  # drops what is zero
@@ -298,28 +306,6 @@ class Pool:
         self._trim_sessions()
         if worker.launch.session is None:
             self._refill(None)
-
-    async def _greet(self, worker: Worker) -> None:
-        greeted: asyncio.Future[TurnError | None] = asyncio.get_running_loop().create_future()
-
-        def done(error: TurnError | None) -> None:
-            if not greeted.done():
-                greeted.set_result(error)
-
-        worker.greet("", done)
-        ended = asyncio.ensure_future(worker.process.exited.wait())
-        try:
-            both: set[asyncio.Future[Any]] = {greeted, ended}
-            await asyncio.wait(both, timeout=_GREETING_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended.cancel()
-        if not greeted.done() and worker.process.exited.is_set():
-            raise error_from_exit(worker.process.returncode, worker.process.stderr)
-        if not greeted.done():
-            raise CliFailed(f"The claude CLI didn't answer within {_GREETING_WITHIN:g} s of its start.")
-        error = greeted.result()
-        if error is not None:
-            raise error
 
     def _start_failed(self, launch: Launch, error: TurnError) -> None:
         self._pause.failed(self._clock())

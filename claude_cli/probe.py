@@ -11,11 +11,11 @@ from pathlib import Path
 
 from claude_cli import argv
 from claude_cli.argv import Launch
-from claude_cli.control import Dialogue, initialize
-from claude_cli.events import error_from_exit
+from claude_cli.control import initialize
 from claude_cli.frames import Frame
 from claude_cli.table import ProcessTable
-from turns.errors import CliFailed, NotReady, TurnError
+from claude_cli.talk import Talk
+from turns.errors import NotReady, TurnError
 from turns.model import ModelInfo
 
 _ANSWER_WITHIN = 30.0
@@ -75,44 +75,14 @@ async def read_version(binary: str, environ: Mapping[str, str]) -> tuple[int, in
     return version
 
 
-class _Introduction:
-    """Listens to a process until it has answered `initialize`."""
-
-    def __init__(self, dialogue: Dialogue) -> None:
-        self._dialogue = dialogue
-        self.over = asyncio.Event()
-        self.error: TurnError | None = None
-
-    def frame(self, frame: Frame) -> None:
-        try:
-            self._dialogue.receive(frame)
-        except TurnError as error:
-            self.error = error
-        except (KeyError, TypeError, AttributeError) as error:
-            self.error = CliFailed(f"it sent a line that makes no sense: {error!r}")
-        if self._dialogue.done or self.error:
-            self.over.set()
-
-    def ended(self, problem: str | None) -> None:
-        self.over.set()
-
-
 async def introduce(table: ProcessTable) -> Frame:
     """A process's answer to `initialize`. Raises NotReady."""
     process = await table.start(Launch())
     try:
-        dialogue = Dialogue([initialize("")])
-        listener = _Introduction(dialogue)
-        process.listener = listener
-        process.write(dialogue.start())
-        try:
-            await asyncio.wait_for(listener.over.wait(), _ANSWER_WITHIN)
-        except asyncio.TimeoutError:
-            raise NotReady(f"The claude CLI didn't answer within {_ANSWER_WITHIN:g} s.") from None
-        if not dialogue.done:
-            problem = listener.error or error_from_exit(process.returncode, process.stderr)
-            raise NotReady(f"The claude CLI doesn't start: {problem.message}")
-        return dialogue.answers[0]
+        (answer,) = await Talk(process).run([initialize("")], _ANSWER_WITHIN)
+        return answer
+    except TurnError as error:
+        raise NotReady(f"The claude CLI doesn't start: {error.message}") from error
     finally:
         table.retire(process, now=True)
 

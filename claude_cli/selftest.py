@@ -6,7 +6,6 @@ config folder of its own, a made-up key and no network.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import tempfile
@@ -18,12 +17,11 @@ import structlog
 
 from claude_cli import control, frames, state
 from claude_cli.argv import Launch
-from claude_cli.control import Answer, Dialogue, Step, conversation, initialize
-from claude_cli.events import TurnTranslator
-from claude_cli.frames import Frame
+from claude_cli.control import Answer, Step, conversation, initialize
 from claude_cli.process import CliProcess
 from claude_cli.state import Abilities, Need
 from claude_cli.table import ProcessTable
+from claude_cli.talk import Talk
 from standin import ApiError, ApiRequest, StandIn
 from turns.errors import CliFailed, TurnError, TurnTimeout
 from turns.model import Message
@@ -34,47 +32,6 @@ _STEP_WITHIN = 10.0
 _BASE = "selftest base prompt"
 # No alias, and none of the ids that aliases stand for.
 _UNLISTED = "claude-selftest-1"
-
-
-class _Conversation:
-    """Talks steps to one process, one batch at a time."""
-
-    def __init__(self, process: CliProcess) -> None:
-        self._process = process
-        self._dialogue: Dialogue | None = None
-        self._over = asyncio.Event()
-        self._error: TurnError | None = None
-        process.listener = self
-
-    def frame(self, frame: Frame) -> None:
-        if self._dialogue is None:
-            return
-        try:
-            data, _ = self._dialogue.receive(frame)
-            self._process.write(data)
-        except TurnError as error:
-            self._error = error
-        except (KeyError, TypeError, AttributeError) as error:
-            self._error = CliFailed(f"a line that makes no sense: {error!r}")
-        if self._error is not None or self._dialogue.done:
-            self._over.set()
-
-    def ended(self, problem: str | None) -> None:
-        self._error = self._error or CliFailed(problem or "the process ended")
-        self._over.set()
-
-    async def talk(self, steps: Sequence[Step]) -> None:
-        """Run the steps to their end. Raises TurnError."""
-        self._over.clear()
-        self._error = None
-        self._dialogue = Dialogue(steps, TurnTranslator())
-        self._process.write(self._dialogue.start())
-        try:
-            await asyncio.wait_for(self._over.wait(), _STEP_WITHIN)
-        except asyncio.TimeoutError:
-            raise TurnTimeout(f"no answer within {_STEP_WITHIN:g} s") from None
-        if self._error is not None:
-            raise self._error
 
 
 class SelfTest:
@@ -89,13 +46,13 @@ class SelfTest:
     async def run(self) -> Abilities:
         """All checks, each on a process of its own."""
         found = {name: await self._check(name, check) for name, check in self._checks().items()}
-        if found.pop("probes_models") and not found.pop("custom_model"):
+        custom_model = found.pop("custom_model")
+        if found["probes_models"] and not custom_model:
             # A worker would pay for each model it is set to: start each for its model instead.
-            return Abilities(**{**found, "set_model": False, "set_system": False}, probes_models=True)
-        found.pop("custom_model", None)
-        return Abilities(**found, probes_models=self._probes)
+            found |= {"set_model": False, "set_system": False}
+        return Abilities(**found)
 
-    def _checks(self) -> Mapping[str, Callable[[_Conversation], Awaitable[bool]]]:
+    def _checks(self) -> Mapping[str, Callable[[Talk], Awaitable[bool]]]:
         return {
             "stream_json": self._stream_json,
             "literal_slash": self._literal_slash,
@@ -109,14 +66,14 @@ class SelfTest:
             "custom_model": self._custom_model,
         }
 
-    async def _check(self, name: str, check: Callable[[_Conversation], Awaitable[bool]]) -> bool:
+    async def _check(self, name: str, check: Callable[[Talk], Awaitable[bool]]) -> bool:
         self._api.reset()
         launch = Launch(custom_model=_UNLISTED) if name == "custom_model" else Launch()
         process: CliProcess | None = None
         try:
             process = await self._table.start(launch)
-            talk = _Conversation(process)
-            await talk.talk([initialize(_BASE)])
+            talk = Talk(process)
+            await talk.run([initialize(_BASE)], _STEP_WITHIN)
             return await check(talk)
         except TurnError as error:
             log.debug("self-test check failed", check=name, problem=error.message)
@@ -131,52 +88,52 @@ class SelfTest:
             raise CliFailed("nothing reached the API")
         return self._api.last
 
-    async def _ask(self, talk: _Conversation, text: str) -> ApiRequest:
+    async def _ask(self, talk: Talk, text: str) -> ApiRequest:
         """Ask on an emptied conversation."""
         (question,) = conversation((), Message("user", (text,)))
-        await talk.talk([Step((frames.boundary(), *question.frames), Answer.TURN)])
+        await talk.run([Step((frames.boundary(), *question.frames), Answer.TURN)], _STEP_WITHIN)
         return self._last()
 
-    async def _stream_json(self, talk: _Conversation) -> bool:
-        await talk.talk(conversation((), Message("user", ("selftest one",))))
+    async def _stream_json(self, talk: Talk) -> bool:
+        await talk.run(conversation((), Message("user", ("selftest one",))), _STEP_WITHIN)
         seen = self._last()
         return seen.conversation == [("user", "selftest one")] and seen.system_texts[-1] == _BASE
 
-    async def _literal_slash(self, talk: _Conversation) -> bool:
-        await talk.talk(conversation((), Message("user", ("/clear @/etc/hostname",))))
+    async def _literal_slash(self, talk: Talk) -> bool:
+        await talk.run(conversation((), Message("user", ("/clear @/etc/hostname",))), _STEP_WITHIN)
         return self._last().conversation == [("user", " /clear @/etc/hostname")]
 
-    async def _single_400(self, talk: _Conversation) -> bool:
+    async def _single_400(self, talk: Talk) -> bool:
         self._api.push(*[ApiError.bad_request("selftest refusal")] * 5)
         with contextlib.suppress(TurnError):
-            await talk.talk(conversation((), Message("user", ("selftest",))))
+            await talk.run(conversation((), Message("user", ("selftest",))), _STEP_WITHIN)
         return len(self._api.turns) == 1
 
-    async def _inject(self, talk: _Conversation) -> bool:
+    async def _inject(self, talk: Talk) -> bool:
         history = (Message("user", ("/one",)), Message("assistant", ("two",)))
-        await talk.talk(conversation(history, Message("user", ("three",))))
+        await talk.run(conversation(history, Message("user", ("three",))), _STEP_WITHIN)
         told = [("user", " /one"), ("assistant", "two"), ("user", "three")]
         return self._last().conversation == told and len(self._api.turns) == 1
 
-    async def _empty(self, talk: _Conversation) -> bool:
-        await talk.talk(conversation((), Message("user", ("selftest before",))))
+    async def _empty(self, talk: Talk) -> bool:
+        await talk.run(conversation((), Message("user", ("selftest before",))), _STEP_WITHIN)
         after = await self._ask(talk, "selftest after")
         return after.conversation == [("user", "selftest after")] and b"selftest before" not in after.raw
 
-    async def _set_model(self, talk: _Conversation) -> bool:
+    async def _set_model(self, talk: Talk) -> bool:
         return await self._switches(talk, (_BASE, _BASE, _BASE), told=False)
 
-    async def _set_system(self, talk: _Conversation) -> bool:
+    async def _set_system(self, talk: Talk) -> bool:
         return await self._switches(talk, ("first prompt", "second prompt", "third prompt"), told=True)
 
-    async def _switches(self, talk: _Conversation, prompts: Sequence[str], *, told: bool) -> bool:
+    async def _switches(self, talk: Talk, prompts: Sequence[str], *, told: bool) -> bool:
         """To a model, back to the default, and to it again; each time the request must hold the prompt that
         was `told` (or the first one), the question, and nothing else."""
         for model, prompt in zip(("haiku", None, "haiku"), prompts, strict=True):
             named = {"model": model} if model else {}
             prompted = {"system_prompt": prompt} if told else {}
             request = control.control("set_model", **named, **prompted)
-            await talk.talk([Step((frames.boundary(), request), Answer.ACKS)])
+            await talk.run([Step((frames.boundary(), request), Answer.ACKS)], _STEP_WITHIN)
             seen = await self._ask(talk, "selftest question")
             if seen.conversation != [("user", "selftest question")] or seen.system_texts[-1] != prompt:
                 return False
@@ -185,25 +142,22 @@ class SelfTest:
         first, default, again = (turn.model for turn in self._api.turns)
         return first == again != default
 
-    async def _set_flags(self, talk: _Conversation) -> bool:
+    async def _set_flags(self, talk: Talk) -> bool:
         limits = []
         for limit in (None, 777, None):
-            await talk.talk([Step((state.flags(Need(max_output_tokens=limit)),), Answer.ACKS)])
+            await talk.run([Step((state.flags(Need(max_output_tokens=limit)),), Answer.ACKS)], _STEP_WITHIN)
             limits.append((await self._ask(talk, "selftest")).body.get("max_tokens"))
         return limits[1] == 777 and limits[0] == limits[2] != 777
 
-    async def _probes_models(self, talk: _Conversation) -> bool:
-        self._probes = await self._extra_request(talk)
-        return self._probes
+    async def _probes_models(self, talk: Talk) -> bool:
+        return await self._extra_request(talk)
 
-    async def _custom_model(self, talk: _Conversation) -> bool:
+    async def _custom_model(self, talk: Talk) -> bool:
         return not await self._extra_request(talk)
 
-    _probes = False
-
-    async def _extra_request(self, talk: _Conversation) -> bool:
+    async def _extra_request(self, talk: Talk) -> bool:
         request = control.control("set_model", model=_UNLISTED, system_prompt="selftest")
-        await talk.talk([Step((frames.boundary(), request), Answer.ACKS)])
+        await talk.run([Step((frames.boundary(), request), Answer.ACKS)], _STEP_WITHIN)
         await self._ask(talk, "selftest")
         return len(self._api.turns) > 1
 

@@ -64,7 +64,7 @@ class ProcessTable:
                 await before.exited.wait()
             if session.how == "create":
                 with _as_turn_errors():
-                    self.transcript(session.uuid).unlink(missing_ok=True)
+                    transcripts.set_aside(self.transcript(session.uuid))
             elif session.uuid in self._hidden and session.at is not None:
                 self._hidden.discard(session.uuid)
                 transcripts.uncover(self.transcript(session.uuid), session.uuid, session.at)

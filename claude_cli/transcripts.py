@@ -24,6 +24,12 @@ def transcript(config: Path, cwd: Path, session_uuid: str) -> Path:
     return config / "projects" / slug / f"{session_uuid}.jsonl"
 
 
+def set_aside(path: Path) -> None:
+    """Make room for a conversation of the same name: what is there is kept beside it, the last one only."""
+    if path.exists():
+        path.replace(path.with_suffix(".jsonl.old"))
+
+
 def uncover(path: Path, session_uuid: str, mark: str) -> None:
     """Make the event `mark` the one that a resume begins at.
 

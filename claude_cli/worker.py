@@ -10,11 +10,9 @@ from typing import Literal, Protocol
 import psutil
 
 from claude_cli.argv import Launch
-from claude_cli.control import Dialogue, initialize
 from claude_cli.frames import Frame
 from claude_cli.process import CliProcess
 from claude_cli.state import Level, Need, WorkerState
-from turns.errors import CliFailed, TurnError
 
 Share = Literal["key", "any", "never"]
 _FIRST_PAUSE = 0.5
@@ -89,8 +87,6 @@ class Worker:
         self.born = clock()
         self.idle_since = self.born
         self.home = home
-        self._greeting: Dialogue | None = None
-        self._greeted: Callable[[TurnError | None], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Worker {self.process.pid} turns={self.turns} {self.state}>"
@@ -100,31 +96,13 @@ class Worker:
         """Has it had no system prompt yet?"""
         return self.state is None or not self.state.now.system
 
-    def greet(self, system: str, done: Callable[[TurnError | None], None]) -> None:
-        """Initialize the process ahead of its first turn; `done` is called when it has answered."""
-        self._greeting = Dialogue([initialize(system)])
-        self._greeted = done
-        self.state = WorkerState(
-            now=Need(model=self.launch.model, system=system), custom_model=self.launch.custom_model
-        )
-        self.process.listener = self
-        self.process.write(self._greeting.start())
+    def initialized(self, system: str) -> None:
+        """The process has been given its first system prompt."""
+        now = Need(model=self.launch.model, system=system)
+        self.state = WorkerState(now=now, custom_model=self.launch.custom_model)
 
     def frame(self, frame: Frame) -> None:
-        """A frame while no turn runs."""
-        if self._greeting is None or self._greeted is None:
-            return
-        error: TurnError | None = None
-        try:
-            data, _ = self._greeting.receive(frame)
-            self.process.write(data)
-        except TurnError as problem:
-            error = problem
-        except (KeyError, TypeError, AttributeError) as problem:
-            error = CliFailed(f"The claude CLI sent a {frame['type']} line that makes no sense: {problem!r}")
-        if error is not None or self._greeting.done:
-            greeted, self._greeting, self._greeted = self._greeted, None, None
-            greeted(error)
+        """A frame while no turn runs: none that matters."""
 
     def ended(self, problem: str | None) -> None:
         """The process ended while no turn ran."""

@@ -5,22 +5,21 @@ A page that posts here is known by its Origin; one that had its name rebound to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wire.errors import ErrorBody, ErrorDetail
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 
 
 class LocalOnly:
     """421 for a Host that isn't this machine's, 403 for an Origin other than the server itself."""
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._hosts = _LOOPBACK | set(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -33,7 +32,7 @@ class LocalOnly:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
-        if _name(host) not in self._hosts:
+        if not _LOOPBACK.fullmatch(host):
             return _refused(
                 421, f"The Host '{host[:100]}' is not served here: use the address of this machine."
             )
@@ -41,13 +40,6 @@ class LocalOnly:
         if origin is not None and origin != f"{scope['scheme']}://{host}":
             return _refused(403, f"Web pages of '{origin[:100]}' may not use this server.")
         return None
-
-
-def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].lower()
 
 
 def _refused(status: int, message: str) -> Response:

@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter
 from pydantic import ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from routes import errors, sse
+from routes import body, errors, sse
 from routes.connection import while_connected
 from routes.openapi import json_body
 from routes.state import shared
@@ -31,9 +31,13 @@ async def create(request: Request) -> Response:
     """Answer a chat. With `stream` the answer comes as server-sent events."""
     parts = shared(request)
     try:
-        asked = ChatRequest.model_validate_json(await request.body())
+        raw = await body.read(request, parts.max_request_size, parts.body_within)
+        asked = ChatRequest.model_validate_json(raw)
     except ValidationError as error:
         raise errors.invalid(error) from None
+    except ClientDisconnect:
+        note(request.scope, outcome="client_gone")
+        return Response(status_code=499)
     turn, ignored = translate.to_turn(
         asked,
         f"chatcmpl-{uuid.uuid4().hex}",
@@ -41,7 +45,10 @@ async def create(request: Request) -> Response:
         stream_mode=parts.stream_mode,
     )
     note(
-        request.scope, model=asked.model or "", stream=bool(asked.stream), session=turn.session_id is not None
+        request.scope,
+        model=asked.model or "default",
+        stream=bool(asked.stream),
+        session=turn.session_id is not None,
     )
     headers = {"x-ignored-params": ", ".join(ignored)} if ignored else {}
     head = translate.Head(turn.id, asked.model or "", int(time.time()), turn.session_id)
@@ -53,8 +60,8 @@ async def create(request: Request) -> Response:
             slice_chars=parts.chunk_chars if turn.buffered else None,
         )
         data = _stream(request, events, writer, headers)
-        hold, ping = parts.first_event_hold, parts.ping_interval
-        return sse.EventStream(data, headers, hold=hold, ping_interval=ping)
+        times = sse.Times(parts.first_event_hold, parts.ping_interval, parts.send_within)
+        return sse.EventStream(data, headers, times)
     collected = await _collect(request, events)
     if collected is None:
         return Response(status_code=499)
@@ -119,6 +126,6 @@ def _note_end(request: Request, event: TurnEvent) -> None:
             prompt_tokens=event.usage.prompt_tokens,
             cached_tokens=event.usage.cache_read_tokens,
             completion_tokens=event.usage.output_tokens,
-            cost_usd=event.cost_usd,
+            cost_usd=None if event.cost_usd is None else round(event.cost_usd, 6),
             retries=event.retries,
         )

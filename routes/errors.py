@@ -44,7 +44,7 @@ _TABLE: tuple[tuple[type[errors.TurnError], Verdict], ...] = (
     (errors.Overloaded, Verdict(503, _SERVER, "overloaded", True)),
     (errors.CliFailed, Verdict(502, _SERVER, "cli_failed", True)),
     (errors.TurnTimeout, Verdict(504, _SERVER, "timeout", True)),
-    (errors.ShuttingDown, Verdict(503, _SERVER, "shutting_down", True)),
+    (errors.StateFailed, Verdict(503, _SERVER, "state_failed", True)),
 )
 # What pydantic names in a place beside the fields: the kinds that `content` may be of.
 _KINDS = ("str", "list[ContentPart]")

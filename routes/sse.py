@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, MutableMapping
+from dataclasses import dataclass
 
 import anyio
 from starlette.responses import Response
@@ -27,27 +28,31 @@ def event(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds: the status is held back so long, a ping comes after so much silence, and a client that takes
+    no data for so long is gone."""
+
+    hold: float
+    ping: float
+    send: float
+
+
 class EventStream(Response):
     """A response that sends what `events` yields, and closes it whatever happens.
 
-    The status is held back until the first data, `hold` seconds at most, so that an early failure has its own
-    status; a later one is an error event, after which nothing comes. `headers` may be filled until then. A
-    comment goes out after each `ping_interval` seconds of silence, so that the connection is kept.
+    The status is held back until the first data, so that an early failure has its own status; a later one is
+    an error event, after which nothing comes. `headers` may be filled until then. A comment goes out in
+    silence, so that the connection is kept.
     """
 
     def __init__(
-        self,
-        events: AsyncGenerator[bytes, None],
-        headers: MutableMapping[str, str],
-        *,
-        hold: float,
-        ping_interval: float,
+        self, events: AsyncGenerator[bytes, None], headers: MutableMapping[str, str], times: Times
     ) -> None:
         super().__init__(media_type="text/event-stream")
         self._events = events
         self._more_headers = headers
-        self._hold = hold
-        self._ping_interval = ping_interval
+        self._times = times
         self._begun = False
         self._complete = False
         self._last_sent = 0.0
@@ -55,12 +60,13 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def work() -> None:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._keep_alive, send)
+                group.start_soon(self._keep_alive, send, group.cancel_scope)
                 await self._send_all(scope, receive, send)
                 group.cancel_scope.cancel()
 
         try:
-            if not await while_connected(receive, work) and not self._complete:
+            await while_connected(receive, work)
+            if not self._complete:
                 note(scope, outcome="client_gone")
         finally:
             await self._events.aclose()
@@ -68,7 +74,8 @@ class EventStream(Response):
     async def _send_all(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async for data in self._events:
-                await self._send(send, data)
+                if not await self._send(send, data):
+                    return
         except TurnError as error:
             note(scope, outcome=errors.verdict(error).code)
             if not self._begun:
@@ -80,7 +87,8 @@ class EventStream(Response):
         self._complete = True
         await send({"type": "http.response.body", "body": b""})
 
-    async def _send(self, send: Send, data: bytes) -> None:
+    async def _send(self, send: Send, data: bytes) -> bool:
+        """Send; false if the client takes nothing any more."""
         self._last_sent = time.monotonic()
         if not self._begun:
             self._begun = True
@@ -88,13 +96,15 @@ class EventStream(Response):
             fixed = {"cache-control": "no-store", "x-accel-buffering": "no"}
             self.headers.update({**fixed, **self._more_headers})
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": data, "more_body": True})
+        with anyio.move_on_after(self._times.send) as waiting:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        return not waiting.cancelled_caught
 
-    async def _keep_alive(self, send: Send) -> None:
-        await anyio.sleep(self._hold)
+    async def _keep_alive(self, send: Send, group: anyio.CancelScope) -> None:
+        await anyio.sleep(self._times.hold)
         while True:
             silent = time.monotonic() - self._last_sent
-            if not self._begun or silent >= self._ping_interval:
-                await self._send(send, _PING)
-            else:
-                await anyio.sleep(self._ping_interval - silent)
+            if self._begun and silent < self._times.ping:
+                await anyio.sleep(self._times.ping - silent)
+            elif not await self._send(send, _PING):
+                group.cancel()

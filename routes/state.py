@@ -23,7 +23,10 @@ class Shared:
     service: str
     version: str
     started_at: int
+    max_request_size: int
     first_event_hold: float = 10.0
+    body_within: float = 15.0
+    send_within: float = 60.0
     ping_interval: float = 15.0
 
 

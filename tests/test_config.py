@@ -25,6 +25,10 @@ TABLE: list[tuple[str, Any, tuple[str, ...], str, str, Any]] = [
     ("port", 8765, ("CLAUDE_API_PORT", "PORT"), "--port", "9000", 9000),
     ("claude_bin", "claude", ("CLAUDE_BIN", "CLAUDE_CLI_PATH"), "--bin", "/x/claude", "/x/claude"),
     (
+        *("max_request_size", 20 * 1024 * 1024, ("MAX_REQUEST_SIZE",)),
+        *("--max-request-size", "1024", 1024),
+    ),
+    (
         *("default_model", None, ("CLAUDE_DEFAULT_MODEL", "DEFAULT_MODEL")),
         *("--default-model", "opus", "opus"),
     ),
@@ -237,6 +241,15 @@ def test_the_doctor_is_no_port() -> None:
     assert not loaded(env={"CLAUDE_API_PORT": "9"}).doctor
 
 
+@pytest.mark.parametrize("word", ["nonsense", "Doctor", "", "-", "8765x", "1.5"])
+def test_a_first_word_that_means_nothing(word: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        loaded(word)
+    assert str(raised.value) == f"'{word}' is neither a port nor 'doctor'. See --help."
+    with pytest.raises(ConfigError, match="is neither a port"):
+        loaded(word, "--port", "9")
+
+
 # Wrong values
 
 
@@ -246,6 +259,8 @@ def test_the_doctor_is_no_port() -> None:
         ("port", "abc"),
         ("port", "-1"),
         ("port", "65536"),
+        ("max_request_size", "1023"),
+        ("max_request_size", "20 MB"),
         ("max_concurrency", "0"),
         ("max_concurrency", "257"),
         ("max_queue", "-1"),

@@ -16,7 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions import SCHEMA_VERSION, Lock, Session, SessionRecord, SessionRegistry, SessionTaken, session_uuid
+from sessions import (
+    SCHEMA_VERSION,
+    Lock,
+    Session,
+    SessionRecord,
+    SessionRegistry,
+    SessionTaken,
+    StoreFailed,
+    session_uuid,
+)
 
 NAME = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
 ROOT = Path(__file__).resolve().parent.parent
@@ -270,6 +279,19 @@ async def test_records_that_can_not_be_written_are_left_alone(tmp_path: Path) ->
     with pytest.raises(sqlite3.OperationalError):
         await registry.open()
     assert registry.moved_aside is None
+
+
+async def test_records_that_fail_later(registry: SessionRegistry, tmp_path: Path) -> None:
+    async with registry.hold("", "s", acquire) as session:
+        await session.begin("")
+        with contextlib.closing(sqlite3.connect(tmp_path / "state" / "sessions.sqlite3")) as other:
+            other.execute("DROP TABLE sessions")
+        for write in (session.begin(""), session.answered("m", None)):
+            with pytest.raises(StoreFailed, match="no such table: sessions"):
+                await write
+    with pytest.raises(StoreFailed, match="no such table: sessions"):
+        await record_of(registry, "", "s")
+    assert repr(registry).endswith("busy=[]>")
 
 
 # One turn at a time

@@ -34,7 +34,8 @@ _FINISH: dict[StopReason, chat.FinishReason] = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
-    "other": "stop",
+    # One that is not known may mean that something is missing.
+    "other": "length",
 }
 
 
@@ -91,22 +92,23 @@ def to_turn(
 def _split(messages: Sequence[chat.ChatMessage]) -> tuple[str, list[Message]]:
     """The system text, and the conversation with neighbours of one role merged, as the API wants it."""
     system: list[str] = []
-    conversation: list[Message] = []
+    conversation: list[tuple[Role, list[str]]] = []
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
         if message.role in ("tool", "function") or message.tool_calls or message.function_call:
             raise UnsupportedParameter("Tool calls and their results are not supported.", param=where)
-        texts = tuple(text for text in _texts(message, where) if text.strip())
+        texts = [text for text in _texts(message, where) if text.strip()]
         if message.role in ("system", "developer"):
             system += texts
         elif texts:
             role: Role = "assistant" if message.role == "assistant" else "user"
-            if conversation and conversation[-1].role == role:
-                texts = conversation.pop().texts + texts
-            conversation.append(Message(role, texts))
+            if conversation and conversation[-1][0] == role:
+                conversation[-1][1].extend(texts)
+            else:
+                conversation.append((role, texts))
         elif index == len(messages) - 1:
             raise InvalidRequest("The last message is blank: there is nothing to answer.", param=where)
-    return "\n\n".join(system), conversation
+    return "\n\n".join(system), [Message(role, tuple(texts)) for role, texts in conversation]
 
 
 def _texts(message: chat.ChatMessage, where: str) -> Iterator[str]:

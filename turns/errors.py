@@ -63,8 +63,10 @@ class TurnTimeout(TurnError):
     retryable = True
 
 
-class ShuttingDown(TurnError):
-    """The server is going down."""
+class StateFailed(TurnError):
+    """The records of the sessions can't be used right now."""
+
+    retryable = True
 
 
 class SessionLost(TurnError):

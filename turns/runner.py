@@ -8,15 +8,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from sessions import Session, SessionRegistry, SessionTaken
+from sessions import Session, SessionRegistry, SessionTaken, StoreFailed
 from turns.admission import Admission, Ticket
-from turns.errors import CliFailed, SessionConflict, SessionLost, TurnError
+from turns.errors import CliFailed, SessionConflict, SessionLost, StateFailed, TurnError
 from turns.model import (
     Attempt,
     AttemptRequest,
     Backend,
     SessionPlan,
     SessionState,
+    ThinkingDelta,
     TurnDone,
     TurnEvent,
     TurnRequest,
@@ -76,7 +77,8 @@ class Runner:
                         elif isinstance(event, TurnStarted):
                             event = opening.started(event)
                         held.append(event)
-                        hold = turn.buffered or isinstance(event, TurnStarted)
+                        # Thinking isn't sent on: while there is nothing else, a try can be repeated.
+                        hold = turn.buffered or isinstance(event, TurnStarted | ThinkingDelta)
                         if isinstance(event, TurnDone) or not hold:
                             sent = True
                             # While the client takes its time, the CLI isn't silent.
@@ -111,6 +113,8 @@ class Runner:
             session = await stack.enter_async_context(
                 self.sessions.hold(turn.owner, turn.session_id, ticket.wait_for)
             )
+        except StoreFailed as error:
+            raise StateFailed(_unrecorded(error)) from error
         except SessionTaken:
             raise SessionConflict("This session_id belongs to another API key: choose another one.") from None
         return _Opening(turn, session, self.backend)
@@ -149,7 +153,10 @@ class _Opening:
         if plan.how == "resume":
             # What came before is in the session.
             return AttemptRequest(self._turn, self._system, (), plan)
-        await session.begin(self._system)
+        try:
+            await session.begin(self._system)
+        except StoreFailed as error:
+            raise StateFailed(_unrecorded(error)) from error
         return AttemptRequest(self._turn, self._system, self._turn.history, plan)
 
     def lost(self) -> None:
@@ -168,7 +175,15 @@ class _Opening:
         """Record the turn before its end is told: what the client has seen must be there to go on from."""
         session = self._session
         if session is not None and done.mark is not None:
-            if session.record is None:
-                await session.begin(self._system)
-            await session.answered(done.mark, done.total_cost_usd)
+            try:
+                if session.record is None:
+                    await session.begin(self._system)
+                await session.answered(done.mark, done.total_cost_usd)
+            except StoreFailed as error:
+                # The client has its answer; what can't be promised is that the session remembers it.
+                self._notices += (_unrecorded(error),)
         return replace(done, retries=retries, session=self._state, notices=self._notices)
+
+
+def _unrecorded(error: StoreFailed) -> str:
+    return f"The session's record can't be read or written: {error}."

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from claude_cli import attempt as attempt_module
 from claude_cli.argv import Launch
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.control import Dialogue, conversation, initialize
@@ -174,6 +175,88 @@ async def test_a_plain_turn_ends_its_input() -> None:
     home.process.say({**RESULT, "num_turns": 1, "result": "A"})
     assert types(await collect(attempt)) == [TurnStarted, TextDelta, TurnDone]
     attempt.close()
+
+
+# Turns that are cut
+
+
+CUT: dict[str, Any] = {
+    "type": "stream_event",
+    "event": {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"output_tokens": 3}},
+}
+MARK: dict[str, Any] = {"type": "assistant", "uuid": "m1", "message": {"model": "m"}}
+
+
+def cut(home: Home) -> CliAttempt:
+    """An attempt whose answer has ended, though not its turn."""
+    home.hand_over()
+    attempt = home.attempt()
+    home.process.say(START, text("a"), MARK, CUT, START, text("b"))
+    subtypes = [line["request"]["subtype"] for line in home.process.written if "request" in line]
+    assert subtypes == ["interrupt"]
+    return attempt
+
+
+async def test_a_cut_turn_ends_with_its_result() -> None:
+    home = Home()
+    attempt = cut(home)
+    reading = asyncio.ensure_future(collect(attempt))
+    await asyncio.sleep(0)
+    assert not reading.done()
+    home.process.say({**RESULT, "subtype": "error_during_execution", "is_error": True})
+    *events, end = await reading
+    assert events == [TurnStarted("m"), TextDelta("a")]
+    assert isinstance(end, TurnDone)
+    assert (end.stop_reason, end.mark, end.cost_usd, end.usage.output_tokens) == ("max_tokens", "m1", 0.1, 3)
+    attempt.close()
+    (_, script) = home.returned[0]
+    assert script is not None and script.translator.clean
+
+
+async def test_a_cut_turn_without_a_result_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_module, "_CUT_WITHIN", 0.01)
+    home = Home()
+    attempt = cut(home)
+    *events, end = await collect(attempt)
+    assert events == [TurnStarted("m"), TextDelta("a")]
+    assert isinstance(end, TurnDone)
+    assert (end.stop_reason, end.mark, end.cost_usd, end.total_cost_usd) == ("max_tokens", None, None, None)
+    attempt.close()
+    (_, script) = home.returned[0]
+    assert script is not None and not script.translator.clean
+
+
+async def test_a_cut_turn_that_was_given_up_has_no_second_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its result comes while the client still takes what was said."""
+    monkeypatch.setattr(attempt_module, "_CUT_WITHIN", 0.01)
+    home = Home()
+    attempt = cut(home)
+    assert types(await collect(attempt)) == [TurnStarted, TextDelta, TurnDone]
+    home.process.say(RESULT)
+    assert await collect(attempt) == []
+    attempt.close()
+
+
+@pytest.mark.parametrize("last", ["a result", "an error", "a close"])
+async def test_a_cut_turn_that_has_ended_is_not_given_up(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    monkeypatch.setattr(attempt_module, "_CUT_WITHIN", 0.0)
+    home = Home()
+    attempt = cut(home)
+    if last == "a close":
+        attempt.close()
+    elif last == "a result":
+        home.process.say(RESULT)
+    else:
+        attempt.fail(TurnTimeout("late"))
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.001, passed.set)
+    await passed.wait()
+    (script,) = home.scripts
+    assert script.translator.done == (last == "a result")
+    if last == "a result":
+        assert types(await collect(attempt)) == [TurnStarted, TextDelta, TurnDone]
+    attempt.close()
+    assert len(home.returned) == 1
 
 
 # Errors

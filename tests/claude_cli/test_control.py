@@ -122,7 +122,6 @@ def test_a_question_alone_as_text_is_the_question() -> None:
 
 def test_a_whole_turn() -> None:
     dialogue = Dialogue([initialize("S"), *conversation((Q1, A1), Q3)], TurnTranslator())
-    assert (dialogue.asked, dialogue.done) == (False, False)
     (init,) = lines(dialogue.start())
     assert init["request"]["subtype"] == "initialize"
     assert dialogue.receive({"type": "system", "subtype": "init"}) == (b"", ())
@@ -132,16 +131,15 @@ def test_a_whole_turn() -> None:
     assert events == ()
     assert [(f["type"], f.get("shouldQuery")) for f in lines(data)] == [("user", False)]
     assert dialogue.receive({"type": "user"}) == (b"", ())
-    assert not dialogue.asked
     data, events = dialogue.receive(INJECTED)
     assert [f["type"] for f in lines(data)] == ["assistant", "user"]
     assert events == ()
-    assert (dialogue.asked, dialogue.done) == (True, False)
+    assert not dialogue.done
     assert dialogue.receive(START) == (b"", (TurnStarted("m"),))
     data, events = dialogue.receive(RESULT)
     assert data == b""
     assert isinstance(events[0], TurnDone)
-    assert (dialogue.asked, dialogue.done) == (True, True)
+    assert dialogue.done
     assert dialogue.receive(RESULT) == (b"", ())
     assert dialogue.answers == [{"models": []}]
 
@@ -150,7 +148,7 @@ def test_frames_before_the_start_are_of_no_account() -> None:
     dialogue = Dialogue([initialize("")])
     assert dialogue.receive(RESULT) == (b"", ())
     assert dialogue.receive(ack({"request_id": "r0"})) == (b"", ())
-    assert (dialogue.asked, dialogue.done) == (False, False)
+    assert not dialogue.done
 
 
 def test_a_step_goes_on_when_all_its_requests_are_acknowledged() -> None:
@@ -173,7 +171,9 @@ def test_a_late_ack_moves_nothing() -> None:
     assert dialogue.receive(ack(init.frames[0])) == (b"", ())
     refused = {"subtype": "error", "request_id": init.frames[0]["request_id"], "error": "late"}
     assert dialogue.receive({"type": "control_response", "response": refused}) == (b"", ())
-    assert not dialogue.asked
+    # The step that is due still is.
+    data, _ = dialogue.receive(INJECTED)
+    assert [f["type"] for f in lines(data)] == ["assistant", "user"]
 
 
 def test_acks_beside_an_injected_message_are_taken_but_its_result_counts() -> None:
@@ -237,18 +237,35 @@ def test_a_failed_turn_raises_its_error() -> None:
     assert not dialogue.done
 
 
-def test_a_turn_that_is_cut_at_its_output_limit_ends_before_its_result() -> None:
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_turn_that_is_cut_is_interrupted_once_and_ends_with_its_result(taken: bool) -> None:
     dialogue = Dialogue(conversation((), Q1), TurnTranslator())
     dialogue.start()
     dialogue.receive(START)
-    delta = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}}
-    assert dialogue.receive({"type": "stream_event", "event": delta}) == (b"", (TextDelta("a"),))
-    limit = {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {}}
-    _, events = dialogue.receive({"type": "stream_event", "event": limit})
-    assert isinstance(events[0], TurnDone) and events[0].stop_reason == "max_tokens"
-    assert dialogue.done
+    text = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}}
+    delta = {"type": "stream_event", "event": text}
+    assert dialogue.receive(delta) == (b"", (TextDelta("a"),))
+    end = {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {}}
+    limit = {"type": "stream_event", "event": end}
+    data, events = dialogue.receive(limit)
+    (interrupt,) = lines(data)
+    assert (interrupt["type"], interrupt["request"], events) == (
+        *("control_request", {"subtype": "interrupt"}),
+        (),
+    )
     # The CLI goes on by itself; that is nobody's.
-    assert dialogue.receive({"type": "stream_event", "event": delta}) == (b"", ())
+    for frame in (START, delta, limit):
+        assert dialogue.receive(frame) == (b"", ())
+    answer = ack(interrupt)
+    if not taken:
+        answer["response"] |= {"subtype": "error", "error": "nothing runs"}
+    assert dialogue.receive(answer) == (b"", ())
+    assert not dialogue.done
+    data, events = dialogue.receive({**RESULT, "subtype": "error_during_execution", "is_error": True})
+    assert data == b""
+    (done,) = events
+    assert isinstance(done, TurnDone) and done.stop_reason == "max_tokens"
+    assert dialogue.done
 
 
 def test_without_a_translator_a_turn_gives_no_events() -> None:

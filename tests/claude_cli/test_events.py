@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from claude_cli.events import LOGIN_HINT, TurnTranslator, error_from_exit, error_from_result
+from claude_cli.events import LOGIN_HINT, NOT_LOGGED_IN, TurnTranslator, error_from_exit, error_from_result
 from turns.errors import (
     CliFailed,
     InvalidRequest,
@@ -115,7 +115,13 @@ def test_a_turn() -> None:
 
 
 def test_the_start_is_told_once() -> None:
-    frames = [start("one"), *ending("tool_use"), start("two", input_tokens=5), *ending("end_turn"), result()]
+    frames = [
+        start("one"),
+        *ending("stop_sequence"),
+        start("two", input_tokens=5),
+        *ending("end_turn"),
+        result(),
+    ]
     events = run(frames)
     assert events[0] == TurnStarted("one")
     assert [type(event) for event in events] == [TurnStarted, TurnDone]
@@ -130,9 +136,17 @@ def test_the_mark_is_the_last_line_of_the_model() -> None:
     assert end_of([start(), result()]).mark is None
 
 
-@pytest.mark.parametrize("reason", sorted(set(get_args(StopReason)) - set(GOES_ON)))
+@pytest.mark.parametrize("reason", sorted(set(get_args(StopReason)) - {*GOES_ON, "tool_use"}))
 def test_stop_reasons(reason: str) -> None:
     assert end_of([start(), *ending(reason), result()]).stop_reason == reason
+
+
+def test_a_tool_that_was_not_offered() -> None:
+    translator = TurnTranslator()
+    with pytest.raises(CliFailed, match="called a tool"):
+        run([start(), *ending("tool_use")], translator)
+    # It waits for what the tool says: it must not be used again.
+    assert (translator.done, translator.clean) == (False, False)
 
 
 @pytest.mark.parametrize("reason", ["pause_turn", None])
@@ -185,7 +199,7 @@ def test_an_answer_of_nothing() -> None:
 
 def test_an_answer_of_a_turn_that_failed_or_was_cut() -> None:
     assert answer_of(*block("text", text("a")), end=failed(529, "API Error: 529")) is None
-    assert answer_of(*block("text", text("a")), end=ending("max_tokens")[0]) is None
+    assert answer_of(*block("text", text("a")), ending("max_tokens")[0]) is None
 
 
 # Usage
@@ -216,22 +230,42 @@ def test_no_counts_at_all() -> None:
 # Turns that the CLI would go on with by itself
 
 
+INTERRUPTED = {"subtype": "error_during_execution", "is_error": True, "errors": ["interrupted"]}
+
+
+def cut(reason: str, translator: TurnTranslator) -> None:
+    """A first answer, and what the CLI says of a second one."""
+    frames = [start(input_tokens=3), text("a"), assistant("m"), *ending(reason, output_tokens=1)]
+    assert run(frames, translator) == [TurnStarted("claude-x"), TextDelta("a")]
+    assert (translator.cut, translator.done, translator.clean) == (True, False, False)
+    again = [start("other", input_tokens=9), text("b"), assistant("n"), *ending("end_turn", output_tokens=8)]
+    assert run([*again, *ending("tool_use")], translator) == []
+
+
 @pytest.mark.parametrize("reason", GOES_ON)
-def test_a_turn_that_the_cli_would_go_on_with_ends_at_once(reason: str) -> None:
-    translator = TurnTranslator()
-    delta, _ = ending(reason, output_tokens=1)
-    end = end_of([start(input_tokens=3), text("a"), assistant("m"), delta], translator)
-    assert (end.stop_reason, end.mark, end.cost_usd) == (reason, "m", None)
+@pytest.mark.parametrize("last", [{}, INTERRUPTED], ids=["success", "interrupted"])
+def test_a_turn_that_the_cli_would_go_on_with_ends_with_its_result(reason: str, last: dict[str, Any]) -> None:
+    translator = TurnTranslator(cost_before=0.125)
+    cut(reason, translator)
+    # Of the counts, only the cost is of both answers: both were paid for.
+    end = end_of([result(usage={"output_tokens": 99}, stop_reason="end_turn", **last)], translator)
+    assert (end.stop_reason, end.model, end.mark) == (reason, "claude-x", "m")
     assert end.usage == Usage(3, 0, 0, 1)
+    assert (end.cost_usd, end.total_cost_usd, translator.total_cost) == (0.125, 0.25, 0.25)
+    assert (translator.done, translator.clean, translator.logged_in) == (True, True, True)
+    assert translator.plain_answer is None
+
+
+@pytest.mark.parametrize("reason", GOES_ON)
+def test_a_cut_turn_without_a_result(reason: str) -> None:
+    translator = TurnTranslator(restored_cost=2.0)
+    cut(reason, translator)
+    end = translator.give_up_cut()
+    assert (end.stop_reason, end.usage, end.mark, end.cost_usd) == (reason, Usage(3, 0, 0, 1), None, None)
+    # A total of nothing would charge the session's next turn for all the turns before.
+    assert end.total_cost_usd is None
     # The process goes on asking the model: it must not be used again.
     assert (translator.done, translator.clean) == (True, False)
-
-
-@pytest.mark.parametrize("reason", GOES_ON)
-def test_a_turn_that_is_cut_does_not_know_the_sessions_cost(reason: str) -> None:
-    delta, _ = ending(reason)
-    # A total of nothing would charge the session's next turn for all the turns before.
-    assert end_of([start(), delta], TurnTranslator(restored_cost=2.0)).total_cost_usd is None
 
 
 # Costs
@@ -329,7 +363,6 @@ def test_what_a_failed_turn_shows_of_the_login(frame: dict[str, Any], logged_in:
         (500, "API Error: 500", Overloaded),
         (529, "API Error: 529 overloaded", Overloaded),
         (None, "API Error: Connection refused", CliFailed),
-        (None, "Not logged in - Please run /login", NotReady),
         (400, "Prompt is too long", PromptTooLong),
         (None, "Prompt is too long", PromptTooLong),
         (None, "No conversation found with session ID: x", SessionLost),
@@ -342,9 +375,20 @@ def test_api_errors(status: int | None, words: str, kind: type[TurnError]) -> No
     assert error.retry_after is None
 
 
-def test_what_to_do_about_a_missing_login() -> None:
-    error = failure_of(failed(401, "Failed to authenticate."))
-    assert error.message == f"The claude CLI is not logged in: Failed to authenticate. {LOGIN_HINT}"
+@pytest.mark.parametrize("status", [None, 401])
+def test_what_to_do_about_a_missing_login(status: int | None) -> None:
+    error = failure_of(failed(status, "Not logged in - Please run /login"))
+    assert (type(error), error.message) == (NotReady, NOT_LOGGED_IN)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_to_do_about_a_login_that_is_refused(status: int) -> None:
+    error = failure_of(failed(status, "API Error: invalid x-api-key"))
+    assert type(error) is NotReady
+    assert error.message == (
+        "Anthropic refused the login or the API key: API Error: invalid x-api-key. If ANTHROPIC_API_KEY is "
+        "set, correct or unset it and start the server again; else log in anew with `claude auth login`."
+    )
 
 
 def test_which_parameter_is_at_fault() -> None:

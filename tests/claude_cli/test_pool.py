@@ -14,7 +14,7 @@ from claude_cli.pool import Demand
 from claude_cli.state import Need, WorkerState
 from claude_cli.worker import Limits, Share, Worker
 from tests.claude_cli.scripted import ABLE, ScriptedProcess, Stage
-from turns.errors import CliFailed, NotReady, TurnError
+from turns.errors import CliFailed, NotReady, SessionLost, TurnError
 from turns.model import Message, SessionPlan
 
 Q, A = Message("user", ("Q",)), Message("assistant", ("A",))
@@ -688,6 +688,40 @@ def test_a_failed_start_is_told_to_the_waiter(staged: Staging) -> None:
     assert failure(lease) is BROKEN
     assert stage.pool.broken == "no CLI"
     assert stage.pool.counts["failed starts"] == 1
+    assert repr(stage.pool) == "<Pool idle=0 busy=0 starting=0 waiting=0>"
+
+
+def test_a_session_that_is_lost_is_no_trouble_of_the_cli(staged: Staging) -> None:
+    stage = staged(size=1, hold=True)
+    lost, other = stage.lease(session("s", "m")), stage.lease(session("t", "m"))
+    stage.clock.settle()
+    start = next(s for s in stage.table.starting if s.launch.session == SessionPlan("s", "resume", "m"))
+    error = SessionLost("gone")
+    stage.finish(start, error)
+    assert failure(lost) is error
+    assert not other.done()
+    assert stage.pool.broken is None
+    assert stage.pool.counts["failed starts"] == 0
+    # No pause: the next one is started at once.
+    again = stage.lease(session("s"))
+    stage.clock.settle()
+    for start in tuple(stage.table.starting):
+        stage.finish(start)
+    assert again.result() is not other.result()
+
+
+def test_a_start_that_fails_in_an_unforeseen_way(staged: Staging) -> None:
+    stage = staged(size=1)
+
+    async def start(launch: Launch) -> ScriptedProcess:
+        raise ZeroDivisionError("made up")
+
+    stage.table.start = start  # type: ignore[method-assign]
+    lease = stage.lease(PLAIN)
+    stage.clock.settle()
+    error = failure(lease)
+    assert type(error) is CliFailed and "ZeroDivisionError('made up')" in error.message
+    assert stage.pool.broken == error.message
     assert repr(stage.pool) == "<Pool idle=0 busy=0 starting=0 waiting=0>"
 
 

@@ -70,11 +70,28 @@ async def test_a_folder_that_cannot_be_made(state: Path) -> None:
     assert isinstance(await refusal(made, Launch()), TurnError)
 
 
-async def test_a_transcript_that_cannot_be_removed(state: Path) -> None:
+CREATE = Launch(session=SessionPlan(UUID, "create"))
+
+
+async def test_a_transcript_in_the_place_of_a_new_one_is_kept(state: Path) -> None:
     made = table(state)
-    made.transcript(UUID).mkdir(parents=True)
-    launch = Launch(session=SessionPlan(UUID, "create"))
-    assert isinstance(await refusal(made, launch), TurnError)
+    transcript = made.transcript(UUID)
+    transcript.parent.mkdir(parents=True)
+    for content in ("first", "second"):
+        transcript.write_text(content)
+        await made.start(CREATE)
+        (old,) = transcript.parent.iterdir()
+        assert (old.name, old.read_text()) == (f"{UUID}.jsonl.old", content)
+    await made.close()
+
+
+async def test_a_transcript_that_cannot_be_set_aside(state: Path) -> None:
+    made = table(state)
+    transcript = made.transcript(UUID)
+    transcript.with_suffix(".jsonl.old").mkdir(parents=True)
+    transcript.write_text("old")
+    assert isinstance(await refusal(made, CREATE), TurnError)
+    assert transcript.read_text() == "old"
 
 
 async def test_a_system_prompt_for_the_plain_way_is_in_a_file(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_cli.transcripts import config_dir, remove_traces, transcript, uncover
+from claude_cli.transcripts import config_dir, remove_traces, set_aside, transcript, uncover
 from turns.errors import SessionLost
 
 NOTE = {"type": "last-prompt", "leafUuid": "mark-1", "sessionId": "u"}
@@ -34,6 +34,17 @@ def test_without_a_home_it_is_the_users() -> None:
 )
 def test_transcript(cwd: str, slug: str) -> None:
     assert transcript(Path("/c"), Path(cwd), "u") == Path(f"/c/projects/{slug}/u.jsonl")
+
+
+def test_the_last_one_that_was_set_aside_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "u.jsonl"
+    set_aside(path)
+    assert list(tmp_path.iterdir()) == []
+    for content in ("one", "two"):
+        path.write_text(content)
+        set_aside(path)
+    (old,) = tmp_path.iterdir()
+    assert (old.name, old.read_text()) == ("u.jsonl.old", "two")
 
 
 def test_a_resume_begins_at_the_mark(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import psutil
 import pytest
@@ -13,7 +12,6 @@ from claude_cli.argv import Launch
 from claude_cli.state import Level, Need, WorkerState
 from claude_cli.worker import Limits, Pause, Share, Worker
 from tests.claude_cli.scripted import ScriptedProcess
-from turns.errors import CliFailed, TurnError
 
 LIMITS = Limits(turns=3, age=100.0, idle=10.0, memory=1000)
 
@@ -25,7 +23,6 @@ class Place:
 
     def __init__(self, launch: Launch | None = None) -> None:
         self.now = 50.0
-        self.greeted: list[TurnError | None] = []
         self.gone: list[Worker] = []
         self.process = ScriptedProcess("silence")
         self.worker = Worker(self.process, launch or Launch(), self, lambda: self.now)
@@ -39,17 +36,6 @@ class Place:
     def count(self, what: str, number: int) -> None:
         raise AssertionError("not asked of it here")
 
-    def greet(self, system: str = "") -> str:
-        """The id of the greeting."""
-        self.worker.greet(system, self.greeted.append)
-        (line,) = self.process.written
-        assert line["request"] == {"subtype": "initialize", "systemPrompt": system}
-        return str(line["request_id"])
-
-    def answer(self, request_id: str, subtype: str = "success", **more: Any) -> None:
-        response = {"subtype": subtype, "request_id": request_id, **more}
-        self.process.say({"type": "control_response", "response": response})
-
 
 def test_a_fresh_worker() -> None:
     worker = Place(Launch("opus")).worker
@@ -58,61 +44,21 @@ def test_a_fresh_worker() -> None:
     assert repr(worker) == f"<Worker {worker.process.pid} turns=0 None>"
 
 
-# The greeting
-
-
-def test_a_greeting() -> None:
-    place = Place(Launch("opus", custom_model="x"))
-    request_id = place.greet("S")
-    assert place.worker.state == WorkerState(Need("opus", "S"), "x", ())
-    place.process.say({"type": "system", "subtype": "hook"})
-    place.answer("somebody else's")
-    assert place.greeted == []
-    place.answer(request_id)
-    assert place.greeted == [None]
-    # Once.
-    place.answer(request_id)
-    assert place.greeted == [None]
-
-
-def test_a_greeting_that_is_refused() -> None:
-    place = Place()
-    place.answer(place.greet(), "error", error="made up")
-    (error,) = place.greeted
-    assert isinstance(error, CliFailed) and "made up" in error.message
-
-
-def test_what_the_process_asks_for_meanwhile_is_refused() -> None:
-    place = Place()
-    request_id = place.greet()
-    place.process.say({"type": "control_request", "request_id": "theirs", "request": {}})
-    assert place.process.written[-1]["response"]["request_id"] == "theirs"
-    place.answer(request_id)
-    assert place.greeted == [None]
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        {"type": "control_response"},
-        {"type": "control_response", "response": None},
-        {"type": "control_response", "response": {}},
-        {"type": "control_request"},
-    ],
-)
-def test_an_answer_of_an_unknown_shape_is_a_failure_at_once(frame: dict[str, Any]) -> None:
-    place = Place()
-    place.greet()
-    place.process.say(frame)
-    (error,) = place.greeted
-    assert isinstance(error, CliFailed)
+def test_its_first_system_prompt() -> None:
+    worker = Place(Launch("opus", custom_model="x")).worker
+    assert worker.blank
+    worker.initialized("S")
+    assert worker.state == WorkerState(Need("opus", "S"), "x", ())
+    assert not worker.blank
+    worker.initialized("")
+    assert worker.blank
 
 
 def test_frames_between_turns_are_nobodys() -> None:
     place = Place()
     place.worker.rest()
     place.process.say({"type": "result"}, {"type": "control_request"}, {"type": "control_response"})
-    assert (place.process.written, place.greeted) == ([], [])
+    assert place.process.written == []
 
 
 # Between turns

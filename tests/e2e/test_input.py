@@ -155,6 +155,22 @@ def test_a_question_of_a_megabyte(server: Server, api: StandIn) -> None:
     assert api.last.last_user_text == question
 
 
+def test_a_body_over_the_limit(server: Server, api: StandIn) -> None:
+    """Told from its declared length, and counted where none is declared."""
+    big = b'{"messages": [{"role": "user", "content": "' + b"x" * (21 * 1024 * 1024) + b'"}]}'
+    check_error(post(server, big), 413, "request_too_large")
+    pieces = (big[i : i + 65536] for i in range(0, len(big), 65536))
+    answer = httpx.post(f"{server.base_url}/chat/completions", content=pieces, timeout=PATIENCE)
+    check_error(answer, 413, "request_too_large")
+    assert api.turns == []
+
+
+def test_very_many_messages(server: Server, api: StandIn) -> None:
+    messages = [{"role": "user", "content": "a"}] * 20_000
+    assert post(server, {"messages": messages}).status_code == 200
+    assert server.health()["slots"]["running"] == 0
+
+
 def test_the_request_id_is_the_clients(server: Server) -> None:
     named = httpx.get(f"{server.url}/health", headers={"x-request-id": "mine-1"})
     assert named.headers["x-request-id"] == "mine-1"

@@ -131,6 +131,26 @@ def test_a_failed_turn_leaves_no_trace(server: Server, api: StandIn, failure: An
     ]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("reason", ["max_tokens", "refusal"])
+def test_a_cut_answer_is_kept_as_it_was_given(
+    server: Server, api: StandIn, reason: str, stream: bool
+) -> None:
+    """The CLI would go on by itself; it is interrupted, and nothing of that is in the session."""
+    session = str(uuid.uuid4())
+    api.push("One.", Reply.of("Half of two", stop_reason=reason))
+    say(server, session, "Say one.")
+    cut = say(server, session, "Say two.", stream=stream)
+    assert ('"length"' if reason == "max_tokens" else '"content_filter"') in cut.text
+    # Its next request is sometimes quicker than the interrupt.
+    assert len(api.turns) in (2, 3)
+    after = say(server, session, "Say three.")
+    assert after.headers["x-claude-session"] == "resumed"
+    assert [said for _, said in api.last.conversation] == [
+        *("Say one.", "One.", "Say two.", "Half of two", "Say three.")
+    ]
+
+
 def test_a_retried_turn_is_there_once(server: Server, api: StandIn) -> None:
     session = str(uuid.uuid4())
     api.push("One.", ApiError(529), "Two.")

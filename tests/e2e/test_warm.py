@@ -235,6 +235,21 @@ def test_a_worker_that_failed_serves_on(warm: Server, api: StandIn) -> None:
     assert set(before) <= set(warm.claude_processes())
 
 
+def test_a_cut_answer_leaves_nothing_behind(warm: Server, api: StandIn) -> None:
+    """The process is interrupted, emptied and used again; the cost of what was answered is known."""
+    before = warm.claude_processes()
+    for reason in ("max_tokens", "refusal", "model_context_window_exceeded"):
+        api.push(Reply.of("Half of it", stop_reason=reason))
+        cut = post(warm, {"messages": [{"role": "user", "content": f"cut by {reason}"}]}).json()
+        assert cut["choices"][0]["message"]["content"] == "Half of it"
+        assert cut["x_claude"]["cost_usd"] > 0
+        assert post(warm, {"messages": [{"role": "user", "content": "next"}]}).status_code == 200
+        assert api.last.conversation == [("user", "next")]
+    assert set(before) <= set(warm.claude_processes())
+    # The CLI's own next request is sometimes quicker than the interrupt.
+    assert 6 <= len(api.turns) <= 9
+
+
 def test_a_session_stays_in_its_process(warm: Server, api: StandIn) -> None:
     session = str(uuid.uuid4())
     body = {"model": "sonnet", "session_id": session, "messages": [{"role": "user", "content": "one"}]}

@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 import config
 from claude_cli import argv
+from guard.origin import LocalOnly
 from routes import errors
 from routes.state import Shared
 from standin import Reply, StandIn, default_reply
@@ -316,15 +317,22 @@ async def other_errors() -> list[httpx.Response]:
     """Errors that aren't a turn's, as an application answers them."""
     app = FastAPI()
     errors.install(app)
+    app.add_middleware(LocalOnly)
 
     @app.get("/broken")
     def broken() -> None:
         raise RuntimeError
 
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-        asked = (("GET", "/nowhere"), ("POST", "/broken"), ("GET", "/broken"))
-        return [await client.request(method, path) for method, path in asked]
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        asked: tuple[tuple[str, str, dict[str, str]], ...] = (
+            ("GET", "/nowhere", {}),
+            ("POST", "/broken", {}),
+            ("GET", "/broken", {}),
+            ("GET", "/broken", {"Host": "example.com"}),
+            ("GET", "/broken", {"Origin": "http://example.com"}),
+        )
+        return [await client.request(method, path, headers=headers) for method, path, headers in asked]
 
 
 async def test_errors() -> None:

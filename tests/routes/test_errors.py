@@ -27,7 +27,7 @@ from turns.errors import (
     RequestTooLarge,
     SessionConflict,
     SessionLost,
-    ShuttingDown,
+    StateFailed,
     TurnError,
     TurnTimeout,
     UnsupportedParameter,
@@ -49,7 +49,7 @@ TABLE: list[tuple[type[TurnError], Verdict]] = [
     (Overloaded, Verdict(503, SERVER, "overloaded", True)),
     (CliFailed, Verdict(502, SERVER, "cli_failed", True)),
     (TurnTimeout, Verdict(504, SERVER, "timeout", True)),
-    (ShuttingDown, Verdict(503, SERVER, "shutting_down", True)),
+    (StateFailed, Verdict(503, SERVER, "state_failed", True)),
 ]
 EACH = pytest.mark.parametrize(("kind", "expected"), TABLE, ids=[kind.__name__ for kind, _ in TABLE])
 

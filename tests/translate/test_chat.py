@@ -35,7 +35,7 @@ FINISHES: list[tuple[StopReason, str]] = [
     ("model_context_window_exceeded", "length"),
     ("tool_use", "tool_calls"),
     ("refusal", "content_filter"),
-    ("other", "stop"),
+    ("other", "length"),
 ]
 
 
@@ -167,6 +167,13 @@ def test_neighbours_of_one_role_are_merged() -> None:
     )
     assert made.history == (user("1", "2", "3"), assistant("4", "5"))
     assert made.question == user("6", "7")
+
+
+def test_many_neighbours_are_merged() -> None:
+    # Of ten times as many, copying what is there for each new one would take minutes.
+    letters = "ab" * 10_000
+    made = turn(*(msg("user", letter) for letter in letters))
+    assert (made.history, made.question) == ((), user(*letters))
 
 
 def test_a_blank_message_in_between_is_left_out_and_its_neighbours_meet() -> None:

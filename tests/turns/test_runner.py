@@ -24,6 +24,7 @@ from turns.errors import (
     RateLimited,
     SessionConflict,
     SessionLost,
+    StateFailed,
     TurnError,
     TurnTimeout,
 )
@@ -33,6 +34,7 @@ from turns.model import (
     Message,
     ModelInfo,
     SessionPlan,
+    SessionState,
     TextDelta,
     ThinkingDelta,
     TurnDone,
@@ -228,17 +230,18 @@ async def test_a_turn(bench: Make) -> None:
     made.assert_all_is_given_back()
 
 
-@pytest.mark.parametrize("delta", [TextDelta("a"), ThinkingDelta("hm")])
-async def test_the_start_comes_with_the_first_delta(bench: Make, delta: TurnEvent) -> None:
+@pytest.mark.parametrize("before", [[], [ThinkingDelta("hm")]])
+@pytest.mark.parametrize("delta", [TextDelta("a"), done()])
+async def test_the_start_comes_with_the_first_text(bench: Make, before: list[Step], delta: TurnEvent) -> None:
     gate = Gate()
-    made = bench([STARTED, gate, delta, done()])
+    made = bench([STARTED, *before, gate, delta, done()])
     run = made.runner.run(request())
     first = asyncio.ensure_future(anext(run))
     await gate.reached.wait()
     assert not first.done()
     gate.opened.set()
     assert await first == STARTED
-    assert await anext(run) == delta
+    assert [await anext(run) for _ in (*before, delta)] == [*before, delta]
     await run.aclose()
     made.assert_all_is_given_back()
 
@@ -271,11 +274,22 @@ async def test_a_live_turn_is_retried_before_its_first_delta(bench: Make) -> Non
     made.assert_all_is_given_back()
 
 
-@pytest.mark.parametrize("delta", [TextDelta("a"), ThinkingDelta("hm")])
-async def test_a_live_turn_is_not_retried_after_a_delta(bench: Make, delta: TurnEvent) -> None:
-    made = bench([STARTED, delta, Overloaded("x")])
-    assert await made.fails(Overloaded) == [STARTED, delta]
+@pytest.mark.parametrize("before", [[], [ThinkingDelta("hm")]])
+async def test_a_live_turn_is_not_retried_after_a_text(bench: Make, before: list[Step]) -> None:
+    made = bench([STARTED, *before, TextDelta("a"), Overloaded("x")])
+    assert await made.fails(Overloaded) == [STARTED, *before, TextDelta("a")]
     assert made.slept == []
+    made.assert_all_is_given_back()
+
+
+async def test_a_live_turn_that_only_thought_is_retried(bench: Make) -> None:
+    made = bench(
+        [TurnStarted("other"), ThinkingDelta("leak"), Overloaded("x")],
+        [STARTED, ThinkingDelta("hm"), TextDelta("a"), done()],
+    )
+    events = await made.turn()
+    assert events[:3] == [STARTED, ThinkingDelta("hm"), TextDelta("a")]
+    assert made.slept == [2]
     made.assert_all_is_given_back()
 
 
@@ -553,18 +567,79 @@ async def test_a_turn_cancelled_while_its_session_is_recorded_gives_its_slot_bac
     made.assert_all_is_given_back()
 
 
-async def test_a_turn_whose_session_can_not_be_recorded_gives_its_slot_back(
-    bench: Make, tmp_path: Path
-) -> None:
-    made = bench([Overloaded("x")])
+# Records that can't be used
 
-    def spoil() -> None:
+
+@pytest.fixture
+def spoil(tmp_path: Path) -> Callable[[], None]:
+    def drop() -> None:
         with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as other:
             other.execute("DROP TABLE sessions")
 
-    made.while_asleep = spoil
-    with pytest.raises(sqlite3.OperationalError):
+    return drop
+
+
+UNRECORDED = "The session's record can't be read or written: no such table: sessions."
+
+
+async def test_a_record_that_can_not_be_read(bench: Make, spoil: Callable[[], None]) -> None:
+    made = bench()
+    spoil()
+    with pytest.raises(StateFailed) as raised:
         await made.turn(session_id="s")
+    assert raised.value.message == UNRECORDED
+    assert made.backend.requests == []
+    made.assert_all_is_given_back()
+
+
+async def test_a_record_that_can_not_be_begun(bench: Make, spoil: Callable[[], None]) -> None:
+    made = bench([Overloaded("x")], retries=1)
+    made.while_asleep = spoil
+    with pytest.raises(StateFailed) as raised:
+        await made.turn(session_id="s")
+    assert raised.value.message == UNRECORDED
+    assert len(made.backend.requests) == 1
+    made.assert_all_is_given_back()
+
+
+async def test_a_record_that_can_be_begun_at_the_second_try(
+    bench: Make, registry: SessionRegistry, spoil: Callable[[], None], tmp_path: Path
+) -> None:
+    made = bench([Overloaded("x")], [STARTED, done()])
+    pauses = itertools.count(1)
+
+    async def repair() -> None:
+        other = SessionRegistry(tmp_path)
+        await other.open()
+        await other.close()
+
+    async def sleep(seconds: float) -> None:
+        await repair() if next(pauses) == 2 else spoil()
+
+    made.runner._sleep = sleep
+    end = (await made.turn(session_id="s"))[-1]
+    assert isinstance(end, TurnDone) and (end.session, end.retries, end.notices) == ("created", 2, ())
+    made.assert_all_is_given_back()
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_an_answer_that_can_not_be_recorded_is_given_with_a_notice(
+    bench: Make, spoil: Callable[[], None], known: bool
+) -> None:
+    """Of a session that is ours, and of one that only the CLI knows."""
+    gate = Gate()
+    transcripts = (session_uuid("", "s"),) if known else ()
+    made = bench([STARTED, TextDelta("a"), gate, done()], transcripts=transcripts)
+    turn = asyncio.create_task(made.turn(session_id="s", notices=("said",)))
+    await gate.reached.wait()
+    spoil()
+    gate.opened.set()
+    events = await turn
+    state: SessionState = "resumed" if known else "created"
+    assert events[:2] == [TurnStarted("claude-x", state, ("said",)), TextDelta("a")]
+    end = events[2]
+    assert isinstance(end, TurnDone)
+    assert (end.session, end.notices) == (state, ("said", UNRECORDED))
     made.assert_all_is_given_back()
 
 
