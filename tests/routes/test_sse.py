@@ -111,6 +111,10 @@ def data_of(message: Message) -> bytes:
     return bytes(message.get("body", b""))
 
 
+def is_last(message: Message) -> bool:
+    return message["type"] == "http.response.body" and not message.get("more_body")
+
+
 async def test_a_stream() -> None:
     client = Client()
     headers = {"x-ignored-params": "seed"}
@@ -257,7 +261,7 @@ async def test_a_client_that_takes_no_ping_ends_the_work() -> None:
 
 
 async def test_a_client_that_hangs_up_after_the_end_was_there() -> None:
-    client = Client(lambda message: message.get("more_body") is False)
+    client = Client(is_last)
     asking = asyncio.create_task(client.ask(Source(event(b"1"), DONE), Times(LONG, LONG, LONG)))
     await client.gets(lambda body: body.endswith(DONE))
     for _ in range(20):
