@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--out", type=Path, help="folder for results.json and plot.svg; the page lies beside it (docs/bench)"
     )
+    result.add_argument(
+        "--rounds", type=int, metavar="N", help="instead of 3: fewer are quicker, and noisier"
+    )
     result.add_argument("--only", action="append", choices=SECTIONS, help="leave the other parts out")
     return result
 
@@ -99,6 +102,8 @@ async def _stoppable(options: argparse.Namespace, clis: Sequence[str], temp: str
 
 async def _run(options: argparse.Namespace, clis: Sequence[str], folder: Path) -> dict[str, Any]:
     plan = QUICK if options.quick else FULL
+    if options.rounds is not None:
+        plan = dataclasses.replace(plan, rounds=max(1, options.rounds))
     sections = options.only or SECTIONS
     found = []
     async with standin(folder) as api:
@@ -139,6 +144,8 @@ class Progress:
 def command(options: argparse.Namespace) -> str:
     """How to run it again; no paths of this machine."""
     parts = ["python -m bench", *(["--quick"] if options.quick else [])]
+    if options.rounds is not None:
+        parts.append(f"--rounds {options.rounds}")
     return " ".join([*parts, *(f"--only {section}" for section in options.only or ())])
 
 

@@ -104,6 +104,10 @@ class CliAttempt:
         """The process ended."""
         if self._done or self._worker is None:
             return
+        if self._script is not None and self._script.translator.cut:
+            # The answer is whole; what was still to come is only the word that the CLI stopped.
+            self._give_up_cut()
+            return
         if problem is not None:
             self.fail(CliFailed(f"The claude CLI {problem}."))
         else:

@@ -203,7 +203,7 @@ def error_from_result(result: Frame, limit: Mapping[str, Any], now: float) -> Tu
     if text.startswith("Not logged in"):
         return NotReady(NOT_LOGGED_IN)
     if status in (401, 403):
-        return NotReady(f"Anthropic refused the login or the API key: {text}. {_REFUSED_HINT}")
+        return NotReady(f"Anthropic refused the login or the API key: {text.rstrip('.')}. {_REFUSED_HINT}")
     if result.get("terminal_reason") == "prompt_too_long" or "prompt is too long" in text.lower():
         return PromptTooLong(text, param="messages")
     if status == 429 or limit.get("status") == "rejected":

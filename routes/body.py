@@ -16,7 +16,7 @@ async def read(request: Request, limit: int, within: float) -> bytes:
     pieces: list[bytes] = []
     size = 0
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
     try:
         with anyio.fail_after(within):

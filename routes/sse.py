@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import anyio
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from routes import errors
 from routes.connection import while_connected
@@ -82,10 +82,11 @@ class EventStream(Response):
                 self._begun = self._complete = True
                 await errors.response(error)(scope, receive, send)
                 return
-            await self._send(send, event(errors.body(error).model_dump_json().encode()))
+            if not await self._send(send, event(errors.body(error).model_dump_json().encode())):
+                return
         # Once this is out the connection may close, which looks like a client that left.
         self._complete = True
-        await send({"type": "http.response.body", "body": b""})
+        await self._put(send, {"type": "http.response.body", "body": b""})
 
     async def _send(self, send: Send, data: bytes) -> bool:
         """Send; false if the client takes nothing any more."""
@@ -95,14 +96,19 @@ class EventStream(Response):
             del self.headers["content-length"]
             fixed = {"cache-control": "no-store", "x-accel-buffering": "no"}
             self.headers.update({**fixed, **self._more_headers})
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            if not await self._put(send, start):
+                return False
+        return await self._put(send, {"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _put(self, send: Send, message: Message) -> bool:
         with anyio.move_on_after(self._times.send) as waiting:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send(message)
         return not waiting.cancelled_caught
 
     async def _keep_alive(self, send: Send, group: anyio.CancelScope) -> None:
         await anyio.sleep(self._times.hold)
-        while True:
+        while not self._complete:
             silent = time.monotonic() - self._last_sent
             if self._begun and silent < self._times.ping:
                 await anyio.sleep(self._times.ping - silent)
