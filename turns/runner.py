@@ -72,10 +72,7 @@ class Runner:
                     watchdog = Watchdog(self._deadlines, attempt.fail)
                     async for event in attempt:
                         watchdog.touch()
-                        if isinstance(event, TurnDone):
-                            event = await opening.answered(event, failed)
-                        elif isinstance(event, TurnStarted):
-                            event = opening.started(event)
+                        event = await opening.completed(event, failed)
                         held.append(event)
                         # Thinking isn't sent on: while there is nothing else, a try can be repeated.
                         hold = turn.buffered or isinstance(event, TurnStarted | ThinkingDelta)
@@ -98,7 +95,7 @@ class Runner:
                         raise
                     delay = wait
                 finally:
-                    # All of this is synchronous: in a cancelled generator an await would be cancelled too.
+                    # Synchronous: in a cancelled generator an await would be cancelled too.
                     if watchdog is not None:
                         watchdog.stop()
                     if attempt is not None:
@@ -168,10 +165,15 @@ class _Opening:
         self._system = self._turn.system or self._system
         self._notices = self._turn.notices
 
-    def started(self, event: TurnStarted) -> TurnStarted:
-        return replace(event, session=self._state, notices=self._notices)
+    async def completed(self, event: TurnEvent, retries: int) -> TurnEvent:
+        """The event with what only the session's side knows of it."""
+        if isinstance(event, TurnDone):
+            return await self._answered(event, retries)
+        if isinstance(event, TurnStarted):
+            return replace(event, session=self._state, notices=self._notices)
+        return event
 
-    async def answered(self, done: TurnDone, retries: int) -> TurnDone:
+    async def _answered(self, done: TurnDone, retries: int) -> TurnDone:
         """Record the turn before its end is told: what the client has seen must be there to go on from."""
         session = self._session
         if session is not None and done.mark is not None:

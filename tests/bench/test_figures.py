@@ -156,7 +156,8 @@ def test_the_picture() -> None:
 
 
 def test_a_picture_of_nothing() -> None:
-    ET.fromstring(plot.svg({"clis": [{"version": "2.1.0"}]}))
+    root = ET.fromstring(plot.svg({"clis": [{"version": "2.1.0"}]}))
+    assert root.findall("{http://www.w3.org/2000/svg}polyline") == []
 
 
 def test_the_tables_go_between_the_markers(tmp_path: Path) -> None:

@@ -92,3 +92,4 @@ def test_only_the_traces_of_the_process_are_removed(tmp_path: Path) -> None:
 def test_no_traces_to_remove(tmp_path: Path) -> None:
     remove_traces(tmp_path, 12)
     remove_traces(tmp_path / "nowhere", 12)
+    assert list(tmp_path.iterdir()) == []
