@@ -62,7 +62,7 @@ def _env(*names: str, flag: str | None = None) -> Env:
 
 
 class Settings(BaseModel):
-    """All settings; units in the descriptions, which are also the text of `--help` and the README."""
+    """All settings; units in the descriptions, which are also the text of `--help` and docs/settings.md."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,6 +1,6 @@
-"""The README as its tests read it, and the part of it that is generated.
+"""The README and the pages under docs/ as their tests read them, and the part of them that is generated.
 
-`python -m tests.readme.document` writes the settings table into the README anew.
+`python -m tests.readme.document` writes the settings table into docs/settings.md anew.
 """
 
 from __future__ import annotations
@@ -13,30 +13,41 @@ from pathlib import Path
 import config
 from tests.support import ROOT
 
+DOCS = ROOT / "docs"
 README = ROOT / "README.md"
-ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
+ARCHITECTURE = DOCS / "ARCHITECTURE.md"
+ENGINE = DOCS / "engine.md"
+ERRORS = DOCS / "errors.md"
+PARAMETERS = DOCS / "parameters.md"
+SESSIONS = DOCS / "sessions.md"
+SETTINGS = DOCS / "settings.md"
+PAGES = (README, *sorted(DOCS.glob("*.md")))
 _SETTINGS = re.compile(r"(?<=<!-- settings -->\n).*(?=<!-- /settings -->\n)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. `section`: the nearest heading above it; `line`: where the fence opens, from 1."""
+    """A fenced block.
 
+    `page`: a file name; `section`: the nearest heading above; `line`: where the fence opens, from 1.
+    """
+
+    page: str
     section: str
     language: str
     text: str
     line: int
 
 
-def blocks(path: Path = README) -> list[Block]:
-    """All fenced blocks, in order."""
+def blocks(path: Path) -> list[Block]:
+    """All fenced blocks of a page, in order."""
     found: list[Block] = []
     section, inside, opened = "", None, 0
     held: list[str] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if inside is not None:
             if line == "```":
-                found.append(Block(section, inside, "\n".join(held) + "\n", opened))
+                found.append(Block(path.name, section, inside, "\n".join(held) + "\n", opened))
                 inside = None
             else:
                 held.append(line)
@@ -48,7 +59,7 @@ def blocks(path: Path = README) -> list[Block]:
     return found
 
 
-def section(heading: str, path: Path = README) -> str:
+def section(heading: str, path: Path) -> str:
     """The text under a heading, up to the next one of its level or above."""
     text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     found = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,2}} |\Z)", text, re.DOTALL | re.MULTILINE)
@@ -56,11 +67,18 @@ def section(heading: str, path: Path = README) -> str:
     return found[2]
 
 
-def rows(heading: str, path: Path = README) -> list[list[str]]:
+def rows(heading: str, path: Path) -> list[list[str]]:
     """The cells of the first table of a section, without its head."""
     found = re.search(r"(?:^\|.*\n)+", section(heading, path), re.MULTILINE)
     assert found, f"the section '{heading}' has no table"
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in found[0].splitlines()[2:]]
+
+
+def anchors(path: Path) -> set[str]:
+    """What a link can name after the `#`: GitHub's names for the headings of a page."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def names(text: str) -> list[str]:
@@ -81,15 +99,15 @@ def settings_table() -> str:
 
 
 def written_settings_table() -> str:
-    """The table as the README has it."""
-    found = _SETTINGS.search(README.read_text(encoding="utf-8"))
-    assert found, "the README has no <!-- settings --> ... <!-- /settings -->"
+    """The table as docs/settings.md has it."""
+    found = _SETTINGS.search(SETTINGS.read_text(encoding="utf-8"))
+    assert found, f"{SETTINGS.name} has no <!-- settings --> ... <!-- /settings -->"
     return found[0]
 
 
 def main() -> int:
-    text = README.read_text(encoding="utf-8")
-    README.write_text(_SETTINGS.sub(lambda _: settings_table(), text), encoding="utf-8")
+    text = SETTINGS.read_text(encoding="utf-8")
+    SETTINGS.write_text(_SETTINGS.sub(lambda _: settings_table(), text), encoding="utf-8")
     return 0
 
 

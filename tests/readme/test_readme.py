@@ -1,4 +1,4 @@
-"""What the README says: its examples run, its tables and numbers are those of the code."""
+"""What the README and docs/ say: their examples run, their tables and numbers are those of the code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,19 @@ from standin import Reply, StandIn, default_reply
 from standin.demo import answer
 from tests import test_layout
 from tests.readme import document
-from tests.readme.document import Block, names, rows, section
+from tests.readme.document import (
+    ARCHITECTURE,
+    ENGINE,
+    ERRORS,
+    PAGES,
+    PARAMETERS,
+    README,
+    SESSIONS,
+    Block,
+    names,
+    rows,
+    section,
+)
 from tests.support import BASE_PATH, PATIENCE, ROOT, Server, clean_environment, serving
 from translate.chat import PLACEHOLDERS
 from translate.models import ALIASES
@@ -39,7 +51,7 @@ from wire.chat import ChatRequest
 WRITTEN_URL = "http://127.0.0.1:8765"
 NODE_SDK = "7.57.0"
 NODE_FOLDER = ROOT / ".cache" / "node"
-BLOCKS = document.blocks()
+BLOCKS = [block for page in PAGES for block in document.blocks(page)]
 REQUESTS = [block for block in BLOCKS if block.text.startswith("curl ")]
 COMMANDS = [
     command
@@ -80,7 +92,7 @@ def run(command: list[str], home: Path) -> str:
 
 
 class Example:
-    """A block of the README, to be run against a server."""
+    """A block of a page, to be run against a server."""
 
     def __init__(self, block: Block, server: Server, home: Path) -> None:
         assert WRITTEN_URL in block.text
@@ -107,10 +119,10 @@ Find = Callable[[str], Example]
 
 @pytest.fixture
 def example(server: Server, tmp_path: Path) -> Find:
-    """The one block of a section."""
+    """The one block of a section of the README."""
 
     def find(heading: str) -> Example:
-        (block,) = [block for block in BLOCKS if block.section == heading]
+        (block,) = [block for block in document.blocks(README) if block.section == heading]
         return Example(block, server, tmp_path)
 
     return find
@@ -120,13 +132,13 @@ def test_every_block_is_run_or_compared() -> None:
     found = defaultdict(list)
     for block in BLOCKS:
         if block.language != "sh" or block in REQUESTS:
-            found[block.language].append(block.section)
+            found[block.page, block.language].append(block.section)
     assert found == {
-        "python": ["Python", "Python, streamed", "Python, a session"],
-        "js": ["Node", "Node, streamed", "Node, a session"],
-        "sh": ["curl", "curl, streamed", "curl, a session", "What else there is"],
-        "text": ["Start"],
-        "json": ["What comes back"],
+        ("README.md", "python"): ["Python", "Python, streamed", "Python, a session"],
+        ("README.md", "js"): ["Node", "Node, streamed", "Node, a session"],
+        ("README.md", "sh"): ["curl", "curl, streamed", "curl, a session", "What else there is"],
+        ("README.md", "text"): ["Start"],
+        ("parameters.md", "json"): ["What comes back"],
     }
 
 
@@ -229,7 +241,7 @@ def test_commands(command: str, server: Server, api: StandIn, claude_bin: Path, 
 
 
 def test_what_the_start_prints(server: Server) -> None:
-    (block,) = [block for block in BLOCKS if block.language == "text"]
+    (block,) = [block for block in document.blocks(README) if block.language == "text"]
     lines = block.text.replace(WRITTEN_URL, server.url).splitlines()
     assert server.output[: len(lines)] == lines
 
@@ -245,7 +257,7 @@ def shape(value: Any) -> Any:
 
 
 def test_the_answer_that_is_shown(server: Server, api: StandIn) -> None:
-    (block,) = [block for block in BLOCKS if block.language == "json"]
+    (block,) = [block for block in document.blocks(PARAMETERS) if block.language == "json"]
     shown = json.loads(block.text)
     body = {
         "model": shown["model"],
@@ -263,11 +275,11 @@ def test_the_answer_that_is_shown(server: Server, api: StandIn) -> None:
 
     headers = {name for name in response.headers if name.startswith(("x-", "openai-"))}
     headers |= {name for name in errors.response(QueueFull("", retry_after=1.0)).headers if "retry" in name}
-    assert {name for row in rows("What comes back") for name in names(row[0])} == headers
+    assert {name for row in rows("What comes back", PARAMETERS) for name in names(row[0])} == headers
 
 
 def test_what_the_cli_adds(server: Server, api: StandIn) -> None:
-    text = section("Limits")
+    text = section("What the CLI adds", ENGINE)
     server.client().chat.completions.create(model="default", messages=[{"role": "user", "content": "hi"}])
     (size,) = re.findall(r'whole request for "hi" is about (\S+) kB', text)
     assert float(size) == pytest.approx(len(api.last.raw) / 1000, rel=0.15)
@@ -289,16 +301,16 @@ def test_settings() -> None:
 
 
 def test_models() -> None:
-    placeholders, *aliases, full = rows("Models")
+    placeholders, *aliases, full = rows("Models", PARAMETERS)
     assert set(names(placeholders[0])) == PLACEHOLDERS - {""}
     assert {names(name)[0]: meaning for name, meaning in aliases} == ALIASES
     assert full[0].startswith("a full id")
 
 
 def test_parameters() -> None:
-    for row, kind in zip(rows("Parameters"), ("ignore", "refuse"), strict=True):
+    for row, kind in zip(rows("Parameters", PARAMETERS), ("ignore", "refuse"), strict=True):
         assert sorted(names(row[1])) == sorted(name for name, rule in RULES.items() if rule.answer == kind)
-    honoured = {name.split(".")[0] for name in names(section("Parameters").split("\n\n")[0])}
+    honoured = {name.split(".")[0] for name in names(section("Parameters", PARAMETERS).split("\n\n")[0])}
     assert honoured - {"developer", "system"} == set(ChatRequest.model_fields) - {"n"}
 
 
@@ -338,7 +350,7 @@ async def other_errors() -> list[httpx.Response]:
 async def test_errors() -> None:
     written = {
         (int(status), names(code)[0], again)
-        for statuses, code, again, _ in rows("Errors")
+        for statuses, code, again, _ in rows("Errors", ERRORS)
         for status in statuses.split(", ")
     }
     known = {
@@ -352,7 +364,7 @@ async def test_errors() -> None:
 
 
 def test_what_is_said_of_retries() -> None:
-    text = section("Errors")
+    text = section("Errors", ERRORS)
     (sentence,) = re.findall(r"The server has already retried (.*) before it answers", text)
     assert set(names(sentence)) == {errors.verdict(kind("")).code for kind in turn_errors() if kind.retryable}
     assert f"for limits up to {retry.LONGEST_LIMIT:g} s" in sentence
@@ -368,20 +380,20 @@ HELD = {field.name: field.default for field in dataclasses.fields(Shared)}
 
 
 @pytest.mark.parametrize(
-    ("heading", "says"),
+    ("page", "heading", "says"),
     [
-        ("Start", f"If port {config.Settings().port} is taken"),
-        ("Streaming", f"After {HELD['first_event_hold']:g} s of silence"),
-        ("Streaming", f"every {HELD['ping_interval']:g} s of silence"),
-        ("Limits", f"is accepted is {'.'.join(map(str, argv.OLDEST))}."),
+        (README, "Start", f"If port {config.Settings().port} is taken"),
+        (PARAMETERS, "Streaming", f"After {HELD['first_event_hold']:g} s of silence"),
+        (PARAMETERS, "Streaming", f"every {HELD['ping_interval']:g} s of silence"),
+        (README, "Limits", f"is accepted is {'.'.join(map(str, argv.OLDEST))}."),
     ],
 )
-def test_numbers(heading: str, says: str) -> None:
-    assert says in section(heading)
+def test_numbers(page: Path, heading: str, says: str) -> None:
+    assert says in section(heading, page)
 
 
 def test_the_length_of_a_session_id(server: Server, api: StandIn) -> None:
-    ((least, most),) = re.findall(r"string of (\d+) to (\d+) characters", section("Sessions"))
+    ((least, most),) = re.findall(r"string of (\d+) to (\d+) characters", section("Sessions", SESSIONS))
     for length, status in ((int(least) - 1, 400), (int(most), 200), (int(most) + 1, 400)):
         body = {"messages": [{"role": "user", "content": "hi"}], "session_id": "x" * length}
         response = httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=PATIENCE)
@@ -389,7 +401,7 @@ def test_the_length_of_a_session_id(server: Server, api: StandIn) -> None:
 
 
 def test_the_versions_that_are_tested(server: Server) -> None:
-    (listed,) = re.findall(r"The tests run (.*)\.$", section("Limits"), re.MULTILINE)
+    (listed,) = re.findall(r"The tests run (.*)\.$", section("Limits", README), re.MULTILINE)
     (older,) = re.findall(r"^TEST_CLIS := .*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     version = re.compile(r"\d+\.\d+\.\d+")
     assert version.findall(listed) == [*version.findall(older), *version.findall(server.output[1])]
@@ -397,13 +409,16 @@ def test_the_versions_that_are_tested(server: Server) -> None:
 
 def test_every_engine_is_described() -> None:
     known = get_args(config.Settings.model_fields["engine"].annotation)
-    assert known and set(known) <= set(names(section("Engine")))
+    assert known and set(known) <= set(names(section("Levels", ENGINE)))
 
 
-@pytest.mark.parametrize("file", [document.README, document.ARCHITECTURE], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
 def test_links_lead_somewhere(file: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8"))
-    assert all((file.parent / link).exists() for link in links)
+    links = re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", file.read_text(encoding="utf-8"))
+    for link, anchor in links:
+        target = file.parent / link if link else file
+        assert target.exists()
+        assert not anchor or anchor in document.anchors(target)
 
 
 # docs/ARCHITECTURE.md
@@ -412,7 +427,7 @@ def test_links_lead_somewhere(file: Path) -> None:
 def test_the_layout() -> None:
     """Every place that is there, with the arrows that tests/test_layout.py checks."""
     written = {}
-    for place, _, imports in rows("Layout", document.ARCHITECTURE):
+    for place, _, imports in rows("Layout", ARCHITECTURE):
         (name,) = names(place)
         assert (ROOT / name).exists()
         written[name.removesuffix("/").removesuffix(".py")] = imports
@@ -425,6 +440,6 @@ def test_the_layout() -> None:
 
 
 def test_the_files_that_are_named() -> None:
-    text = document.ARCHITECTURE.read_text(encoding="utf-8")
+    text = ARCHITECTURE.read_text(encoding="utf-8")
     for name in re.findall(r"`([\w/]+\.py)`", text):
         assert (ROOT / name).exists() or list(ROOT.glob(f"*/{name}")), name
