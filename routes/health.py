@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from starlette.requests import Request
 
@@ -33,4 +35,5 @@ async def health(request: Request) -> Health:
         ),
         slots=SlotHealth(capacity=admission.capacity, running=admission.running),
         queue=QueueHealth(capacity=admission.max_queue, waiting=admission.waiting, refused=admission.refused),
+        tasks=len(asyncio.all_tasks()),
     )

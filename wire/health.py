@@ -32,7 +32,8 @@ class QueueHealth(BaseModel):
 
 
 class Health(BaseModel):
-    """`status` unhealthy: alive, but no turn can succeed; `cli.problem` says why."""
+    """`status` unhealthy: alive, but no turn can succeed; `cli.problem` says why. `tasks`: asyncio tasks of
+    the server; at rest the number stays the same, whatever happened before."""
 
     status: Literal["healthy", "unhealthy"]
     service: str
@@ -40,3 +41,4 @@ class Health(BaseModel):
     cli: CliHealth
     slots: SlotHealth
     queue: QueueHealth
+    tasks: int

@@ -39,6 +39,7 @@ async def health(state: EngineState, tmp_path: Path) -> dict[str, Any]:
         answer = await client.get("/health")
     assert answer.status_code == 200
     body: dict[str, Any] = answer.json()
+    assert body.pop("tasks") >= 1
     return body
 
 
