@@ -15,12 +15,13 @@ import config
 from claude_cli.engine import Options
 from claude_cli.state import Level
 from claude_cli.worker import Limits, Share
-from config import ConfigError, Env, Loaded, Settings, child_environment, env_example, load, parser
+from config import ConfigError, Loaded, Settings, env_example, load
+from configuration.describing import default_text, is_switch
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_FILE = Path("/nowhere/.env")
 # field, default, environment names, option, a value as text, the value
-TABLE: list[tuple[str, Any, tuple[str, ...], str, str, Any]] = [
+TABLE: list[tuple[str, Any, tuple[str, ...], str | None, str, Any]] = [
     ("host", "127.0.0.1", ("CLAUDE_API_HOST", "CLAUDE_WRAPPER_HOST"), "--host", "::1", "::1"),
     ("port", 8765, ("CLAUDE_API_PORT", "PORT"), "--port", "9000", 9000),
     ("claude_bin", "claude", ("CLAUDE_BIN", "CLAUDE_CLI_PATH"), "--bin", "/x/claude", "/x/claude"),
@@ -70,6 +71,15 @@ def dotenv(tmp_path: Path) -> Path:
     return tmp_path / ".env"
 
 
+def on_the_command_line(option: str | None, text: str, value: Any) -> list[tuple[str, ...]]:
+    """The ways to give a setting there: none for a secret, no value for a switch."""
+    if option is None:
+        return []
+    if isinstance(value, bool):
+        return [(option if value else "--no-" + option.removeprefix("--"),)]
+    return [(option, text), (f"{option}={text}",)]
+
+
 # The table
 
 
@@ -80,16 +90,16 @@ def test_the_table_has_every_setting() -> None:
 
 @EVERY
 def test_each_setting(
-    name: str, default: Any, names: tuple[str, ...], option: str, text: str, value: Any, dotenv: Path
+    name: str, default: Any, names: tuple[str, ...], option: str | None, text: str, value: Any, dotenv: Path
 ) -> None:
-    env = next(env for field, env, _ in config.described() if field == name)
-    assert env.names == names + OTHER_NAMES.get(name, ())
-    assert env.option == option
+    mark = next(mark for field, mark, _ in config.described() if field == name)
+    assert mark.names == names + OTHER_NAMES.get(name, ())
+    assert mark.option == option
     unset = loaded()
     assert getattr(unset.settings, name) == default
     assert unset.notes == ()
-    assert getattr(loaded(option, text).settings, name) == value
-    assert getattr(loaded(f"{option}={text}").settings, name) == value
+    for argv in on_the_command_line(option, text, value):
+        assert getattr(loaded(*argv).settings, name) == value
     for key in names:
         assert getattr(loaded(env={key: text}).settings, name) == value
         assert getattr(loaded(env={key: ""}).settings, name) == default
@@ -99,13 +109,14 @@ def test_each_setting(
 
 @EVERY
 def test_the_order_of_the_sources(
-    name: str, default: Any, names: tuple[str, ...], option: str, text: str, value: Any, dotenv: Path
+    name: str, default: Any, names: tuple[str, ...], option: str | None, text: str, value: Any, dotenv: Path
 ) -> None:
     (key, *_) = names
     # What is overridden is not even looked at.
     dotenv.write_text(f"{key}=nonsense-in-the-file\n")
     assert getattr(loaded(env={key: text}, dotenv=dotenv).settings, name) == value
-    assert getattr(loaded(option, text, env={key: "nonsense"}, dotenv=dotenv).settings, name) == value
+    for argv in on_the_command_line(option, text, value):
+        assert getattr(loaded(*argv, env={key: "nonsense"}, dotenv=dotenv).settings, name) == value
     dotenv.write_text(f"{key}={text}\n")
     assert getattr(loaded(env={key: ""}, dotenv=dotenv).settings, name) == value
 
@@ -231,21 +242,11 @@ def test_the_limits_of_a_worker_are_the_engines() -> None:
     assert (settings.share_workers, settings.engine) == (options.share, options.level)
 
 
-def test_the_doctor_is_no_port() -> None:
-    assert loaded("doctor").doctor
-    assert loaded("doctor").settings == loaded().settings
-    both = loaded("doctor", "--port", "9")
-    assert (both.settings.port, both.doctor) == (9, True)
-    assert not loaded("doctor").port_pinned
-    assert not loaded("9").doctor
-    assert not loaded(env={"CLAUDE_API_PORT": "9"}).doctor
-
-
-@pytest.mark.parametrize("word", ["nonsense", "Doctor", "", "-", "8765x", "1.5"])
+@pytest.mark.parametrize("word", ["nonsense", "doctor", "", "-", "8765x", "1.5"])
 def test_a_first_word_that_means_nothing(word: str) -> None:
     with pytest.raises(ConfigError) as raised:
         loaded(word)
-    assert str(raised.value) == f"'{word}' is neither a port nor 'doctor'. See --help."
+    assert str(raised.value) == f"'{word}' is neither a port, nor a command that comes first. See --help."
     with pytest.raises(ConfigError, match="is neither a port"):
         loaded(word, "--port", "9")
 
@@ -291,14 +292,15 @@ def test_a_first_word_that_means_nothing(word: str) -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_its_source(name: str, value: str, dotenv: Path) -> None:
-    _, env, _ = next(row for row in config.described() if row[0] == name)
-    (key, *_) = env.names
+    _, mark, field = next(row for row in config.described() if row.name == name)
+    (key, *_) = mark.names
     dotenv.write_text(f"{key}={value}\n")
     sources: list[tuple[str, tuple[str, ...], dict[str, str], Path]] = [
-        (env.option, (f"{env.option}={value}",), {}, NO_FILE),
         (key, (), {key: value}, NO_FILE),
         (f"{key} in .env", (), {}, dotenv),
     ]
+    if mark.option is not None and not is_switch(field):
+        sources.append((mark.option, (f"{mark.option}={value}",), {}, NO_FILE))
     for source, argv, environ, file in sources:
         with pytest.raises(ConfigError) as raised:
             load(argv, environ, file)
@@ -369,52 +371,6 @@ def test_a_port_in_the_file(dotenv: Path, key: str, pinned: bool) -> None:
     assert (result.settings.port, result.port_pinned) == (9000, pinned)
 
 
-# The child's environment
-
-ALLOWED = [
-    *("HOME", "PATH", "LANG", "TZ", "USER", "TMPDIR", "LC_ALL", "LC_CTYPE"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
-    *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
-    *("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_TOKEN"),
-    *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_BEDROCK_BASE_URL"),
-]
-KEPT_OUT = [
-    *("CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT", "CLAUDE_BIN", "API_KEY", "API_KEYS"),
-    *("OPENAI_API_KEY", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "GOOGLE_CLOUD_PROJECT"),
-    *("CLOUD_ML_REGION", "VERTEX_REGION_X", "NODE_OPTIONS", "LD_PRELOAD", "BASH_ENV", "PYTHONPATH", "LC"),
-    *("LANGUAGE", "HOMEBREW", "PATHS", "MY_ANTHROPIC_KEY", "Path", "CLAUDE_CODE_MAX_RETRIES"),
-]
-
-
-@pytest.mark.parametrize("name", ALLOWED)
-def test_what_the_child_may_see(name: str) -> None:
-    assert child_environment({name: "v"}) == {name: "v"}
-
-
-@pytest.mark.parametrize("name", KEPT_OUT)
-def test_what_the_child_may_not_see(name: str) -> None:
-    assert child_environment({name: "1"}) == {}
-
-
-BEDROCK = {"AWS_REGION": "r", "AWS_SECRET_ACCESS_KEY": "s"}
-VERTEX = {"CLOUD_ML_REGION": "r", "GOOGLE_APPLICATION_CREDENTIALS": "f", "VERTEX_REGION_CLAUDE": "x"}
-
-
-@pytest.mark.parametrize("on", ["1", "true", " Yes "])
-@pytest.mark.parametrize(
-    ("switch", "own"), [("CLAUDE_CODE_USE_BEDROCK", BEDROCK), ("CLAUDE_CODE_USE_VERTEX", VERTEX)]
-)
-def test_a_provider_gets_its_own_names_when_it_is_chosen(switch: str, own: dict[str, str], on: str) -> None:
-    assert child_environment({**BEDROCK, **VERTEX, switch: on}) == {**own, switch: on}
-
-
-@pytest.mark.parametrize("off", ["", "0", "false"])
-def test_a_provider_that_is_off(off: str) -> None:
-    environ = {**BEDROCK, **VERTEX, "CLAUDE_CODE_USE_BEDROCK": off, "CLAUDE_CODE_USE_VERTEX": off}
-    assert child_environment(environ) == {}
-
-
 def test_the_child_sees_the_file_too_and_the_environment_first(dotenv: Path) -> None:
     dotenv.write_text("ANTHROPIC_API_KEY=file\nANTHROPIC_MODEL=m\nGITHUB_TOKEN=t\n")
     settings = loaded(env={"ANTHROPIC_API_KEY": "env", "HOME": "/h"}, dotenv=dotenv).settings
@@ -430,15 +386,20 @@ def test_help_names_every_setting(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit) as ended:
-        parser().parse_args(["--help"])
+        load(["--help"], commands="  polish  make it shine")
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    for name, env, field in config.described():
-        described = (
-            f"{field.description} (default: {config.default_text(name, field)}; {', '.join(env.names)})"
-        )
-        assert re.search(rf"^  {env.option} {name.upper()}\s+{re.escape(described)}$", text, re.MULTILINE)
+    assert "\n  polish  make it shine\n" in text
+    for name, mark, field in config.described():
         assert field.description
+        if mark.option is None:
+            assert mark.names[0] in text
+            continue
+        option = f"{mark.option} {name.upper()}"
+        if is_switch(field):
+            option = f"{mark.option}, --no-{mark.option.removeprefix('--')}"
+        described = f"{field.description} (default: {default_text(name, field)}; {', '.join(mark.names)})"
+        assert re.search(rf"^  {option}\s+{re.escape(described)}$", text, re.MULTILINE)
     assert "--version" in text
 
 
@@ -461,13 +422,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_defaults_as_a_person_reads_them(name: str, text: str) -> None:
-    assert config.default_text(name, Settings.model_fields[name]) == text
-
-
-def test_the_option_of_a_setting() -> None:
-    assert Env(("CLAUDE_MAX_QUEUE",)).option == "--max-queue"
-    assert Env(("LOG_LEVEL",)).option == "--log-level"
-    assert Env(("A",), "--b").option == "--b"
+    assert default_text(name, Settings.model_fields[name]) == text
 
 
 def test_the_example_is_up_to_date() -> None:

@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # What each place may import of ours, beside itself. A place that isn't here has no arrows yet: draw them in
 # docs/ARCHITECTURE.md, then here.
 ARROWS: dict[str, set[str]] = {
-    "config": set(),
+    "config": {"configuration"},
+    "configuration": set(),
+    "commands": {"config", "configuration", "start", "telemetry"},
+    "start": {"config", "claude_cli", "turns", "telemetry"},
     "sessions": set(),
     "turns": {"sessions"},
     "claude_cli": {"turns", "standin"},

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import config
+from configuration.describing import default_text
 from tests.support import ROOT
 
 DOCS = ROOT / "docs"
@@ -91,10 +92,11 @@ def settings_table() -> str:
     lines = ["| setting | option | default | what it is |", "|---|---|---|---|"]
     for name, env, field in config.described():
         also = "".join(f", `{other}`" for other in env.names[1:])
-        default = config.default_text(name, field)
+        default = default_text(name, field)
         code = default if default in ("none", "the user's state folder") else f"`{default}`"
         what = (field.description or "").replace("|", "\\|")
-        lines.append(f"| `{env.names[0]}`{also} | `{env.option}` | {code} | {what} |")
+        option = f"`{env.option}`" if env.option else "environment only"
+        lines.append(f"| `{env.names[0]}`{also} | {option} | {code} | {what} |")
     return "\n".join(lines) + "\n"
 
 

@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 import config
 from claude_cli import argv
+from configuration.describing import default_text
 from guard.origin import LocalOnly
 from routes import errors
 from routes.state import Shared
@@ -296,8 +297,8 @@ def test_settings() -> None:
     assert written == document.settings_table(), "run: python -m tests.readme.document"
     for name, env, field in config.described():
         (row,) = [line for line in written.splitlines() if line.startswith(f"| `{env.names[0]}`")]
-        assert all(f"`{other}`" in row for other in (*env.names, env.option))
-        assert field.description and field.description in row and config.default_text(name, field) in row
+        assert all(f"`{other}`" in row for other in (*env.names, env.option) if other)
+        assert field.description and field.description in row and default_text(name, field) in row
 
 
 def test_models() -> None:

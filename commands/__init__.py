@@ -1,0 +1,1 @@
+"""The commands beside serving: `python claude_api.py NAME ...`, one module each."""

@@ -1,0 +1,30 @@
+"""The engine that the settings ask for."""
+
+from __future__ import annotations
+
+from claude_cli.engine import CliEngine, Options
+from claude_cli.worker import Limits
+from config import Settings
+
+
+def cli_engine(settings: Settings) -> CliEngine:
+    """The engine on the CLI that the settings name."""
+    return CliEngine(
+        settings.claude_bin,
+        settings.state_dir,
+        settings.child_env,
+        Options(
+            level=settings.engine,
+            setting_sources=settings.setting_sources,
+            # A process that was given a system prompt can't serve a turn without one: room for both kinds.
+            size=2 * settings.max_concurrency,
+            kept_sessions=settings.kept_sessions,
+            limits=Limits(
+                turns=settings.worker_turns,
+                age=settings.worker_age,
+                idle=settings.worker_idle,
+                memory=settings.worker_memory * 1024 * 1024,
+            ),
+            share=settings.share_workers,
+        ),
+    )

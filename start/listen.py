@@ -1,0 +1,51 @@
+"""The state folder, the log and the socket: what must be there before a server can run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from config import ConfigError, Loaded, Settings
+from telemetry import logs
+
+_PORTS_TRIED = 10
+
+
+def prepare(settings: Settings) -> None:
+    """Make the state folder and set up the log. Raises ConfigError if they can't be used."""
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be used: {error.strerror}.") from None
+    if not os.access(settings.state_dir, os.W_OK):
+        raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be written to.")
+    try:
+        logs.configure(settings.log_level, settings.log_format, settings.log_file)
+    except OSError as error:
+        raise ConfigError(f"LOG_FILE={settings.log_file} can't be written to: {error.strerror}.") from None
+
+
+def listen(loaded: Loaded) -> socket.socket:
+    """A socket on the port of the settings, or on the next free one where the port wasn't pinned.
+
+    Raises ConfigError if there is none.
+    """
+    settings = loaded.settings
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    tries = 1 if loaded.port_pinned or settings.port == 0 else _PORTS_TRIED
+    for port in range(settings.port, min(settings.port + tries, 65536)):
+        # With the protocol named, asyncio turns Nagle's algorithm off; left on it costs 40 ms a reply.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, port))
+        except OSError as error:
+            listener.close()
+            if error.errno == errno.EADDRINUSE:
+                continue
+            raise ConfigError(f"Can't listen on {settings.host}:{port}: {error.strerror}.") from None
+        if port != settings.port:
+            print(f"Port {settings.port} is taken; {port} is used.", flush=True)
+        return listener
+    raise ConfigError(f"Port {settings.port} is taken. Choose another one with --port.")
