@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -24,7 +26,9 @@ from routes.state import Shared
 from sessions import SessionRegistry
 from start.engine import cli_engine
 from start.listen import listen, prepare
+from start.reload import supervise
 from start.server import Server
+from start.workers import refuse_several
 from telemetry import logs
 from telemetry.requests import RequestLog
 from turns.admission import Admission
@@ -37,8 +41,12 @@ log = structlog.get_logger("claude_api")
 
 
 def create_app(settings: Settings | None = None, backend: Backend | None = None) -> FastAPI:
-    """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI."""
+    """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI.
+
+    Ends the process if it made the settings and is one of several workers.
+    """
     if settings is None:
+        refuse_several()
         settings = load().settings
         logs.configure(settings.log_level, settings.log_format, settings.log_file)
     engine: Backend = backend or cli_engine(settings)
@@ -98,9 +106,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    settings = loaded.settings
     for line in loaded.notes:
         print(line, flush=True)
+    if loaded.reload:
+        return supervise(functools.partial(serve_as_changed, arguments), listener)
+    return serve(loaded.settings, listener)
+
+
+def serve_as_changed(arguments: Sequence[str], listener: socket.socket) -> int:
+    """Serve with the settings as they are now; the start under `--reload`."""
+    try:
+        settings = load(arguments).settings
+        prepare(settings)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return serve(settings, listener)
+
+
+def serve(settings: Settings, listener: socket.socket) -> int:
+    """Serve until a signal ends it; returns the exit status."""
     app = create_app(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{listener.getsockname()[1]}"

@@ -147,11 +147,12 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings, notes for the person at the terminal, and if the port was pinned."""
+    """Settings, notes for the person at the terminal, if the port was pinned, and if `--reload` was given."""
 
     settings: Settings
     notes: tuple[str, ...]
     port_pinned: bool
+    reload: bool = False
 
 
 def described() -> list[Described]:
@@ -200,4 +201,4 @@ def resolve(
     except ValidationError as error:
         raise ConfigError("\n".join(sources.complaints(error, chosen, iter(described())))) from None
     pinned = chosen.origin.get("port") in ("--port", "CLAUDE_API_PORT", "CLAUDE_API_PORT in .env")
-    return Loaded(settings, tuple(chosen.notes), pinned)
+    return Loaded(settings, tuple(chosen.notes), pinned, bool(options.get("reload")))

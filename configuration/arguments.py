@@ -26,7 +26,7 @@ def add_options(
 def server_parser(
     settings: Collection[Described], service: str, version: str, commands: str
 ) -> argparse.ArgumentParser:
-    """The server's command line: an option a setting, `--version`, and the port as the one argument.
+    """The server's command line: an option a setting, `--version`, `--reload`, the port as the one argument.
 
     `commands`: what `--help` says of the other commands.
     """
@@ -41,5 +41,8 @@ def server_parser(
     )
     parser.add_argument("--version", action="version", version=f"{service} {version}")
     parser.add_argument("port_argument", metavar="PORT", nargs="?", help="the same as --port")
+    parser.add_argument(
+        "--reload", action="store_true", help="for development: start anew whenever the source changes"
+    )
     add_options(parser, iter(settings))
     return parser

@@ -60,11 +60,17 @@ def clean_environment(home: Path, api_url: str, **more: str) -> dict[str, str]:
 class Server:
     """`python claude_api.py` on a free port, in a folder of its own."""
 
-    def __init__(self, home: Path, environment: Mapping[str, str], *arguments: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        environment: Mapping[str, str],
+        *arguments: str,
+        program: Path = ROOT / "claude_api.py",
+    ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "claude_api.py"), *(arguments or ("--port", "0"))],
+            [sys.executable, str(program), *(arguments or ("--port", "0"))],
             env=dict(environment),
             cwd=home,
             stdout=subprocess.PIPE,
