@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
 
 
+class Steady:
+    """A stream that doesn't fail whoever writes to it: a full disk, or a terminal that is gone, must not end
+    the request that is being logged. Standard error is told, once each time that it begins."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._failing = False
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, do: Callable[[], object]) -> None:
+        try:
+            do()
+            self._failing = False
+        except OSError as error:
+            if not self._failing and self._stream is not sys.stderr:
+                with contextlib.suppress(OSError):
+                    print(f"The log can't be written: {error.strerror}.", file=sys.stderr)
+            self._failing = True
+
+
 def configure(level: str, form: str, file: Path | None) -> None:
     """Set up logging for the process: our lines and those of uvicorn in one form. `form`: console or json."""
-    out: TextIO = sys.stderr
+    stream: TextIO = sys.stderr
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        out = file.open("a", encoding="utf-8", buffering=1)
+        stream = file.open("a", encoding="utf-8", buffering=1)
+    out: Any = Steady(stream)
     number = logging.getLevelName(level.upper())
     shared: list[Any] = [
         structlog.processors.add_log_level,
@@ -27,7 +56,7 @@ def configure(level: str, form: str, file: Path | None) -> None:
         structlog.processors.JSONRenderer()
         if form == "json"
         else structlog.dev.ConsoleRenderer(
-            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     )
     processors = [*shared, plain, renderer] if form == "json" else [*shared, renderer]

@@ -1,0 +1,50 @@
+"""A log that can't be written is said once, and fails nobody."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import pytest
+
+from telemetry.logs import Steady
+
+
+def test_what_is_written_goes_through() -> None:
+    out = io.StringIO()
+    steady = Steady(out)
+    assert steady.write("one\n") == 4
+    steady.flush()
+    assert out.getvalue() == "one\n"
+
+
+def test_a_full_disk_is_said_once_each_time(capsys: pytest.CaptureFixture[str]) -> None:
+    class Disk(io.StringIO):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise OSError(28, os.strerror(28))
+            return super().write(text)
+
+    disk = Disk()
+    steady = Steady(disk)
+    said = f"The log can't be written: {os.strerror(28)}.\n"
+    for _ in range(3):
+        assert steady.write("lost\n") == 5
+    assert capsys.readouterr().err == said
+    disk.full = False
+    steady.write("kept\n")
+    disk.full = True
+    steady.write("lost\n")
+    assert (disk.getvalue(), capsys.readouterr().err) == ("kept\n", said)
+
+
+def test_a_reader_that_is_gone() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w", buffering=1)
+    Steady(stream).write("nobody reads this\n")
+    with pytest.raises(BrokenPipeError):
+        # What was written is still in its buffer.
+        stream.close()
