@@ -17,14 +17,17 @@ from collections.abc import AsyncIterator, Sequence
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from commands.table import COMMANDS, listing
 from config import SERVICE, VERSION, ConfigError, Settings, load
-from guard.origin import LocalOnly
+from guard.authenticate import RequireKey
+from guard.origin import EXPOSED, KnownOrigins
 from routes import chat, errors, health, models, openapi
 from routes.state import Shared
 from sessions import SessionRegistry
 from start.engine import cli_engine
+from start.keys import key_ring
 from start.listen import listen, prepare
 from start.reload import supervise
 from start.server import Server
@@ -43,12 +46,16 @@ log = structlog.get_logger("claude_api")
 def create_app(settings: Settings | None = None, backend: Backend | None = None) -> FastAPI:
     """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI.
 
-    Ends the process if it made the settings and is one of several workers.
+        Ends the process if it made the settings and is one of several workers.
+    =======
+        Raises ConfigError.
+    >>>>>>> b3b4dad (wip)
     """
     if settings is None:
         refuse_several()
         settings = load().settings
         logs.configure(settings.log_level, settings.log_format, settings.log_file)
+    ring = key_ring(settings)
     engine: Backend = backend or cli_engine(settings)
     sessions = SessionRegistry(settings.state_dir)
     runner = Runner(
@@ -84,12 +91,23 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         started_at=int(time.time()),
         max_request_size=settings.max_request_size,
     )
+    app.state.ring = ring
     for part in (chat, models, health):
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)
     # The one added last is the outermost: refusals are logged too.
-    app.add_middleware(LocalOnly)
+    app.add_middleware(RequireKey, ring=ring)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("*",),
+            allow_headers=("*",),
+            allow_private_network=True,
+            expose_headers=EXPOSED,
+        )
+    app.add_middleware(KnownOrigins, ring=ring, allowed=settings.cors_origins)
     app.add_middleware(RequestLog)
     return app
 
@@ -102,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return COMMANDS[arguments[0]].main(arguments[1:])
         loaded = load(arguments, commands=listing())
         prepare(loaded.settings)
+        # Refused before a port is taken; the application has a ring of its own.
+        key_ring(loaded.settings)
         listener = listen(loaded)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -118,6 +138,7 @@ def serve_as_changed(arguments: Sequence[str], listener: socket.socket) -> int:
     try:
         settings = load(arguments).settings
         prepare(settings)
+        key_ring(settings)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -129,8 +150,16 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     app = create_app(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=30)
-    asyncio.run(Server(config, app.state.shared.backend, url).serve(sockets=[listener]))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=30,
+        # Whose word a forwarded address is, we decide ourselves: TRUSTED_PROXIES.
+        proxy_headers=False,
+    )
+    server = Server(config, app.state.shared.backend, url, keyed=app.state.ring.required)
+    asyncio.run(server.serve(sockets=[listener]))
     print(f"{SERVICE} has stopped.", flush=True)
     return 0
 

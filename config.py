@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from platformdirs import user_state_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from configuration import arguments, describing, sources
+from configuration import arguments, describing, sources, values
 from configuration.child import child_environment
 from configuration.describing import Described, env
 
@@ -35,10 +35,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: Annotated[str, env("CLAUDE_API_HOST", "CLAUDE_WRAPPER_HOST", flag="--host")] = Field(
-        "127.0.0.1", description="loopback address to listen on"
+        "127.0.0.1", description="address to listen on; another than loopback only with a key"
     )
     port: Annotated[int, env("CLAUDE_API_PORT", "PORT", flag="--port")] = Field(
         8765, ge=0, le=65535, description="port to listen on; 0 takes a free one"
+    )
+    api_key: Annotated[SecretStr | None, env("API_KEY", secret=True)] = Field(
+        None, min_length=1, description="key that clients must send; `keys add` makes better ones"
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], env("API_KEYS", secret=True)] = Field(
+        (), description="more such keys, with commas between them"
+    )
+    cors_origins: Annotated[tuple[str, ...], env("CORS_ORIGINS")] = Field(
+        (), description="origins of web pages that may use the server, as a list; * for all, only with a key"
     )
     claude_bin: Annotated[str, env("CLAUDE_BIN", "CLAUDE_CLI_PATH")] = Field(
         "claude", min_length=1, description="the claude binary: a name on PATH, or a path"
@@ -120,19 +129,23 @@ class Settings(BaseModel):
 
     @field_validator("host")
     @classmethod
-    def _loopback(cls, host: str) -> str:
+    def _address(cls, host: str) -> str:
         if host == "localhost":
             return "127.0.0.1"
         try:
-            loopback = ipaddress.ip_address(host).is_loopback
+            return str(ipaddress.ip_address(host))
         except ValueError:
-            loopback = False
-        if not loopback:
-            raise ValueError(
-                "only a loopback address (127.0.0.1, ::1) is allowed: whoever reaches this server "
-                "spends your account. To share it, put a reverse proxy that asks for a token in front"
-            )
-        return host
+            raise ValueError("an address is needed, like 127.0.0.1, or 0.0.0.0 for all of them") from None
+
+    @field_validator("api_keys", "cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return values.listed(value) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(values.origin(text) for text in origins)
 
     @field_validator("state_dir", "log_file")
     @classmethod

@@ -5,44 +5,69 @@ A page that posts here is known by its Origin; one that had its name rebound to 
 
 from __future__ import annotations
 
+import ipaddress
 import re
+from collections.abc import Collection
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from wire.errors import ErrorBody, ErrorDetail
+from guard import refusal
+from guard.ring import KeyRing
+from telemetry.requests import note
 
 _LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+ANY_ORIGIN = "*"
+# What a page's script may read of an answer, beside what browsers show anyway.
+EXPOSED = (
+    *("x-request-id", "openai-processing-ms", "x-claude-session", "x-ignored-params"),
+    *("x-should-retry", "retry-after"),
+)
 
 
-class LocalOnly:
-    """421 for a Host that isn't this machine's, 403 for an Origin other than the server itself."""
+class KnownOrigins:
+    """403 for an Origin that is neither this server's own nor one of `allowed`.
 
-    def __init__(self, app: ASGIApp) -> None:
+    While no key is set, only this machine is served: 403 for another's address, which a server that listens
+    on more than loopback would see, and 421 for a Host that isn't this machine's.
+    """
+
+    def __init__(self, app: ASGIApp, ring: KeyRing, allowed: Collection[str]) -> None:
         self._app = app
+        self._ring = ring
+        self._allowed = frozenset(allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            refusal = self._refusal(scope)
-            if refusal is not None:
-                await refusal(scope, receive, send)
+            refused = self._refusal(scope)
+            if refused is not None:
+                note(scope, outcome="foreign_origin")
+                await refused(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
-        if not _LOOPBACK.fullmatch(host):
-            return _refused(
-                421, f"The Host '{host[:100]}' is not served here: use the address of this machine."
-            )
+        if not self._ring.required:
+            if not _on_this_machine(scope.get("client")):
+                return refusal.foreign_client()
+            if not _LOOPBACK.fullmatch(host):
+                return refusal.foreign_host(host)
         origin = headers.get(b"origin")
-        if origin is not None and origin != f"{scope['scheme']}://{host}":
-            return _refused(403, f"Web pages of '{origin[:100]}' may not use this server.")
-        return None
+        if origin is None or ANY_ORIGIN in self._allowed or origin.lower() in self._allowed:
+            return None
+        # Whatever its scheme: behind a proxy that does TLS, ours isn't the one that the browser sees.
+        if origin.partition("://")[2] == host != "":
+            return None
+        return refusal.foreign_origin(origin)
 
 
-def _refused(status: int, message: str) -> Response:
-    detail = ErrorDetail(message=message, type="invalid_request_error", code="foreign_origin")
-    content = ErrorBody(error=detail).model_dump_json()
-    return Response(content, status, {"x-should-retry": "false"}, "application/json")
+def _on_this_machine(client: tuple[str, int] | None) -> bool:
+    """Is it a loopback address? No address at all: a socket file, or a client in this process."""
+    try:
+        address = ipaddress.ip_address(client[0]) if client else None
+    except ValueError:
+        return True
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped is None or mapped.is_loopback

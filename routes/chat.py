@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from routes import body, errors, sse
+from routes.access import owned
 from routes.connection import while_connected
 from routes.openapi import json_body
 from routes.state import shared
@@ -44,6 +45,7 @@ async def create(request: Request) -> Response:
         default_model=parts.default_model,
         stream_mode=parts.stream_mode,
     )
+    turn = owned(request, turn, asked.model)
     note(
         request.scope,
         model=asked.model or "default",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from guard.caller import caller_of
 from routes.state import shared
-from translate.models import listing
+from translate.models import listing, permitted
 from turns.errors import ModelNotFound
 from wire.models import Model, ModelList
 
@@ -15,7 +16,10 @@ router = APIRouter(tags=["models"])
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> ModelList:
-    """The models that the installed CLI names, the documented aliases, and names that leave the choice."""
+    """The models that the installed CLI names, the documented aliases, and names that leave the choice.
+
+    A key that may use some models only is shown those.
+    """
     return ModelList(data=_all(request))
 
 
@@ -30,4 +34,9 @@ async def get_model(request: Request, model_id: str) -> Model:
 
 def _all(request: Request) -> list[Model]:
     parts = shared(request)
-    return listing(parts.backend.models, parts.default_model, parts.started_at)
+    allowed = caller_of(request.scope).models
+    return [
+        model
+        for model in listing(parts.backend.models, parts.default_model, parts.started_at)
+        if permitted(model.id, parts.default_model, allowed)
+    ]

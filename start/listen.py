@@ -12,14 +12,19 @@ from telemetry import logs
 _PORTS_TRIED = 10
 
 
-def prepare(settings: Settings) -> None:
-    """Make the state folder and set up the log. Raises ConfigError if they can't be used."""
+def make_state_folder(settings: Settings) -> None:
+    """Make the state folder if it isn't there. Raises ConfigError if it can't be used."""
     try:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be used: {error.strerror}.") from None
     if not os.access(settings.state_dir, os.W_OK):
         raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be written to.")
+
+
+def prepare(settings: Settings) -> None:
+    """Make the state folder and set up the log. Raises ConfigError if they can't be used."""
+    make_state_folder(settings)
     try:
         logs.configure(settings.log_level, settings.log_format, settings.log_file)
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 from platformdirs import user_state_path
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 import config
 from claude_cli.engine import Options
@@ -24,6 +24,9 @@ NO_FILE = Path("/nowhere/.env")
 TABLE: list[tuple[str, Any, tuple[str, ...], str | None, str, Any]] = [
     ("host", "127.0.0.1", ("CLAUDE_API_HOST", "CLAUDE_WRAPPER_HOST"), "--host", "::1", "::1"),
     ("port", 8765, ("CLAUDE_API_PORT", "PORT"), "--port", "9000", 9000),
+    ("api_key", None, ("API_KEY",), None, "k", SecretStr("k")),
+    ("api_keys", (), ("API_KEYS",), None, "k, l,,", (SecretStr("k"), SecretStr("l"))),
+    ("cors_origins", (), ("CORS_ORIGINS",), "--cors-origins", "http://a/, *", ("http://a", "*")),
     ("claude_bin", "claude", ("CLAUDE_BIN", "CLAUDE_CLI_PATH"), "--bin", "/x/claude", "/x/claude"),
     (
         *("max_request_size", 20 * 1024 * 1024, ("MAX_REQUEST_SIZE",)),
@@ -288,7 +291,12 @@ def test_a_first_word_that_means_nothing(word: str) -> None:
         ("setting_sources", "project"),
         ("log_level", "loud"),
         ("log_format", "xml"),
-        ("host", "0.0.0.0"),
+        ("host", "example.org"),
+        ("cors_origins", "example.org"),
+        ("cors_origins", "http://example.org/page"),
+        ("cors_origins", "null"),
+        ("cors_origins", '["http://example.org"'),
+        ("cors_origins", '["http://example.org", 1]'),
     ],
 )
 def test_a_wrong_value_is_named_with_its_source(name: str, value: str, dotenv: Path) -> None:
@@ -326,8 +334,9 @@ def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--colour" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1"])
-def test_loopback_addresses(host: str) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "192.168.1.2"])
+def test_addresses(host: str) -> None:
+    """Whether one may be listened on depends on the keys: start/keys.py."""
     assert loaded("--host", host).settings.host == host
 
 
@@ -335,10 +344,25 @@ def test_localhost_is_the_loopback_address() -> None:
     assert loaded("--host", "localhost").settings.host == "127.0.0.1"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org", "127.1", "[::1]"])
-def test_other_addresses_are_refused_with_the_reason(host: str) -> None:
-    with pytest.raises(ConfigError, match=r"only a loopback address.*your account.*reverse proxy"):
+@pytest.mark.parametrize("host", ["example.org", "127.1", "[::1]", ""])
+def test_what_is_no_address(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"an address is needed, like 127\.0\.0\.1"):
         loaded("--host", host)
+
+
+# Lists
+
+
+@pytest.mark.parametrize(
+    "text", ["http://a,https://b:8", '["http://a", "https://b:8"]', "HTTP://A/ , https://b:8 ,"]
+)
+def test_a_list_in_each_way(text: str) -> None:
+    assert loaded(env={"CORS_ORIGINS": text}).settings.cors_origins == ("http://a", "https://b:8")
+
+
+def test_keys_are_not_shown() -> None:
+    settings = loaded(env={"API_KEY": "secret-one", "API_KEYS": "secret-two,secret-three"}).settings
+    assert "secret" not in repr(settings)
 
 
 # The port

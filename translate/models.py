@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from translate.chat import PLACEHOLDERS
 from turns.model import ModelInfo
@@ -19,6 +19,19 @@ ALIASES = {
     "opusplan": "Opus to plan, Sonnet to carry out",
 }
 _OWNER = "anthropic"
+
+
+def permitted(name: str, default_model: str | None, allowed: Collection[str] | None) -> bool:
+    """May a key whose list is `allowed` (None: any) use a model by this name?
+
+    The names are those that clients send, and stand for themselves only. All names that leave the choice are
+    one, and the model that they stand for where the operator chose it.
+    """
+    if allowed is None or name in allowed:
+        return True
+    if name.strip() not in PLACEHOLDERS:
+        return False
+    return default_model in allowed or not PLACEHOLDERS.isdisjoint(allowed)
 
 
 def listing(known: Sequence[ModelInfo], default_model: str | None, created: int) -> list[Model]:

@@ -16,3 +16,13 @@ class ErrorDetail(BaseModel):
 
 class ErrorBody(BaseModel):
     error: ErrorDetail
+
+
+class RateLimitDetail(ErrorDetail):
+    """A rate limit of this server. `retry_after`: seconds left in the window."""
+
+    retry_after: int
+
+
+class RateLimitBody(BaseModel):
+    error: RateLimitDetail

@@ -31,6 +31,13 @@ class QueueHealth(BaseModel):
     refused: int
 
 
+class Sign(BaseModel):
+    """What somebody without a key is told."""
+
+    status: Literal["healthy", "unhealthy"]
+    service: str
+
+
 class Health(BaseModel):
     """`status` unhealthy: alive, but no turn can succeed; `cli.problem` says why. `tasks`: asyncio tasks of
     the server; at rest the number stays the same, whatever happened before."""

@@ -1,0 +1,37 @@
+"""Values that are more than one word."""
+
+from __future__ import annotations
+
+import json
+import re
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:\d{1,5})?")
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The items of a list, given as JSON or with commas between them; blanks around them don't count.
+
+    Raises ValueError.
+    """
+    if text.strip().startswith("["):
+        try:
+            found = json.loads(text)
+        except ValueError:
+            raise ValueError('a list is needed: a,b or ["a", "b"]') from None
+        if not all(isinstance(item, str) for item in found):
+            raise ValueError('a list of texts is needed: a,b or ["a", "b"]')
+    else:
+        found = text.split(",")
+    return tuple(item.strip() for item in found if item.strip())
+
+
+def origin(text: str) -> str:
+    """An origin as browsers send it, or `*`. Raises ValueError."""
+    if text == "*":
+        return text
+    plain = text.lower().removesuffix("/")
+    if not _ORIGIN.fullmatch(plain):
+        raise ValueError(
+            f"'{text}' is no origin: one looks like https://example.com or http://localhost:3000"
+        )
+    return plain

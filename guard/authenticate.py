@@ -1,0 +1,55 @@
+"""Which key a request comes with. Without a good one there is nothing here, not even a list of paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from guard import refusal
+from guard.caller import ANYBODY, STRANGER, Caller, identify
+from guard.ring import KeyRing
+from telemetry.requests import note
+
+# What a load balancer looks at; without a key they tell no more than up or down.
+OPEN = frozenset({"/health", "/livez", "/readyz"})
+
+
+class RequireKey:
+    """401 without a good key, once there are keys; says who asks otherwise."""
+
+    def __init__(self, app: ASGIApp, ring: KeyRing) -> None:
+        self._app = app
+        self._ring = ring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if not self._ring.required:
+            identify(scope, ANYBODY)
+            await self._app(scope, receive, send)
+            return
+        key = next((key for token in _offered(scope) if (key := self._ring.find(token))), None)
+        if key is None:
+            if scope["path"] not in OPEN:
+                note(scope, outcome="invalid_api_key")
+                await refusal.no_key()(scope, receive, send)
+                return
+            identify(scope, STRANGER)
+            await self._app(scope, receive, send)
+            return
+        note(scope, key=key.name)
+        models = key.limits.models
+        identify(scope, Caller(key.id, None if models is None else frozenset(models)))
+        await self._app(scope, receive, send)
+
+
+def _offered(scope: Scope) -> Iterator[bytes]:
+    """The keys in a request's headers: one in each at most."""
+    headers = dict(reversed(scope["headers"]))
+    kind, _, token = headers.get(b"authorization", b"").strip().partition(b" ")
+    if kind.lower() == b"bearer" and token.strip():
+        yield token.strip()
+    if token := headers.get(b"x-api-key", b"").strip():
+        yield token

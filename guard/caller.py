@@ -1,0 +1,38 @@
+"""Who asks: what the guards found out about a request, for the routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+_CALLER = "claude_api_caller"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`id` is the key's, "" while no key is set: what a session or a worker belongs to.
+
+    `models` None: any. `details`: may it see more than whether the server is up?
+    """
+
+    id: str = ""
+    models: frozenset[str] | None = None
+    details: bool = True
+
+
+# While no key is set, everybody is the one user of this machine.
+ANYBODY = Caller()
+STRANGER = Caller(details=False)
+
+
+def identify(scope: Scope, caller: Caller) -> None:
+    """Say who asks."""
+    scope[_CALLER] = caller
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who asks."""
+    found = scope.get(_CALLER, ANYBODY)
+    assert isinstance(found, Caller)
+    return found

@@ -1,0 +1,70 @@
+"""How the guards refuse: before any route, so with answers of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from wire.errors import ErrorBody, ErrorDetail, RateLimitBody, RateLimitDetail
+
+_REQUEST = "invalid_request_error"
+_FINAL = {"x-should-retry": "false"}
+
+
+def foreign_host(host: str) -> Response:
+    """421: a name that isn't this machine's; a page had it rebound."""
+    message = f"The Host '{host[:100]}' is not served here: use the address of this machine."
+    return _response(421, message, "foreign_origin", _FINAL)
+
+
+def foreign_client() -> Response:
+    """403: from elsewhere, while no key is set."""
+    message = (
+        "Only this machine may use a server without keys: the operator can add one with "
+        "'python claude_api.py keys add NAME'."
+    )
+    return _response(403, message, "foreign_origin", _FINAL)
+
+
+def foreign_origin(origin: str) -> Response:
+    """403: a web page that the operator didn't name."""
+    message = f"Web pages of '{origin[:100]}' may not use this server (CORS_ORIGINS)."
+    return _response(403, message, "foreign_origin", _FINAL)
+
+
+def no_key() -> Response:
+    """401: the same for a key that is missing, wrong or revoked, on every path."""
+    message = (
+        "A valid API key is needed: send it as 'Authorization: Bearer KEY' (OpenAI clients: api_key) or as "
+        "'x-api-key: KEY'."
+    )
+    return _response(401, message, "invalid_api_key", {**_FINAL, "www-authenticate": "Bearer"})
+
+
+def key_busy(concurrency: int) -> Response:
+    """429: the key has as many requests running as it may."""
+    message = f"This API key may have {concurrency} requests at a time: wait for one to end."
+    headers = {"x-should-retry": "true", "retry-after": "1"}
+    return _response(429, message, "concurrency_limit_exceeded", headers, "rate_limit_error")
+
+
+def too_many(seconds: float) -> Response:
+    """429: the window is used up; `seconds` are left of it."""
+    left = max(1, math.ceil(seconds))
+    detail = RateLimitDetail(
+        message=f"Rate limit exceeded. Try again in {left} seconds.",
+        type="rate_limit_exceeded",
+        code="too_many_requests",
+        retry_after=left,
+    )
+    headers = {"x-should-retry": "true", "retry-after": str(left)}
+    return Response(RateLimitBody(error=detail).model_dump_json(), 429, headers, "application/json")
+
+
+def _response(
+    status: int, message: str, code: str, headers: Mapping[str, str], kind: str = _REQUEST
+) -> Response:
+    content = ErrorBody(error=ErrorDetail(message=message, type=kind, code=code)).model_dump_json()
+    return Response(content, status, headers, "application/json")
