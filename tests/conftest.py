@@ -10,6 +10,7 @@ import pytest
 
 from standin import StandIn
 from tests.support import ROOT, Server, clean_environment, serving
+from tests.tap import tapped
 
 OLDER = "2.1.197"
 
@@ -26,6 +27,21 @@ def older_cli(version: str = OLDER) -> Path:
     path = ROOT / ".cache" / "cli" / version / "node_modules" / ".bin" / "claude"
     assert path.exists(), "run the tests with: make test"
     return path
+
+
+@pytest.fixture(scope="session")
+def complaints() -> Iterator[list[str]]:
+    """What is wrong with the answers that were read from the server, by the openai SDK's own types."""
+    with tapped() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def every_answer_conforms(complaints: list[str]) -> Iterator[None]:
+    yield
+    found = complaints.copy()
+    complaints.clear()
+    assert found == []
 
 
 @pytest.fixture(scope="session")
