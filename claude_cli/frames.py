@@ -24,6 +24,11 @@ def parse(line: bytes) -> Frame | None:
     return frame if isinstance(frame, dict) and isinstance(frame.get("type"), str) else None
 
 
+def torn(line: bytes) -> bool:
+    """Does this line, which is no object, hold the rest of a frame? Something was written into it."""
+    return b'"type":"' in line
+
+
 def encode(frames: Iterable[Frame]) -> bytes:
     """Frames as NDJSON. Escaped to ASCII: nothing inside a text can end its line."""
     return b"".join(json.dumps(frame, separators=(",", ":")).encode("ascii") + b"\n" for frame in frames)

@@ -17,7 +17,7 @@ from typing import Protocol, cast
 
 import structlog
 
-from claude_cli.frames import Frame, parse
+from claude_cli.frames import Frame, parse, torn
 from claude_cli.framing import LineSplitter, LineTooLong
 
 _STDERR_KEPT = 64 * 1024
@@ -121,7 +121,10 @@ class CliProcess(asyncio.SubprocessProtocol):
             return
         self._garbage += 1
         log.warning("line from the claude CLI that is no JSON object", pid=self.pid, bytes=len(line))
-        if self._garbage > _GARBAGE_ALLOWED:
+        if torn(line):
+            # A piece of the answer may have been in it.
+            self._broken("wrote a line that something else was mixed into")
+        elif self._garbage > _GARBAGE_ALLOWED:
             self._broken("kept writing lines that are no JSON objects")
 
     def _broken(self, problem: str) -> None:

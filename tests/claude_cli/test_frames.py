@@ -41,6 +41,19 @@ def test_what_is_no_frame(line: bytes) -> None:
     assert frames.parse(line) is None
 
 
+@given(st.text(st.characters(codec="ascii", categories=["L", "P"]), min_size=1), ANY_TEXT)
+def test_a_frame_behind_noise_is_torn(noise: str, text: str) -> None:
+    """What was written without its line's end: the frame after it is lost, and that must be seen."""
+    line = noise.encode() + frames.encode([frames.user([text])])
+    assert frames.parse(line) is None
+    assert frames.torn(line)
+
+
+@pytest.mark.parametrize("line", [b"Warning: type is old", b"[]", b'{"type":5}', b"{'type': 'a'}"])
+def test_noise_is_not_torn(line: bytes) -> None:
+    assert not frames.torn(line)
+
+
 def test_a_frame() -> None:
     assert frames.parse(b' {"type":"result","x":[1]}\r') == {"type": "result", "x": [1]}
     assert frames.parse('{"type":"a","t":"€"}'.encode()) == {"type": "a", "t": "€"}

@@ -88,6 +88,7 @@ def test_a_question_of_the_cli_is_refused(tmp_path: Path) -> None:
     ("mode", "status", "code"),
     [
         ("only garbage", 502, "cli_failed"),
+        ("a frame with something else in it", 502, "cli_failed"),
         ("exit at once", 502, "cli_failed"),
         ("a 70 MiB line", 502, "cli_failed"),
         ("a frame out of shape", 502, "cli_failed"),

@@ -92,6 +92,7 @@ TURNS: Mapping[str, Callable[[], object]] = {
     "silent": wait,
     "stalls": then(lambda: begin("half of"), wait),
     "some garbage": then(lambda: raw(*["not json"] * 5), good),
+    "a frame with something else in it": then(lambda: raw('{"type":"stream_ev' + "warning: x"), good),
     "only garbage": lambda: raw(*["not json"] * 50),
     "crash mid-stream": crash_mid_stream,
     "exit at once": lambda: os._exit(3),
