@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -24,6 +24,7 @@ from claude_cli.state import Abilities
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
 BASE_PATH = "/usr/bin:/bin"
+PROGRAM = (sys.executable, str(ROOT / "claude_api.py"))
 
 
 @functools.lru_cache
@@ -58,21 +59,22 @@ def clean_environment(home: Path, api_url: str, **more: str) -> dict[str, str]:
 
 
 class Server:
-    """`python claude_api.py` on a free port, in a folder of its own."""
+    """`python claude_api.py` on a free port, in a folder of its own; or another command and folder."""
 
     def __init__(
         self,
         home: Path,
         environment: Mapping[str, str],
         *arguments: str,
-        program: Path = ROOT / "claude_api.py",
+        command: Sequence[str] = (),
+        folder: Path | None = None,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.process = subprocess.Popen(
-            [sys.executable, str(program), *(arguments or ("--port", "0"))],
+            [*command, *arguments] if command else [*PROGRAM, *(arguments or ("--port", "0"))],
             env=dict(environment),
-            cwd=home,
+            cwd=folder or home,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

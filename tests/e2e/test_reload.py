@@ -34,9 +34,8 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def reloading(source: Path, tmp_path: Path, claude_bin: Path, api: StandIn) -> Iterator[Server]:
     environment = clean_environment(tmp_path / "home", api.url, CLAUDE_BIN=str(claude_bin))
-    server = Server(
-        tmp_path / "home", environment, "--reload", "--port", "0", program=source / "claude_api.py"
-    )
+    command = (sys.executable, str(source / "claude_api.py"), "--reload", "--port", "0")
+    server = Server(tmp_path / "home", environment, command=command)
     yield server
     family = descendants(server.process.pid)
     server.stop(signal.SIGKILL)

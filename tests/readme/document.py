@@ -17,6 +17,7 @@ from tests.support import ROOT
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 ARCHITECTURE = DOCS / "ARCHITECTURE.md"
+DEPLOYING = DOCS / "deploying.md"
 ENGINE = DOCS / "engine.md"
 ERRORS = DOCS / "errors.md"
 KEYS = DOCS / "keys.md"

@@ -141,6 +141,8 @@ def test_every_block_is_run_or_compared() -> None:
         ("README.md", "js"): ["Node", "Node, streamed", "Node, a session"],
         ("README.md", "sh"): ["curl", "curl, streamed", "curl, a session", "What else there is"],
         ("README.md", "text"): ["Start"],
+        # Compared in tests/deploy.
+        ("deploying.md", "console"): ["systemd, for one person", "systemd, for a machine"],
         ("parameters.md", "json"): ["What comes back"],
     }
 
