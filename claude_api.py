@@ -14,8 +14,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
+import anyio
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
@@ -30,7 +30,7 @@ from start.engine import cli_engine
 from start.keys import key_ring
 from start.listen import listen, prepare
 from start.reload import supervise
-from start.server import Server
+from start.server import Server, http_config
 from start.workers import refuse_several
 from telemetry import logs
 from telemetry.requests import RequestLog
@@ -46,10 +46,8 @@ log = structlog.get_logger("claude_api")
 def create_app(settings: Settings | None = None, backend: Backend | None = None) -> FastAPI:
     """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI.
 
-        Ends the process if it made the settings and is one of several workers.
-    =======
-        Raises ConfigError.
-    >>>>>>> b3b4dad (wip)
+    Ends the process if it made the settings and is one of several workers.
+    Raises ConfigError.
     """
     if settings is None:
         refuse_several()
@@ -72,9 +70,11 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         if sessions.moved_aside is not None:
             log.warning("the session records could not be read: moved aside", to=str(sessions.moved_aside))
         try:
-            await engine.start()
+            with anyio.CancelScope() as scope, runner.drain.stopping(scope.cancel):
+                await engine.start()
             yield
         finally:
+            runner.drain.end()
             await engine.close()
             await sessions.close()
 
@@ -150,15 +150,13 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     app = create_app(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=30,
-        # Whose word a forwarded address is, we decide ourselves: TRUSTED_PROXIES.
-        proxy_headers=False,
+    server = Server(
+        http_config(app),
+        app.state.shared.runner,
+        drain_within=settings.drain_timeout,
+        url=url,
+        keyed=app.state.ring.required,
     )
-    server = Server(config, app.state.shared.backend, url, keyed=app.state.ring.required)
     asyncio.run(server.serve(sockets=[listener]))
     print(f"{SERVICE} has stopped.", flush=True)
     return 0

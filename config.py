@@ -82,6 +82,9 @@ class Settings(BaseModel):
     base_backoff: Annotated[float, env("CLAUDE_BASE_BACKOFF")] = Field(
         2.0, ge=0, description="retry n waits base * 2^(n-1) seconds, at most 60; jitter shortens only"
     )
+    drain_timeout: Annotated[float, env("DRAIN_TIMEOUT")] = Field(
+        30, ge=0, description="time that running turns have to finish when the server is stopped, seconds"
+    )
     stream_mode: Annotated[Literal["live", "buffered"], env("CLAUDE_STREAM_MODE")] = Field(
         "live", description="live: tokens as they come; buffered: the whole reply, then in chunks"
     )

@@ -81,7 +81,8 @@ class CliEngine:
         """Look at the CLI and warm up; `state` says what was found."""
         self._look()
         assert self._looking is not None
-        await self._looking
+        # A start that is given up leaves it to close() to end what runs.
+        await asyncio.shield(self._looking)
 
     async def close(self) -> None:
         if self._looking is not None:

@@ -61,9 +61,11 @@ async def read_version(binary: str, environ: Mapping[str, str]) -> tuple[int, in
     try:
         out, err = await asyncio.wait_for(process.communicate(), _ANSWER_WITHIN)
     except asyncio.TimeoutError:
-        process.kill()
-        await process.wait()
         raise NotReady(f"{binary} --version didn't answer within {_ANSWER_WITHIN:g} s.") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     version = argv.parse_version(out.decode("utf-8", "replace"))
     if version is None:
         said = (err or out).decode("utf-8", "replace").strip()[:300]

@@ -63,6 +63,23 @@ def too_many(seconds: float) -> Response:
     return Response(RateLimitBody(error=detail).model_dump_json(), 429, headers, "application/json")
 
 
+def malformed() -> Response:
+    """400: no HTTP."""
+    return _response(400, "This is not a valid HTTP request.", "invalid_request_error", _FINAL)
+
+
+def late_head(seconds: float) -> Response:
+    """408: the client may have been slow for once."""
+    message = f"The request's headers did not arrive within {seconds:g} s."
+    return _response(408, message, "request_timeout", {"x-should-retry": "true"})
+
+
+def large_head(size: int, lines: int) -> Response:
+    """431: more than `size` bytes or `lines` headers."""
+    message = f"The request's headers are larger than {size} bytes, or more than {lines}."
+    return _response(431, message, "headers_too_large", _FINAL)
+
+
 def _response(
     status: int, message: str, code: str, headers: Mapping[str, str], kind: str = _REQUEST
 ) -> Response:

@@ -63,7 +63,7 @@ async def create(request: Request) -> Response:
         )
         data = _stream(request, events, writer, headers)
         times = sse.Times(parts.first_event_hold, parts.ping_interval, parts.send_within)
-        return sse.EventStream(data, headers, times)
+        return sse.EventStream(data, headers, times, parts.runner.drain)
     collected = await _collect(request, events)
     if collected is None:
         return Response(status_code=499)
@@ -85,7 +85,7 @@ async def _collect(request: Request, events: AsyncGenerator[TurnEvent, None]) ->
         except TurnError as error:
             failure.append(error)
 
-    if not await while_connected(request.receive, work):
+    if not await while_connected(request.receive, shared(request).runner.drain, work):
         note(request.scope, outcome="client_gone")
         return None
     if failure:

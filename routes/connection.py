@@ -1,4 +1,4 @@
-"""Work that stops when the client hangs up."""
+"""Work that stops when the client hangs up, or the server goes down."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from collections.abc import Awaitable, Callable
 import anyio
 from starlette.types import Receive
 
+from turns.drain import Drain, shutting_down
 
-async def while_connected(receive: Receive, work: Callable[[], Awaitable[None]]) -> bool:
+
+async def while_connected(receive: Receive, drain: Drain, work: Callable[[], Awaitable[None]]) -> bool:
     """Run `work` to its end (true), or until the client is gone (false): then it is cancelled where it
-    waits. The request's body must have been read. `work` handles its own errors."""
+    waits. The request's body must have been read. `work` handles its own errors.
+
+    Raises ShuttingDown if the drain cut the work.
+    """
     finished = False
     async with anyio.create_task_group() as group:
 
@@ -20,7 +25,10 @@ async def while_connected(receive: Receive, work: Callable[[], Awaitable[None]])
             group.cancel_scope.cancel()
 
         group.start_soon(watch)
-        await work()
+        with drain.stopping(group.cancel_scope.cancel):
+            await work()
         finished = True
         group.cancel_scope.cancel()
+    if drain.cut and not finished:
+        raise shutting_down()
     return finished

@@ -45,6 +45,7 @@ _TABLE: tuple[tuple[type[errors.TurnError], Verdict], ...] = (
     (errors.CliFailed, Verdict(502, _SERVER, "cli_failed", True)),
     (errors.TurnTimeout, Verdict(504, _SERVER, "timeout", True)),
     (errors.StateFailed, Verdict(503, _SERVER, "state_failed", True)),
+    (errors.ShuttingDown, Verdict(503, _SERVER, "shutting_down", True)),
 )
 # What pydantic names in a place beside the fields: the kinds that `content` may be of.
 _KINDS = ("str", "list[ContentPart]")

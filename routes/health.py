@@ -1,4 +1,4 @@
-"""GET /health."""
+"""GET /health, /livez and /readyz."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Literal
 
 from fastapi import APIRouter
 from starlette.requests import Request
+from starlette.responses import Response
 
 from guard.caller import caller_of
 from routes.state import shared
-from wire.health import CliHealth, Health, QueueHealth, Sign, SlotHealth
+from wire.health import CliHealth, Health, Liveness, QueueHealth, Readiness, ReadyStatus, Sign, SlotHealth
 
 router = APIRouter(tags=["health"])
 
@@ -45,3 +46,22 @@ async def health(request: Request) -> Health | Sign:
         queue=QueueHealth(capacity=admission.max_queue, waiting=admission.waiting, refused=admission.refused),
         tasks=len(asyncio.all_tasks()),
     )
+
+
+@router.get("/livez")
+async def livez(request: Request) -> Liveness:
+    """Is the process alive? For who restarts it."""
+    return Liveness(service=shared(request).service)
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+async def readyz(request: Request, response: Response) -> Readiness:
+    """Can a turn succeed? For who sends it requests. Says no from the first signal to stop on."""
+    parts = shared(request)
+    if parts.runner.drain.begun:
+        status: ReadyStatus = "draining"
+    else:
+        status = "ready" if parts.backend.state.ready else "unready"
+    if status != "ready":
+        response.status_code = 503
+    return Readiness(status=status, service=parts.service)

@@ -17,7 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 from routes import errors
 from routes.connection import while_connected
 from telemetry.requests import note
-from turns.errors import TurnError
+from turns.drain import Drain
+from turns.errors import ShuttingDown, TurnError
 
 _PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -43,16 +44,21 @@ class EventStream(Response):
 
     The status is held back until the first data, so that an early failure has its own status; a later one is
     an error event, after which nothing comes. `headers` may be filled until then. A comment goes out in
-    silence, so that the connection is kept.
+    silence, so that the connection is kept. What the drain cuts ends with an error event too.
     """
 
     def __init__(
-        self, events: AsyncGenerator[bytes, None], headers: MutableMapping[str, str], times: Times
+        self,
+        events: AsyncGenerator[bytes, None],
+        headers: MutableMapping[str, str],
+        times: Times,
+        drain: Drain,
     ) -> None:
         super().__init__(media_type="text/event-stream")
         self._events = events
         self._more_headers = headers
         self._times = times
+        self._drain = drain
         self._begun = False
         self._complete = False
         self._last_sent = 0.0
@@ -65,9 +71,12 @@ class EventStream(Response):
                 group.cancel_scope.cancel()
 
         try:
-            await while_connected(receive, work)
+            await while_connected(receive, self._drain, work)
             if not self._complete:
                 note(scope, outcome="client_gone")
+        except ShuttingDown as error:
+            if not self._complete:
+                await self._fail(error, scope, receive, send)
         finally:
             await self._events.aclose()
 
@@ -77,13 +86,19 @@ class EventStream(Response):
                 if not await self._send(send, data):
                     return
         except TurnError as error:
-            note(scope, outcome=errors.verdict(error).code)
-            if not self._begun:
-                self._begun = self._complete = True
-                await errors.response(error)(scope, receive, send)
-                return
-            if not await self._send(send, event(errors.body(error).model_dump_json().encode())):
-                return
+            await self._fail(error, scope, receive, send)
+            return
+        await self._finish(send)
+
+    async def _fail(self, error: TurnError, scope: Scope, receive: Receive, send: Send) -> None:
+        note(scope, outcome=errors.verdict(error).code)
+        if not self._begun:
+            self._begun = self._complete = True
+            await errors.response(error)(scope, receive, send)
+        elif await self._send(send, event(errors.body(error).model_dump_json().encode())):
+            await self._finish(send)
+
+    async def _finish(self, send: Send) -> None:
         # Once this is out the connection may close, which looks like a client that left.
         self._complete = True
         await self._put(send, {"type": "http.response.body", "body": b""})
@@ -102,7 +117,9 @@ class EventStream(Response):
         return await self._put(send, {"type": "http.response.body", "body": data, "more_body": True})
 
     async def _put(self, send: Send, message: Message) -> bool:
-        with anyio.move_on_after(self._times.send) as waiting:
+        # A server that goes down doesn't wait for a client that takes nothing.
+        patience = min(1.0, self._times.send) if self._drain.cut else self._times.send
+        with anyio.move_on_after(patience) as waiting:
             await send(message)
         return not waiting.cancelled_caught
 

@@ -8,32 +8,79 @@ import signal
 import socket
 from collections.abc import Iterator
 
+import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from config import SERVICE, VERSION
-from turns.model import Backend, EngineState
+from guard.protocol import BoundedProtocol
+from turns.model import EngineState
+from turns.runner import Runner
+
+# Seconds that the last words to clients may take once no turn runs.
+_LAST_WORDS = 2
+# Seconds. Longer than clients and proxies keep an idle connection: they must close it first, or a request of
+# theirs may meet its end.
+_KEEP_ALIVE = 75
+
+log = structlog.get_logger("claude_api")
+
+
+def http_config(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn is to speak HTTP."""
+    return uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_LAST_WORDS,
+        # Whose word a forwarded address is, we decide ourselves: TRUSTED_PROXIES.
+        proxy_headers=False,
+    )
 
 
 class Server(uvicorn.Server):
     """Says when it is ready, and ends with a sentence and status 0 on SIGINT and SIGTERM, where uvicorn would
-    raise the signal once more."""
+    raise the signal once more.
 
-    def __init__(self, config: uvicorn.Config, backend: Backend, url: str, *, keyed: bool) -> None:
+    From the first signal on it still listens, so that /readyz can tell and new turns are refused in words.
+    When no turn is left, or after `drain_within` seconds, or at a second signal, uvicorn closes the rest.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, runner: Runner, *, drain_within: float, url: str, keyed: bool
+    ) -> None:
         super().__init__(config)
         self._keyed = keyed
-        self._backend = backend
+        self._backend = runner.backend
+        self._drain = runner.drain
+        self._drain_within = drain_within
         self._url = url
+        self._going_down: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(sign, self.handle_exit, sign, None)
+            loop.add_signal_handler(sign, self._signalled)
         yield
+
+    def _signalled(self) -> None:
+        if self._going_down is None:
+            self._going_down = asyncio.get_running_loop().create_task(self._go_down())
+        else:
+            self._drain.end()
+
+    async def _go_down(self) -> None:
+        log.warning("shutting down", turns=self._drain.turns, within=self._drain_within)
+        await self._drain.run(self._drain_within)
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
+        if self.started and self._going_down is None:
             print(greeting(self._url, self._backend.state, self._keyed), flush=True)
 
 

@@ -11,6 +11,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_ASKED_OFTEN = ("/health", "/livez", "/readyz")
 _FACTS = "claude_api_facts"
 
 log = structlog.get_logger("requests")
@@ -53,6 +54,6 @@ class RequestLog:
         finally:
             facts = scope[_FACTS]
             facts.setdefault("outcome", "ok" if facts.get("status", 500) < 400 else "refused")
-            quiet = scope["path"] == "/health" and facts["outcome"] == "ok"
+            quiet = scope["path"] in _ASKED_OFTEN and facts["outcome"] in ("ok", "refused")
             write = log.debug if quiet else log.info
             write("request", **facts, ms=round((time.monotonic() - began) * 1000))

@@ -59,7 +59,9 @@ def clean_environment(home: Path, api_url: str, **more: str) -> dict[str, str]:
 
 
 class Server:
-    """`python claude_api.py` on a free port, in a folder of its own; or another command and folder."""
+    """`python claude_api.py` on a free port, in a folder of its own; or another command and folder.
+
+    With `wait` off it may not be ready yet."""
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Server:
         *arguments: str,
         command: Sequence[str] = (),
         folder: Path | None = None,
+        wait: bool = True,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
@@ -85,7 +88,7 @@ class Server:
         self._ended = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.url = self.wait_for_line(r"is ready on (\S+)")
+        self.url = self.wait_for_line(r"is ready on (\S+)") if wait else ""
         self.base_url = f"{self.url}/v1"
 
     def _read(self) -> None:

@@ -44,6 +44,7 @@ TABLE: list[tuple[str, Any, tuple[str, ...], str | None, str, Any]] = [
     ("idle_timeout", 120, ("CLAUDE_IDLE_TIMEOUT",), "--idle-timeout", "8", 8),
     ("max_retries", 5, ("CLAUDE_MAX_RETRIES",), "--max-retries", "0", 0),
     ("base_backoff", 2.0, ("CLAUDE_BASE_BACKOFF",), "--base-backoff", "0.5", 0.5),
+    ("drain_timeout", 30, ("DRAIN_TIMEOUT",), "--drain-timeout", "5", 5),
     ("stream_mode", "live", ("CLAUDE_STREAM_MODE",), "--stream-mode", "buffered", "buffered"),
     ("chunk_chars", 48, ("CLAUDE_CHUNK_CHARS",), "--chunk-chars", "9", 9),
     ("engine", "auto", ("CLAUDE_ENGINE",), "--engine", "text", "text"),

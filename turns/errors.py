@@ -69,6 +69,10 @@ class StateFailed(TurnError):
     retryable = True
 
 
+class ShuttingDown(TurnError):
+    """The server takes no turn any more. Not ours to retry, but the client's."""
+
+
 class SessionLost(TurnError):
     """The CLI has no such conversation any more. Never reaches a client: the session is made again."""
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from sessions import Session, SessionRegistry, SessionTaken, StoreFailed
 from turns.admission import Admission, Ticket
+from turns.drain import Drain
 from turns.errors import CliFailed, SessionConflict, SessionLost, StateFailed, TurnError
 from turns.model import (
     Attempt,
@@ -45,6 +46,7 @@ class Runner:
         self.backend = backend
         self.sessions = sessions
         self.admission = admission
+        self.drain = Drain()
         self._retry = retry
         self._deadlines = deadlines
         self._jitter = jitter
@@ -59,6 +61,7 @@ class Runner:
         ticket = self.admission.ticket()
         # The session's lock comes before the slot: who waits for a busy session holds no capacity.
         async with AsyncExitStack() as stack:
+            stack.enter_context(self.drain.turn())
             opening = await self._opening(turn, ticket, stack)
             failed = 0
             while True:

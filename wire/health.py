@@ -1,10 +1,26 @@
-"""GET /health."""
+"""GET /health, /livez and /readyz."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from pydantic import BaseModel
+
+ReadyStatus = Literal["ready", "unready", "draining"]
+
+
+class Liveness(BaseModel):
+    """The process answers: that is all."""
+
+    status: Literal["alive"] = "alive"
+    service: str
+
+
+class Readiness(BaseModel):
+    """`ready` comes with a 200, the others with a 503: no turn can succeed, or the server is going down."""
+
+    status: ReadyStatus
+    service: str
 
 
 class CliHealth(BaseModel):

@@ -21,6 +21,9 @@ USAGE = {
     "output_tokens": 4,
 }
 FOREVER = 600
+# In the mode "as asked" the question is a fault's name and, after a "#", a word that the answer ends with.
+ASKED = "as asked"
+word = ""
 
 
 def put(**frame: Any) -> None:
@@ -40,7 +43,7 @@ def event(kind: str, **fields: Any) -> None:
 def begin(text: str) -> None:
     event("message_start", message={"model": "fake-model", "usage": USAGE})
     event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-    event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
+    event("content_block_delta", index=0, delta={"type": "text_delta", "text": text + word})
 
 
 def finish() -> None:
@@ -90,6 +93,7 @@ def then(*parts: Callable[[], object]) -> Callable[[], None]:
 TURNS: Mapping[str, Callable[[], object]] = {
     "good": good,
     "silent": wait,
+    "slow": then(lambda: begin("half of"), lambda: time.sleep(1), finish),
     "stalls": then(lambda: begin("half of"), wait),
     "some garbage": then(lambda: raw(*["not json"] * 5), good),
     "a frame with something else in it": then(lambda: raw('{"type":"stream_ev' + "warning: x"), good),
@@ -114,10 +118,13 @@ TURNS: Mapping[str, Callable[[], object]] = {
 
 def main(mode: str, version: str = "2.1.330") -> None:
     """Answer --version, or talk until the input ends."""
+    global word
     if "--version" in sys.argv:
         print(f"{version} (Claude Code)")
         return
     account = {"tokenSource": "none", "apiKeySource": "none" if mode == "logged out" else "ANTHROPIC_API_KEY"}
+    if mode == "hangs at the start":
+        wait()
     if mode == "exits at the start":
         print("it is broken", file=sys.stderr)
         os._exit(3)
@@ -130,4 +137,8 @@ def main(mode: str, version: str = "2.1.330") -> None:
         elif frame["type"] == "user" and frame.get("shouldQuery") is False:
             put(type="result", subtype="success", is_error=False, num_turns=0)
         elif frame["type"] == "user":
-            TURNS[mode]()
+            turn = mode
+            if mode == ASKED:
+                text = "".join(block["text"] for block in frame["message"]["content"])
+                turn, _, word = text.partition("#")
+            TURNS[turn]()

@@ -214,7 +214,9 @@ def test_curl_session(example: Find, api: StandIn) -> None:
 
 def test_what_else_there_is(example: Find) -> None:
     shown = example("What else there is")
-    models, haiku, health, openapi = [json.loads(shown.shell(line)) for line in shown.text.splitlines()]
+    answers = [json.loads(shown.shell(line)) for line in shown.text.splitlines()]
+    models, haiku, health, alive, ready, openapi = answers
+    assert (alive["status"], ready["status"]) == ("alive", "ready")
     assert haiku in models["data"] and haiku["id"] == "haiku"
     assert health["status"] == "healthy" and set(health["cli"]) >= {"version", "problem"}
     assert {"/v1/chat/completions", "/v1/models", "/health"} <= set(openapi["paths"])
@@ -353,6 +355,7 @@ def turn_errors(parent: type[TurnError] = TurnError) -> Iterator[type[TurnError]
 REFUSALS = (
     *(refusal.foreign_host("h"), refusal.foreign_client(), refusal.foreign_origin("o")),
     *(refusal.no_key(), refusal.key_busy(1), refusal.too_many(1.0)),
+    *(refusal.malformed(), refusal.late_head(1.0), refusal.large_head(1, 1)),
 )
 
 

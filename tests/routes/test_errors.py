@@ -27,6 +27,7 @@ from turns.errors import (
     RequestTooLarge,
     SessionConflict,
     SessionLost,
+    ShuttingDown,
     StateFailed,
     TurnError,
     TurnTimeout,
@@ -50,6 +51,7 @@ TABLE: list[tuple[type[TurnError], Verdict]] = [
     (CliFailed, Verdict(502, SERVER, "cli_failed", True)),
     (TurnTimeout, Verdict(504, SERVER, "timeout", True)),
     (StateFailed, Verdict(503, SERVER, "state_failed", True)),
+    (ShuttingDown, Verdict(503, SERVER, "shutting_down", True)),
 ]
 EACH = pytest.mark.parametrize(("kind", "expected"), TABLE, ids=[kind.__name__ for kind, _ in TABLE])
 

@@ -11,6 +11,7 @@ import pytest
 from starlette.types import Message
 
 from routes.sse import DONE, EventStream, Times, event
+from turns.drain import Drain
 from turns.errors import NotReady, Overloaded, TurnError
 
 LONG = 600.0
@@ -50,6 +51,7 @@ class Client:
         self.messages: list[Message] = []
         self.leaves = asyncio.Event()
         self.scope: dict[str, Any] = {"type": "http", "method": "POST", "headers": []}
+        self.drain = Drain()
         self._full = full
         self._more = asyncio.Condition()
 
@@ -70,7 +72,7 @@ class Client:
             await self._more.wait_for(lambda: fact(self.body))
 
     async def ask(self, source: Source, times: Times, headers: dict[str, str] | None = None) -> None:
-        stream = EventStream(source.events(), {} if headers is None else headers, times)
+        stream = EventStream(source.events(), {} if headers is None else headers, times, self.drain)
         await asyncio.wait_for(stream(self.scope, self.receive, self.send), PATIENCE)
         assert source.closed.is_set()
 

@@ -1,0 +1,158 @@
+"""HTTP within bounds, before there is a request: the size of its head, and how long it may take to come.
+
+uvicorn has neither limit: it would keep any head in memory, and wait for its end for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from typing import Any
+
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from guard import refusal
+
+MAX_HEAD = 64 * 1024
+MAX_HEADERS = 200
+# Seconds for a head, and then for the rest of the request.
+PATIENCE = 15.0
+
+
+class _HeadTooLarge(Exception):
+    pass
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """431 for a head of more than MAX_HEAD bytes or MAX_HEADERS lines, 408 for one that doesn't come.
+
+    The rest of a request is given its time by whoever reads it. If nobody does (it was refused by its head),
+    the connection is closed when the time is up. A connection that waits for its next request is uvicorn's.
+    """
+
+    patience = PATIENCE
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._timer: asyncio.TimerHandle | None = None
+        self._in_head = False
+        self._received = 0  # bytes, while the head isn't whole
+        self._parsed = 0  # bytes of it that the parser has told
+        self._lines = 0
+        self._too_large = False
+        self._refused = False
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        super().data_received(data)
+        # A line is told when it has ended: until then the parser keeps it.
+        if self._in_head and not self._refused:
+            self._received += len(data)
+            if self._received > MAX_HEAD:
+                self._refuse(_too_large())
+
+    def shutdown(self) -> None:
+        """The server goes down: a body that has not come by now is not waited for."""
+        if self.cycle is not None and self.cycle.more_body:
+            self.transport.close()
+        else:
+            super().shutdown()
+
+    # The parser's side
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._received = self._parsed = self._lines = 0
+        self._in_head = True
+        self._wait()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._lines += 1
+        self._count(len(name) + len(value))
+        # A trailer comes after the guards have looked: it is no header.
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._wait()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._stop_waiting()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(_too_large() if self._too_large else refusal.malformed())
+
+    # Ours
+
+    def _count(self, size: int) -> None:
+        self._parsed += size
+        if self._parsed > MAX_HEAD or self._lines > MAX_HEADERS:
+            # The parser passes it to data_received, which answers it as a malformed request.
+            self._too_large = True
+            raise _HeadTooLarge
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._timer = self.loop.call_later(self.patience, self._late)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        self._timer = None
+        if self._refused:
+            self.transport.close()
+        elif self.cycle is not None and not self.cycle.response_complete:
+            # It will be answered, and that is the connection's end.
+            self.cycle.keep_alive = False
+        elif self._in_head:
+            self._refuse(refusal.late_head(self.patience))
+        else:
+            self.transport.close()
+
+    def _refuse(self, answer: Response) -> None:
+        """Answer without an application, and close."""
+        self._refused = True
+        running = self.cycle is not None and not self.cycle.response_complete
+        if not running or not self.cycle.response_started:
+            self.transport.write(_encoded(answer))
+        if running:
+            # Its application learns so that the client is gone.
+            self.transport.close()
+            return
+        # What still comes is taken and dropped: to close on it would reset the connection, and the client
+        # would not see why.
+        self.transport.write_eof()
+        self._wait()
+
+
+def _too_large() -> Response:
+    return refusal.large_head(MAX_HEAD, MAX_HEADERS)
+
+
+def _encoded(answer: Response) -> bytes:
+    """The whole response, as the connection's last."""
+    status = f"HTTP/1.1 {answer.status_code} {http.HTTPStatus(answer.status_code).phrase}".encode()
+    lines = [status, *(b"%s: %s" % header for header in answer.raw_headers), b"connection: close"]
+    return b"\r\n".join((*lines, b"", bytes(answer.body)))
