@@ -17,17 +17,14 @@ from collections.abc import AsyncIterator, Sequence
 import anyio
 import structlog
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from commands.table import COMMANDS, listing
 from config import SERVICE, VERSION, ConfigError, Settings, load
-from guard.authenticate import RequireKey
-from guard.origin import EXPOSED, KnownOrigins
 from routes import chat, errors, health, models, openapi
 from routes.state import Shared
 from sessions import SessionRegistry
 from start.engine import cli_engine
-from start.keys import key_ring
+from start.guards import guards, install
 from start.listen import listen, prepare
 from start.reload import supervise
 from start.server import Server, http_config
@@ -53,7 +50,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         refuse_several()
         settings = load().settings
         logs.configure(settings.log_level, settings.log_format, settings.log_file)
-    ring = key_ring(settings)
+    made = guards(settings)
     engine: Backend = backend or cli_engine(settings)
     sessions = SessionRegistry(settings.state_dir)
     runner = Runner(
@@ -77,6 +74,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
             runner.drain.end()
             await engine.close()
             await sessions.close()
+            await made.window.close()
 
     # No /docs: its page loads scripts from elsewhere into our own origin, and those could spend the account.
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -91,23 +89,13 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         started_at=int(time.time()),
         max_request_size=settings.max_request_size,
     )
-    app.state.ring = ring
+    app.state.guards = made
     for part in (chat, models, health):
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)
-    # The one added last is the outermost: refusals are logged too.
-    app.add_middleware(RequireKey, ring=ring)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=("*",),
-            allow_headers=("*",),
-            allow_private_network=True,
-            expose_headers=EXPOSED,
-        )
-    app.add_middleware(KnownOrigins, ring=ring, allowed=settings.cors_origins)
+    install(app, made, settings)
+    # The outermost, since it is added last: refusals are logged too.
     app.add_middleware(RequestLog)
     return app
 
@@ -120,8 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return COMMANDS[arguments[0]].main(arguments[1:])
         loaded = load(arguments, commands=listing())
         prepare(loaded.settings)
-        # Refused before a port is taken; the application has a ring of its own.
-        key_ring(loaded.settings)
+        # To be refused before a port is taken; the application has guards of its own.
+        guards(loaded.settings)
         listener = listen(loaded)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -138,7 +126,7 @@ def serve_as_changed(arguments: Sequence[str], listener: socket.socket) -> int:
     try:
         settings = load(arguments).settings
         prepare(settings)
-        key_ring(settings)
+        guards(settings)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -155,7 +143,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         app.state.shared.runner,
         drain_within=settings.drain_timeout,
         url=url,
-        keyed=app.state.ring.required,
+        keyed=app.state.guards.ring.required,
     )
     asyncio.run(server.serve(sockets=[listener]))
     print(f"{SERVICE} has stopped.", flush=True)

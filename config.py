@@ -49,6 +49,34 @@ class Settings(BaseModel):
     cors_origins: Annotated[tuple[str, ...], env("CORS_ORIGINS")] = Field(
         (), description="origins of web pages that may use the server, as a list; * for all, only with a key"
     )
+    trusted_proxies: Annotated[tuple[str, ...], env("TRUSTED_PROXIES")] = Field(
+        (), description="addresses and networks whose X-Forwarded-For names the client, as a list"
+    )
+    rate_limit_enabled: Annotated[bool, env("RATE_LIMIT_ENABLED")] = Field(
+        False, description="limit requests by route and client address; on too if a number below is set"
+    )
+    rate_limit_chat: Annotated[int, env("RATE_LIMIT_CHAT_PER_MINUTE")] = Field(
+        10, ge=1, description="requests a minute that ask for turns"
+    )
+    rate_limit_debug: Annotated[int, env("RATE_LIMIT_DEBUG_PER_MINUTE")] = Field(
+        2, ge=1, description="the same for /v1/debug"
+    )
+    rate_limit_auth: Annotated[int, env("RATE_LIMIT_AUTH_PER_MINUTE")] = Field(
+        10, ge=1, description="the same for /v1/auth"
+    )
+    rate_limit_health: Annotated[int, env("RATE_LIMIT_HEALTH_PER_MINUTE")] = Field(
+        30, ge=1, description="the same for /health"
+    )
+    rate_limit_session: Annotated[int, env("RATE_LIMIT_SESSION_PER_MINUTE")] = Field(
+        15, ge=1, description="the same for /v1/sessions"
+    )
+    rate_limit_general: Annotated[int, env("RATE_LIMIT_PER_MINUTE")] = Field(
+        30, ge=1, description="the same for each other route"
+    )
+    rate_limit_storage_url: Annotated[SecretStr | None, env("RATE_LIMIT_STORAGE_URL", secret=True)] = Field(
+        None,
+        description="Redis (redis:// or rediss://) that counts for several servers; none: in memory",
+    )
     claude_bin: Annotated[str, env("CLAUDE_BIN", "CLAUDE_CLI_PATH")] = Field(
         "claude", min_length=1, description="the claude binary: a name on PATH, or a path"
     )
@@ -140,7 +168,16 @@ class Settings(BaseModel):
         except ValueError:
             raise ValueError("an address is needed, like 127.0.0.1, or 0.0.0.0 for all of them") from None
 
-    @field_validator("api_keys", "cors_origins", mode="before")
+    @property
+    def rate_limits(self) -> dict[str, int] | None:
+        """Requests a minute by kind of route; None: off."""
+        kinds = ("chat", "debug", "auth", "health", "session", "general")
+        limits = {kind: getattr(self, f"rate_limit_{kind}") for kind in kinds}
+        if "rate_limit_enabled" in self.model_fields_set:
+            return limits if self.rate_limit_enabled else None
+        return limits if self.model_fields_set & {f"rate_limit_{kind}" for kind in kinds} else None
+
+    @field_validator("api_keys", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return values.listed(value) if isinstance(value, str) else value
@@ -149,6 +186,18 @@ class Settings(BaseModel):
     @classmethod
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(values.origin(text) for text in origins)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(values.network(text) for text in networks)
+
+    @field_validator("rate_limit_storage_url")
+    @classmethod
+    def _redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("a URL that begins with redis:// or rediss:// is needed")
+        return url
 
     @field_validator("state_dir", "log_file")
     @classmethod

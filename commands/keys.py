@@ -44,8 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="make a key and show it, once")
     add.add_argument("name", metavar="NAME", help="what the log and 'keys list' call it")
-    add.add_argument("--rate", type=int, metavar="N", help="turns a minute (default: no limit)")
-    add.add_argument("--concurrency", type=int, metavar="N", help="turns at a time (default: no limit)")
+    add.add_argument("--rate", type=int, metavar="N", help="requests a minute (default: no limit)")
+    add.add_argument("--concurrency", type=int, metavar="N", help="requests at a time (default: no limit)")
     add.add_argument("--models", type=listed, metavar="A,B", help="models that it may name (default: any)")
     revoke = actions.add_parser("revoke", help="make a key useless")
     revoke.add_argument("name", metavar="NAME")
@@ -94,7 +94,7 @@ def listing(present: Sequence[Key]) -> str:
     """The keys as a table, without the keys."""
     if not present:
         return "There are no keys. Add one with: python claude_api.py keys add NAME"
-    rows = [("NAME", "ADDED", "TURNS A MINUTE", "AT A TIME", "MODELS")]
+    rows = [("NAME", "ADDED", "A MINUTE", "AT A TIME", "MODELS")]
     for key in present:
         added = "" if key.created_at is None else f"{datetime.fromtimestamp(key.created_at):%Y-%m-%d %H:%M}"
         limits = key.limits

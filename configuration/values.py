@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 
@@ -23,6 +24,14 @@ def listed(text: str) -> tuple[str, ...]:
     else:
         found = text.split(",")
     return tuple(item.strip() for item in found if item.strip())
+
+
+def network(text: str) -> str:
+    """An address or a network. Raises ValueError."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"'{text}' is no address or network like 10.0.0.1 or 10.0.0.0/8") from None
 
 
 def origin(text: str) -> str:

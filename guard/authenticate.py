@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guard import refusal
 from guard.caller import ANYBODY, STRANGER, Caller, identify
+from guard.keys import Key
 from guard.ring import KeyRing
+from guard.window import Window
 from telemetry.requests import note
 
 # What a load balancer looks at; without a key they tell no more than up or down.
@@ -16,11 +19,17 @@ OPEN = frozenset({"/health", "/livez", "/readyz"})
 
 
 class RequireKey:
-    """401 without a good key, once there are keys; says who asks otherwise."""
+    """401 without a good key, once there are keys; says who asks otherwise.
 
-    def __init__(self, app: ASGIApp, ring: KeyRing) -> None:
+    A key's own limits are for what does work, which is asked for by POST: 429 for one too many.
+    """
+
+    def __init__(self, app: ASGIApp, ring: KeyRing, window: Window) -> None:
         self._app = app
         self._ring = ring
+        self._window = window
+        # Requests that run, by key id; none for a key that has none.
+        self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,7 +51,29 @@ class RequireKey:
         note(scope, key=key.name)
         models = key.limits.models
         identify(scope, Caller(key.id, None if models is None else frozenset(models)))
-        await self._app(scope, receive, send)
+        if scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        await self._limited(key, scope, receive, send)
+
+    async def _limited(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
+        concurrency, rate = key.limits.concurrency, key.limits.rate
+        if concurrency is not None and self._running[key.id] >= concurrency:
+            note(scope, outcome="concurrency_limit_exceeded")
+            await refusal.key_busy(concurrency)(scope, receive, send)
+            return
+        self._running[key.id] += 1
+        try:
+            left = None if rate is None else await self._window.hit(rate, "key", key.id)
+            if left is not None:
+                note(scope, outcome="too_many_requests")
+                await refusal.too_many(left)(scope, receive, send)
+                return
+            await self._app(scope, receive, send)
+        finally:
+            self._running[key.id] -= 1
+            if not self._running[key.id]:
+                del self._running[key.id]
 
 
 def _offered(scope: Scope) -> Iterator[bytes]:

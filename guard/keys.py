@@ -17,7 +17,7 @@ _BYTES = 32
 class KeyLimits(BaseModel):
     """What a key may do; None: as much as the server can.
 
-    `rate`: turns a minute. `concurrency`: turns at a time. `models`: names as clients send them.
+    `rate`: requests a minute. `concurrency`: requests at a time. `models`: names as clients send them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -5,7 +5,6 @@ A page that posts here is known by its Origin; one that had its name rebound to 
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection
 
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guard import refusal
+from guard.address import parsed
 from guard.ring import KeyRing
 from telemetry.requests import note
 
@@ -65,9 +65,5 @@ class KnownOrigins:
 
 def _on_this_machine(client: tuple[str, int] | None) -> bool:
     """Is it a loopback address? No address at all: a socket file, or a client in this process."""
-    try:
-        address = ipaddress.ip_address(client[0]) if client else None
-    except ValueError:
-        return True
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return mapped is None or mapped.is_loopback
+    address = parsed(client[0]) if client else None
+    return address is None or address.is_loopback

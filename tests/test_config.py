@@ -27,6 +27,23 @@ TABLE: list[tuple[str, Any, tuple[str, ...], str | None, str, Any]] = [
     ("api_key", None, ("API_KEY",), None, "k", SecretStr("k")),
     ("api_keys", (), ("API_KEYS",), None, "k, l,,", (SecretStr("k"), SecretStr("l"))),
     ("cors_origins", (), ("CORS_ORIGINS",), "--cors-origins", "http://a/, *", ("http://a", "*")),
+    ("trusted_proxies", (), ("TRUSTED_PROXIES",), "--trusted-proxies", "10.1.2.3/8", ("10.0.0.0/8",)),
+    ("rate_limit_enabled", False, ("RATE_LIMIT_ENABLED",), "--rate-limit-enabled", "true", True),
+    *(
+        (f"rate_limit_{kind}", default, (name,), f"--{name.lower().replace('_', '-')}", "7", 7)
+        for kind, default, name in (
+            ("chat", 10, "RATE_LIMIT_CHAT_PER_MINUTE"),
+            ("debug", 2, "RATE_LIMIT_DEBUG_PER_MINUTE"),
+            ("auth", 10, "RATE_LIMIT_AUTH_PER_MINUTE"),
+            ("health", 30, "RATE_LIMIT_HEALTH_PER_MINUTE"),
+            ("session", 15, "RATE_LIMIT_SESSION_PER_MINUTE"),
+            ("general", 30, "RATE_LIMIT_PER_MINUTE"),
+        )
+    ),
+    (
+        *("rate_limit_storage_url", None, ("RATE_LIMIT_STORAGE_URL",), None),
+        *("redis://h", SecretStr("redis://h")),
+    ),
     ("claude_bin", "claude", ("CLAUDE_BIN", "CLAUDE_CLI_PATH"), "--bin", "/x/claude", "/x/claude"),
     (
         *("max_request_size", 20 * 1024 * 1024, ("MAX_REQUEST_SIZE",)),
@@ -293,6 +310,10 @@ def test_a_first_word_that_means_nothing(word: str) -> None:
         ("log_level", "loud"),
         ("log_format", "xml"),
         ("host", "example.org"),
+        ("trusted_proxies", "proxy.example"),
+        ("rate_limit_enabled", "perhaps"),
+        ("rate_limit_chat", "0"),
+        ("rate_limit_general", "many"),
         ("cors_origins", "example.org"),
         ("cors_origins", "http://example.org/page"),
         ("cors_origins", "null"),
@@ -361,9 +382,37 @@ def test_a_list_in_each_way(text: str) -> None:
     assert loaded(env={"CORS_ORIGINS": text}).settings.cors_origins == ("http://a", "https://b:8")
 
 
-def test_keys_are_not_shown() -> None:
-    settings = loaded(env={"API_KEY": "secret-one", "API_KEYS": "secret-two,secret-three"}).settings
+def test_secrets_are_not_shown() -> None:
+    given = {"API_KEY": "secret-one", "API_KEYS": "secret-two,secret-three"}
+    settings = loaded(env={**given, "RATE_LIMIT_STORAGE_URL": "redis://:secret@h"}).settings
     assert "secret" not in repr(settings)
+    with pytest.raises(ConfigError, match=r"^RATE_LIMIT_STORAGE_URL=\*\*\*: a URL that begins") as raised:
+        loaded(env={"RATE_LIMIT_STORAGE_URL": "memcached://:secret@h"})
+    assert "secret" not in str(raised.value)
+
+
+# Rate limits
+
+
+# What the wrapper's README promises.
+DOCUMENTED = {"chat": 10, "debug": 2, "auth": 10, "health": 30, "session": 15, "general": 30}
+
+
+@pytest.mark.parametrize(
+    ("given", "changed"),
+    [
+        ({}, None),
+        ({"RATE_LIMIT_ENABLED": "true"}, {}),
+        ({"RATE_LIMIT_ENABLED": "false"}, None),
+        ({"RATE_LIMIT_DEBUG_PER_MINUTE": "2"}, {}),
+        ({"RATE_LIMIT_PER_MINUTE": "5"}, {"general": 5}),
+        ({"RATE_LIMIT_CHAT_PER_MINUTE": "5"}, {"chat": 5}),
+        ({"RATE_LIMIT_CHAT_PER_MINUTE": "5", "RATE_LIMIT_ENABLED": "false"}, None),
+        ({"RATE_LIMIT_STORAGE_URL": "redis://h"}, None),
+    ],
+)
+def test_rate_limits_are_on_when_one_is_set(given: dict[str, str], changed: dict[str, int] | None) -> None:
+    assert loaded(env=given).settings.rate_limits == (None if changed is None else DOCUMENTED | changed)
 
 
 # The port

@@ -56,7 +56,7 @@ def test_the_list(keys: Terminal) -> None:
     assert code == 0
     today = time.strftime("%Y-%m-%d")
     rows = [re.split(r"  +", line) for line in out.splitlines()]
-    assert rows[0] == ["NAME", "ADDED", "TURNS A MINUTE", "AT A TIME", "MODELS"]
+    assert rows[0] == ["NAME", "ADDED", "A MINUTE", "AT A TIME", "MODELS"]
     assert [row[0:1] + row[2:] for row in rows[1:]] == [
         ["ci", "any", "any", "any"],
         ["phone", "5", "2", "sonnet, haiku"],

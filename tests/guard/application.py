@@ -56,6 +56,13 @@ class Backend:
         self.asked: list[AttemptRequest] = []
         self.door = asyncio.Event()
         self.door.set()
+        self._news = asyncio.Event()
+
+    async def was_asked(self, times: int) -> None:
+        """Wait until it was."""
+        while len(self.asked) < times:
+            self._news.clear()
+            await self._news.wait()
 
     async def start(self) -> None: ...
 
@@ -63,6 +70,7 @@ class Backend:
 
     def open(self, request: AttemptRequest) -> Attempt:
         self.asked.append(request)
+        self._news.set()
         return _Answer(self.door)
 
     def has_transcript(self, session_uuid: str) -> bool:

@@ -22,7 +22,7 @@ import config
 from claude_cli import argv
 from configuration.describing import default_text
 from guard import keys as guard_keys
-from guard import refusal
+from guard import rate_limit, refusal
 from routes import errors
 from routes.state import Shared
 from standin import Reply, StandIn, default_reply
@@ -143,6 +143,7 @@ def test_every_block_is_run_or_compared() -> None:
         ("README.md", "text"): ["Start"],
         # Compared in tests/deploy.
         ("deploying.md", "console"): ["systemd, for one person", "systemd, for a machine"],
+        ("keys.md", "json"): ["Rate limits"],
         ("parameters.md", "json"): ["What comes back"],
     }
 
@@ -250,7 +251,8 @@ def test_commands(command: str, server: Server, api: StandIn, claude_bin: Path, 
 def test_the_commands_for_keys(tmp_path: Path) -> None:
     """In their order, on one state folder."""
     said = []
-    for block in document.blocks(KEYS):
+    commands = [block for block in document.blocks(KEYS) if block.language == "sh"]
+    for block in commands:
         for line in block.text.splitlines():
             program, *words = shlex.split(line)
             assert program == "python"
@@ -264,6 +266,21 @@ def test_the_commands_for_keys(tmp_path: Path) -> None:
     assert all(text.startswith(guard_keys.PREFIX) for text in said[:2])
     assert "laptop" in said[2] and "phone" in said[2] and "no good" in said[3]
     assert f"behind `{guard_keys.PREFIX}`" in section("Keys", KEYS)
+
+
+def test_the_rate_limits() -> None:
+    (block,) = [block for block in document.blocks(KEYS) if block.language == "json"]
+    shown = json.loads(block.text)
+    assert json.loads(bytes(refusal.too_many(shown["error"]["retry_after"]).body)) == shown
+    limits = config.Settings(rate_limit_enabled=True).rate_limits or {}
+    names_of = {mark.names[0]: name for name, mark, _ in config.described()}
+    for setting, number, routes in rows("Rate limits", KEYS):
+        kind = names_of[names(setting)[0]].removeprefix("rate_limit_")
+        assert limits.pop(kind) == int(number)
+        for path in names(routes):
+            counted = rate_limit.route("POST", path)
+            assert counted is None if path in ("/livez", "/readyz") else counted and counted[0] == kind
+    assert not limits
 
 
 def test_what_the_start_prints(server: Server) -> None:

@@ -10,11 +10,16 @@ import pytest
 from config import ConfigError, Settings
 from guard.keyfile import KeyFile
 from guard.keys import KeyLimits
-from start.keys import key_ring
+from guard.ring import KeyRing
+from start.guards import guards
 
 
 def settings(folder: Path, **more: Any) -> Settings:
     return Settings.model_validate({"state_dir": folder, **more})
+
+
+def key_ring(some: Settings) -> KeyRing:
+    return guards(some).ring
 
 
 def test_without_keys_on_this_machine(tmp_path: Path) -> None:

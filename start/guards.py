@@ -1,0 +1,93 @@
+"""What stands before the routes, as the settings want it, and whether a server may start with that."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from config import ConfigError, Settings
+from guard.authenticate import RequireKey
+from guard.keyfile import KeyFile, KeyFileFailed
+from guard.keys import from_settings
+from guard.origin import ANY_ORIGIN, EXPOSED, KnownOrigins
+from guard.rate_limit import RateLimit
+from guard.ring import KeyRing
+from guard.window import StorageMissing, Window
+
+_ADD = "python claude_api.py keys add NAME"
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What the guards look at. `window` is to be closed in the end."""
+
+    ring: KeyRing
+    window: Window
+
+
+def guards(settings: Settings) -> Guards:
+    """Made anew for each application.
+
+    Raises ConfigError where the server would be open to more than this machine without a key, or lacks what
+    it needs.
+    """
+    url = settings.rate_limit_storage_url
+    try:
+        return Guards(_key_ring(settings), Window(url.get_secret_value() if url else None))
+    except StorageMissing:
+        raise ConfigError("RATE_LIMIT_STORAGE_URL needs a library: pip install redis") from None
+
+
+def install(app: FastAPI, made: Guards, settings: Settings) -> None:
+    """Put them before the routes of `app`. The one added last sees a request first.
+
+    Rates are counted before keys are looked at, so that guessing a key has its limit too; both come after
+    CORS, so that a page can read how it was refused.
+    """
+    app.add_middleware(RequireKey, ring=made.ring, window=made.window)
+    limits = settings.rate_limits
+    if limits is not None:
+        trusted = [ipaddress.ip_network(text) for text in settings.trusted_proxies]
+        app.add_middleware(RateLimit, window=made.window, limits=limits, trusted=trusted)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("*",),
+            allow_headers=("*",),
+            allow_private_network=True,
+            expose_headers=EXPOSED,
+        )
+    app.add_middleware(KnownOrigins, ring=made.ring, allowed=settings.cors_origins)
+
+
+def _key_ring(settings: Settings) -> KeyRing:
+    """The keys that the settings and the state folder hold."""
+    tokens = {"API_KEY": settings.api_key} if settings.api_key else {}
+    tokens |= {f"API_KEYS.{number}": token for number, token in enumerate(settings.api_keys, 1)}
+    fixed = [from_settings(name, token.get_secret_value()) for name, token in tokens.items()]
+    file = KeyFile(settings.state_dir)
+    try:
+        file.load()
+    except KeyFileFailed as error:
+        raise ConfigError(str(error)) from None
+    ring = KeyRing(fixed, file)
+    if not ring.required:
+        _stay_at_home(settings)
+    return ring
+
+
+def _stay_at_home(settings: Settings) -> None:
+    if not ipaddress.ip_address(settings.host).is_loopback:
+        raise ConfigError(
+            f"CLAUDE_API_HOST={settings.host} is no loopback address: whoever reaches it would spend your "
+            f"account. Add a key first ({_ADD}), or set API_KEY; or listen on 127.0.0.1."
+        )
+    if ANY_ORIGIN in settings.cors_origins:
+        raise ConfigError(
+            "CORS_ORIGINS=* would let every web page that you visit spend your account. Add a key first "
+            f"({_ADD}), or set API_KEY; or name the pages' origins, like http://localhost:3000."
+        )
