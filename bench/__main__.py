@@ -6,27 +6,21 @@ import argparse
 import asyncio
 import dataclasses
 import datetime
-import importlib.util
 import json
-import os
-import platform
-import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import tables
+from bench.machine import NEWEST, find_cli, machine
 from bench.measure import Stage, measured
 from bench.plan import FULL, QUICK, SECTIONS, Plan
 from bench.plot import svg
 from bench.programs import ROOT, BenchError, standin
+from bench.terminal import Progress, run_in_a_folder
 
 PAGE = "performance.md"
-# Stands for the CLI in the wheel of claude-agent-sdk.
-NEWEST = "newest"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out or ROOT / (".cache/bench/quick" if options.quick else "docs/bench")
     try:
         clis = [find_cli(name) for name in options.claude_bin or [NEWEST]]
-        results = asyncio.run(_stoppable(options, clis, os.path.realpath(tempfile.gettempdir())))
+        results = run_in_a_folder("bench-", lambda folder: _run(options, clis, folder))
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
@@ -74,30 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {goal.text}: {goal.measured or '-'}: {goal.verdict}")
     print(f"\nWritten: {out / 'results.json'}, {out / 'plot.svg'}, {out.parent / PAGE}")
     return 0
-
-
-def find_cli(name: str) -> str:
-    """The absolute path of a CLI. Raises BenchError."""
-    if name == NEWEST:
-        package = importlib.util.find_spec("claude_agent_sdk")
-        bundled = Path(package.origin).parent / "_bundled" / "claude" if package and package.origin else None
-        found = str(bundled) if bundled and bundled.exists() else shutil.which("claude")
-    else:
-        found = shutil.which(name)
-    if found is None:
-        raise BenchError("There is no such claude CLI; get one with: pip install -r requirements-dev.txt")
-    return str(Path(found).absolute())
-
-
-async def _stoppable(options: argparse.Namespace, clis: Sequence[str], temp: str) -> dict[str, Any]:
-    """Ctrl-C and SIGTERM end the run in order: every process, then the folder."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sign, task.cancel)
-    # The real path: newer CLIs print their folder into the request.
-    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True, dir=temp) as folder:
-        return await _run(options, clis, Path(folder))
 
 
 async def _run(options: argparse.Namespace, clis: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -124,47 +94,12 @@ async def _run(options: argparse.Namespace, clis: Sequence[str], folder: Path) -
     }
 
 
-class Progress:
-    """One line at a terminal; elsewhere nothing."""
-
-    def __init__(self, head: str) -> None:
-        self._head = head
-        self._shown = sys.stderr.isatty()
-
-    def __call__(self, text: str) -> None:
-        if self._shown:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[K{(self._head + text)[:width]}", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
 def command(options: argparse.Namespace) -> str:
     """How to run it again; no paths of this machine."""
     parts = ["python -m bench", *(["--quick"] if options.quick else [])]
     if options.rounds is not None:
         parts.append(f"--rounds {options.rounds}")
     return " ".join([*parts, *(f"--only {section}" for section in options.only or ())])
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "cpu": cpu_name(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def described(plan: Plan) -> dict[str, Any]:

@@ -73,12 +73,12 @@ def _throughput(cli: Figures) -> Iterator[str]:
         return
     left, right = 56.0, 400.0
     low, high = nice_range(values)
-    yield _text((left + right) / 2, 24, "Requests a second, by clients", "middle", 'font-weight="600"')
+    yield text((left + right) / 2, 24, "Requests a second, by clients", "middle", 'font-weight="600"')
     yield from _scale(low, high, left, right)
     step = (right - left) / len(clients)
     x_of = {n: left + step * (i + 0.5) for i, n in enumerate(clients)}
     for n in clients:
-        yield _text(x_of[n], _BOTTOM + 18, str(n), "middle")
+        yield text(x_of[n], _BOTTOM + 18, str(n), "middle")
     for name, points in lines.items():
         spots = [(x_of[n], place(value, low, high, _BOTTOM, _TOP)) for n, value in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
@@ -87,7 +87,7 @@ def _throughput(cli: Figures) -> Iterator[str]:
         for (x, y), (_, value) in zip(spots, points, strict=True):
             yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>'
             # Ours and the bare loop lie close together: one number above, the other below.
-            yield _text(x, y + (16 if name == "ours" else -8), _short(value), "middle", f'fill="{colour}"')
+            yield text(x, y + (16 if name == "ours" else -8), _short(value), "middle", f'fill="{colour}"')
 
 
 def _latency(cli: Figures) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _latency(cli: Figures) -> Iterator[str]:
     low, high = nice_range([v for values in bars.values() for v in values])
     low = low / 10 if low == min(v for values in bars.values() for v in values) else low
     title = "Latency with one client, ms: p50, p95, p99"
-    yield _text((left + right) / 2, 24, title, "middle", 'font-weight="600"')
+    yield text((left + right) / 2, 24, title, "middle", 'font-weight="600"')
     yield from _scale(low, high, left, right)
     step = (right - left) / len(bars)
     width = step * 0.8 / len(_SHARES)
@@ -115,7 +115,7 @@ def _latency(cli: Figures) -> Iterator[str]:
                 f'<rect x="{x:.1f}" y="{y:.1f}" width="{width - 2:.1f}" height="{_BOTTOM - y:.1f}" '
                 f'fill="{COLOURS[name]}" fill-opacity="{1 - 0.28 * j:.2f}"/>'
             )
-            yield _text(x + width / 2 - 1, y - 5, _short(value), "middle", 'font-size="10"')
+            yield text(x + width / 2 - 1, y - 5, _short(value), "middle", 'font-size="10"')
 
 
 def _scale(low: float, high: float, left: float, right: float) -> Iterator[str]:
@@ -123,7 +123,7 @@ def _scale(low: float, high: float, left: float, right: float) -> Iterator[str]:
     while value <= high * 1.001:
         y = place(value, low, high, _BOTTOM, _TOP)
         yield f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#e2e5e9"/>'
-        yield _text(left - 6, y + 4, f"{value:g}", "end", 'fill="#555"')
+        yield text(left - 6, y + 4, f"{value:g}", "end", 'fill="#555"')
         value *= 10
 
 
@@ -131,10 +131,10 @@ def _legend() -> Iterator[str]:
     for i, (name, colour) in enumerate(COLOURS.items()):
         x = 120 + 170 * i
         yield f'<rect x="{x}" y="{_HEIGHT - 30}" width="12" height="12" fill="{colour}"/>'
-        yield _text(x + 18, _HEIGHT - 20, LABELS[name], "start")
+        yield text(x + 18, _HEIGHT - 20, LABELS[name], "start")
 
 
-def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
+def text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{escape(text)}</text>'
 
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN = 120.0
 _END_WITHIN = 30.0
 _LINE_CAP = 64 * 1024 * 1024
+# Who gets what a program writes; `len` drops it.
+Keep = Callable[[bytes], object]
 
 
 class BenchError(Exception):
@@ -68,7 +70,13 @@ async def spawn(
     )
 
 
-async def end(process: asyncio.subprocess.Process, sign: signal.Signals, within: float = _END_WITHIN) -> None:
+async def end(
+    process: asyncio.subprocess.Process,
+    sign: signal.Signals,
+    within: float = _END_WITHIN,
+    *,
+    keep: Keep = len,
+) -> None:
     """Signal it, and kill its group if it doesn't go."""
     if process.stdin is not None:
         process.stdin.close()
@@ -76,7 +84,7 @@ async def end(process: asyncio.subprocess.Process, sign: signal.Signals, within:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(sign)
         # What it still writes must not fill the pipe and keep it.
-        drain = asyncio.ensure_future(_drain(process))
+        drain = asyncio.ensure_future(_drain(process, keep))
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(process.wait(), within)
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -86,10 +94,10 @@ async def end(process: asyncio.subprocess.Process, sign: signal.Signals, within:
         await asyncio.gather(drain, return_exceptions=True)
 
 
-async def _drain(process: asyncio.subprocess.Process) -> None:
+async def _drain(process: asyncio.subprocess.Process, keep: Keep = len) -> None:
     if process.stdout is not None:
-        while await process.stdout.read(65536):
-            pass
+        while piece := await process.stdout.read(65536):
+            keep(piece)
 
 
 async def _ready(process: asyncio.subprocess.Process, pattern: str, what: str) -> str:
@@ -152,10 +160,14 @@ async def standin(folder: Path) -> AsyncIterator[Api]:
 
 
 class Server:
-    """A running server. `ready_after`: seconds from its start to its ready line, seen at `ready_at`."""
+    """A running server. `ready_after`: seconds from its start to its ready line, seen at `ready_at`.
+
+    `exit_status`: once it has been ended.
+    """
 
     def __init__(self, url: str, pid: int, started: float, ready_at: float) -> None:
         self.url = url
+        self.exit_status: int | None = None
         self.ready_at = ready_at
         self.ready_after = ready_at - started
         self.process = psutil.Process(pid)
@@ -175,22 +187,36 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def server(env: Mapping[str, str], folder: Path) -> AsyncIterator[Server]:
-    """The server on a free port; what it logs is dropped. Raises BenchError if it doesn't get ready."""
-    argv = [sys.executable, str(ROOT / "claude_api.py"), "--port", "0"]
+async def server(
+    env: Mapping[str, str],
+    folder: Path,
+    *,
+    wrapped_in: Sequence[str] = (),
+    keep: Keep | None = None,
+) -> AsyncIterator[Server]:
+    """The server on a free port. Raises BenchError if it doesn't get ready.
+
+    `wrapped_in`: a command that its command line is given to. `keep` gets what it writes and logs once it is
+    ready; None drops it.
+    """
+    argv = [*wrapped_in, sys.executable, str(ROOT / "claude_api.py"), "--port", "0"]
     started = time.perf_counter()
-    process = await spawn(argv, env, folder)
+    errors = subprocess.DEVNULL if keep is None else subprocess.STDOUT
+    process = await spawn(argv, env, folder, errors=errors)
+    running: Server | None = None
     draining: asyncio.Future[None] | None = None
     try:
         url = await _ready(process, r"is ready on (\S+)", "The server")
         running = Server(url, process.pid, started, time.perf_counter())
-        draining = asyncio.ensure_future(_drain(process))
+        draining = asyncio.ensure_future(_drain(process, keep or len))
         yield running
     finally:
         if draining is not None:
             draining.cancel()
             await asyncio.gather(draining, return_exceptions=True)
-        await end(process, signal.SIGINT)
+        await end(process, signal.SIGINT, keep=keep or len)
+        if running is not None:
+            running.exit_status = process.returncode
 
 
 def cpu_seconds(process: psutil.Process) -> float:
