@@ -1,6 +1,7 @@
 # make serve: install what is missing and start.  make demo: the demos, without an account.
 # make test: every test, the real CLI included.    make check: style and types.
 # make bench: the figures of docs/performance.md, in some 40 minutes.
+# make chaos, make soak: those of docs/reliability.md, in five minutes and in an hour.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ CLIS := .cache/cli
 # The newest CLI comes with claude-agent-sdk; these are the older ones that tests run against.
 TEST_CLIS := $(foreach v,2.1.50 2.1.90 2.1.197,$(CLIS)/$(v)/.installed)
 
-.PHONY: serve demo test check bench env-example clean
+.PHONY: serve demo test check bench chaos soak env-example clean
 
 serve: $(VENV)/.installed
 	@$(BIN)/python tools/find_cli.py --install $(BIN)/claude
@@ -27,6 +28,12 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev $(CLIS)/2.1.197/.installed
 	@$(BIN)/python -m bench --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)
+
+chaos: $(VENV)/.dev $(CLIS)/2.1.197/.installed
+	@$(BIN)/python -m chaos --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)
+
+soak: $(VENV)/.dev
+	@$(BIN)/python -m chaos.soak $(ARGS)
 
 env-example: $(VENV)/.installed
 	@$(BIN)/python -c "import config; print(config.env_example(), end='')" > .env.example

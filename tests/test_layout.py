@@ -28,6 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "routes": {"translate", "wire", "turns", "sessions", "guard", "telemetry"},
     "standin": set(),
     "bench": set(),
+    "chaos": {"bench", "standin"},
     "tools": set(),
     # The demos are clients: they know the server by its HTTP API only.
     "demo_support": set(),
