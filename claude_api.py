@@ -26,6 +26,7 @@ from sessions import SessionRegistry
 from start.engine import cli_engine
 from start.guards import guards, install
 from start.listen import listen, prepare
+from start.question import offer_key
 from start.reload import supervise
 from start.server import Server, http_config
 from start.workers import refuse_several
@@ -108,12 +109,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return COMMANDS[arguments[0]].main(arguments[1:])
         loaded = load(arguments, commands=listing())
         prepare(loaded.settings)
+        if loaded.may_ask:
+            offer_key(loaded.settings)
         # To be refused before a port is taken; the application has guards of its own.
         guards(loaded.settings)
         listener = listen(loaded)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\n{SERVICE} was not started.", file=sys.stderr)
+        return 130
     for line in loaded.notes:
         print(line, flush=True)
     if loaded.reload:

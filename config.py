@@ -23,6 +23,7 @@ from configuration.describing import Described, env
 
 VERSION = "0.1.0"
 SERVICE = "claude-api"
+_LONG_ENOUGH = 16
 
 
 class ConfigError(Exception):
@@ -169,6 +170,12 @@ class Settings(BaseModel):
             raise ValueError("an address is needed, like 127.0.0.1, or 0.0.0.0 for all of them") from None
 
     @property
+    def chosen_keys(self) -> dict[str, SecretStr]:
+        """The keys that the operator chose, by names that may be shown."""
+        first = {"API_KEY": self.api_key} if self.api_key else {}
+        return first | {f"API_KEYS.{number}": key for number, key in enumerate(self.api_keys, 1)}
+
+    @property
     def rate_limits(self) -> dict[str, int] | None:
         """Requests a minute by kind of route; None: off."""
         kinds = ("chat", "debug", "auth", "health", "session", "general")
@@ -212,12 +219,14 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings, notes for the person at the terminal, if the port was pinned, and if `--reload` was given."""
+    """Settings, notes for the person at the terminal, if the port was pinned, if `--reload` was given, and
+    if that person may be asked something."""
 
     settings: Settings
     notes: tuple[str, ...]
     port_pinned: bool
     reload: bool = False
+    may_ask: bool = True
 
 
 def described() -> list[Described]:
@@ -265,5 +274,12 @@ def resolve(
         settings = Settings(**chosen.values, child_env=child_environment({**file, **process}))
     except ValidationError as error:
         raise ConfigError("\n".join(sources.complaints(error, chosen, iter(described())))) from None
+    if any(len(key.get_secret_value()) < _LONG_ENOUGH for key in settings.chosen_keys.values()):
+        chosen.notes.append(
+            f"a key of less than {_LONG_ENOUGH} characters in API_KEY or API_KEYS can be guessed"
+        )
     pinned = chosen.origin.get("port") in ("--port", "CLAUDE_API_PORT", "CLAUDE_API_PORT in .env")
-    return Loaded(settings, tuple(chosen.notes), pinned, bool(options.get("reload")))
+    reload = bool(options.get("reload"))
+    # Make and the supervisor of --reload have the terminal, but nobody waits there for a question.
+    may_ask = not (reload or options.get("no_prompt") or process.get("MAKELEVEL"))
+    return Loaded(settings, tuple(chosen.notes), pinned, reload, may_ask)

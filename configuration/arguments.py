@@ -26,7 +26,7 @@ def add_options(
 def server_parser(
     settings: Collection[Described], service: str, version: str, commands: str
 ) -> argparse.ArgumentParser:
-    """The server's command line: an option a setting, `--version`, `--reload`, the port as the one argument.
+    """The server's command line: an option a setting, `--version` and the like, the port as the one argument.
 
     `commands`: what `--help` says of the other commands.
     """
@@ -44,5 +44,6 @@ def server_parser(
     parser.add_argument(
         "--reload", action="store_true", help="for development: start anew whenever the source changes"
     )
+    parser.add_argument("--no-prompt", action="store_true", help="never ask whether to add a key")
     add_options(parser, iter(settings))
     return parser

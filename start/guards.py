@@ -36,9 +36,13 @@ def guards(settings: Settings) -> Guards:
     """
     url = settings.rate_limit_storage_url
     try:
-        return Guards(_key_ring(settings), Window(url.get_secret_value() if url else None))
+        window = Window(url.get_secret_value() if url else None)
     except StorageMissing:
         raise ConfigError("RATE_LIMIT_STORAGE_URL needs a library: pip install redis") from None
+    ring = key_ring(settings)
+    if not ring.required:
+        _stay_at_home(settings)
+    return Guards(ring, window)
 
 
 def install(app: FastAPI, made: Guards, settings: Settings) -> None:
@@ -64,20 +68,15 @@ def install(app: FastAPI, made: Guards, settings: Settings) -> None:
     app.add_middleware(KnownOrigins, ring=made.ring, allowed=settings.cors_origins)
 
 
-def _key_ring(settings: Settings) -> KeyRing:
-    """The keys that the settings and the state folder hold."""
-    tokens = {"API_KEY": settings.api_key} if settings.api_key else {}
-    tokens |= {f"API_KEYS.{number}": token for number, token in enumerate(settings.api_keys, 1)}
-    fixed = [from_settings(name, token.get_secret_value()) for name, token in tokens.items()]
+def key_ring(settings: Settings) -> KeyRing:
+    """The keys that the settings and the state folder hold. Raises ConfigError for a file that is broken."""
+    fixed = [from_settings(name, key.get_secret_value()) for name, key in settings.chosen_keys.items()]
     file = KeyFile(settings.state_dir)
     try:
         file.load()
     except KeyFileFailed as error:
         raise ConfigError(str(error)) from None
-    ring = KeyRing(fixed, file)
-    if not ring.required:
-        _stay_at_home(settings)
-    return ring
+    return KeyRing(fixed, file)
 
 
 def _stay_at_home(settings: Settings) -> None:

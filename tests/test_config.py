@@ -349,6 +349,20 @@ def test_every_wrong_value_is_told() -> None:
     assert [line.split(":")[0] for line in lines] == ["--port=x", "CLAUDE_MAX_QUEUE=y", "MAX_TIMEOUT=z"]
 
 
+@pytest.mark.parametrize(
+    ("argv", "env", "may_ask"),
+    [
+        ((), {}, True),
+        ((), {"MAKELEVEL": ""}, True),
+        ((), {"MAKELEVEL": "1"}, False),
+        (("--no-prompt",), {}, False),
+        (("--reload",), {}, False),
+    ],
+)
+def test_who_may_be_asked(argv: tuple[str, ...], env: dict[str, str], may_ask: bool) -> None:
+    assert loaded(*argv, env=env).may_ask is may_ask
+
+
 def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         loaded("--colour", "red")
@@ -389,6 +403,13 @@ def test_secrets_are_not_shown() -> None:
     with pytest.raises(ConfigError, match=r"^RATE_LIMIT_STORAGE_URL=\*\*\*: a URL that begins") as raised:
         loaded(env={"RATE_LIMIT_STORAGE_URL": "memcached://:secret@h"})
     assert "secret" not in str(raised.value)
+
+
+def test_a_key_that_can_be_guessed_is_told() -> None:
+    note = "a key of less than 16 characters in API_KEY or API_KEYS can be guessed"
+    assert loaded(env={"API_KEY": "x" * 15}).notes == (note,)
+    assert loaded(env={"API_KEY": "x" * 16, "API_KEYS": f"{'y' * 16},z"}).notes == (note,)
+    assert loaded(env={"API_KEY": "x" * 16, "API_KEYS": "y" * 16}).notes == ()
 
 
 # Rate limits
