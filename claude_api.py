@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from commands.table import COMMANDS, listing
 from config import SERVICE, VERSION, ConfigError, Settings, load
-from routes import chat, errors, health, models, openapi
+from routes import chat, errors, health, models, openapi, sessions
 from routes.state import Shared
 from sessions import SessionRegistry
 from start.engine import cli_engine
@@ -33,6 +33,7 @@ from start.workers import refuse_several
 from telemetry import logs
 from telemetry.requests import RequestLog
 from turns.admission import Admission
+from turns.keeper import Keeper
 from turns.model import Backend
 from turns.retry import RetryPolicy
 from turns.runner import Runner
@@ -53,34 +54,39 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         logs.configure(settings.log_level, settings.log_format, settings.log_file)
     made = guards(settings)
     engine: Backend = backend or cli_engine(settings)
-    sessions = SessionRegistry(settings.state_dir)
+    registry = SessionRegistry(settings.state_dir, settings.session_ttl)
     runner = Runner(
         engine,
-        sessions,
+        registry,
         Admission(settings.max_concurrency, settings.max_queue, settings.queue_timeout),
         RetryPolicy(settings.max_retries, settings.base_backoff),
         Deadlines(settings.timeout, settings.first_event_timeout, settings.idle_timeout),
     )
+    keeper = Keeper(engine, registry)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await sessions.open()
-        if sessions.moved_aside is not None:
-            log.warning("the session records could not be read: moved aside", to=str(sessions.moved_aside))
+        await registry.open()
+        if registry.moved_aside is not None:
+            log.warning("the session records could not be read: moved aside", to=str(registry.moved_aside))
+        keeping = asyncio.create_task(keeper.run())
         try:
             with anyio.CancelScope() as scope, runner.drain.stopping(scope.cancel):
                 await engine.start()
             yield
         finally:
             runner.drain.end()
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
             await engine.close()
-            await sessions.close()
+            await registry.close()
             await made.window.close()
 
     # No /docs: its page loads scripts from elsewhere into our own origin, and those could spend the account.
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.shared = Shared(
         runner=runner,
+        keeper=keeper,
         backend=engine,
         default_model=settings.default_model,
         stream_mode=settings.stream_mode,
@@ -91,7 +97,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         max_request_size=settings.max_request_size,
     )
     app.state.guards = made
-    for part in (chat, models, health):
+    for part in (chat, models, sessions, health):
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)

@@ -133,6 +133,12 @@ class Settings(BaseModel):
     kept_sessions: Annotated[int, env("CLAUDE_KEPT_SESSIONS")] = Field(
         4, ge=0, description="idle sessions whose process is kept for the next turn"
     )
+    session_ttl: Annotated[float, env("SESSION_TTL")] = Field(
+        3600,
+        gt=0,
+        description="idle time after which a session is no longer listed and its process is ended, seconds; "
+        "its conversation stays and can be gone on with",
+    )
     worker_turns: Annotated[int, env("CLAUDE_WORKER_TURNS")] = Field(
         1000, ge=1, description="turns after which a process is replaced"
     )

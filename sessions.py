@@ -3,6 +3,9 @@
 Records live in SQLite in the state folder, so that they outlive the server; the conversation itself is the
 CLI's transcript. Two locks keep turns of one session apart: an asyncio.Lock in this process, and a byte of a
 lock file against another server that runs on the same state.
+
+A session that isn't used for a while expires: it is no longer listed. Its record stays, since a turn goes on
+from there; only `Session.forget` removes it.
 """
 
 from __future__ import annotations
@@ -10,26 +13,30 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
+import json
 import os
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiosqlite
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
     owner TEXT NOT NULL, session_id TEXT NOT NULL, uuid TEXT NOT NULL UNIQUE, system TEXT NOT NULL,
     mark TEXT, cost_usd REAL, turns INTEGER NOT NULL, created_at REAL NOT NULL, last_used REAL NOT NULL,
+    messages INTEGER,
     PRIMARY KEY (owner, session_id)
 ) STRICT
 """
+# What leads from an older version to the next one.
+_CHANGES = {1: "ALTER TABLE sessions ADD COLUMN messages INTEGER"}
 # Names that aren't UUIDs are mapped to one in this namespace; changing it would orphan every such session.
 _NAMESPACE = uuid.UUID("6f0b1d0c-6c62-4d0f-9f8e-1f3b5a1c7a21")
 _FOREIGN_LOCK_POLL = 0.05
@@ -63,7 +70,9 @@ class SessionRecord:
     """One row. `mark` is the CLI's id of the last answered event; None until a first turn was answered.
 
     `cost_usd` is the CLI's total for the session after that turn, None where it wasn't told. Times are
-    seconds since the epoch. `turns` counts answered turns.
+    seconds since the epoch. `turns` counts answered turns, `messages` the user's and the assistant's messages
+    of the conversation, those that came with the first turn included; None where nobody counted from the
+    start.
     """
 
     owner: str
@@ -75,6 +84,19 @@ class SessionRecord:
     turns: int = 0
     created_at: float = 0.0
     last_used: float = 0.0
+    messages: int | None = 0
+
+
+_COLUMNS = ", ".join(field.name for field in fields(SessionRecord))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCounts:
+    """Sessions of one owner, and the messages in those that haven't expired."""
+
+    active: int
+    expired: int
+    messages: int
 
 
 def session_uuid(owner: str, session_id: str) -> str:
@@ -88,10 +110,13 @@ def session_uuid(owner: str, session_id: str) -> str:
 
 
 class SessionRegistry:
-    """Session id to record and lock. `folder` is made if missing, with mode 0700."""
+    """Session id to record and lock. `folder` is made if missing, with mode 0700. A session expires `ttl`
+    seconds after its last use."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ttl: float = 3600.0, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
+        self.ttl = ttl
+        self._clock = clock
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self._db: aiosqlite.Connection | None = None
         self._lock_fd: int | None = None
@@ -103,6 +128,18 @@ class SessionRegistry:
     async def open(self) -> None:
         """Open the records. A file that can't be read is moved aside, its new place is `moved_aside`."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock_fd = os.open(self._folder / "sessions.lock", _PRIVATE_FILE, 0o600)
+        # Two servers may start at once, and SQLite waits for nobody when it switches to WAL. This lock and
+        # those on the bytes of the file know nothing of each other.
+        await asyncio.to_thread(fcntl.flock, self._lock_fd, fcntl.LOCK_EX)
+        try:
+            await self._open_records()
+        except BaseException:
+            await self.close()
+            raise
+        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    async def _open_records(self) -> None:
         path = self._folder / "sessions.sqlite3"
         try:
             self._db = await self._connect(path)
@@ -114,7 +151,6 @@ class SessionRegistry:
             for leftover in ("-wal", "-shm"):
                 path.with_name(path.name + leftover).unlink(missing_ok=True)
             self._db = await self._connect(path)
-        self._lock_fd = os.open(self._folder / "sessions.lock", _PRIVATE_FILE, 0o600)
 
     async def close(self) -> None:
         """Close the records and give up the lock file."""
@@ -134,13 +170,17 @@ class SessionRegistry:
             await db.execute("PRAGMA journal_mode=WAL")
             await db.execute("PRAGMA synchronous=NORMAL")
             await db.execute("PRAGMA busy_timeout=5000")
+            await db.execute("BEGIN IMMEDIATE")
             async with db.execute("PRAGMA user_version") as cursor:
                 row = await cursor.fetchone()
             version = row[0] if row else 0
-            if version not in (0, SCHEMA_VERSION):
+            if version > SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"schema version {version}, this server knows {SCHEMA_VERSION}")
+            for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+                await db.execute(_CHANGES[older])
             await db.execute(_SCHEMA)
             await db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            await db.execute("COMMIT")
         except BaseException:
             await db.close()
             raise
@@ -189,40 +229,62 @@ class SessionRegistry:
         return self._db
 
     async def _load(self, name: str) -> SessionRecord | None:
+        rows = await self._rows(f"SELECT {_COLUMNS} FROM sessions WHERE uuid = ?", name)
+        return SessionRecord(*rows[0]) if rows else None
+
+    # Expiry
+
+    def expires_at(self, record: SessionRecord) -> float:
+        """When the session is no longer listed, if it isn't used before; seconds since the epoch."""
+        return record.last_used + self.ttl
+
+    async def active(self, owner: str) -> list[SessionRecord]:
+        """The owner's sessions that haven't expired, the one that was used last first."""
         query = (
-            "SELECT owner, session_id, uuid, system, mark, cost_usd, turns, created_at, last_used "
-            "FROM sessions WHERE uuid = ?"
+            f"SELECT {_COLUMNS} FROM sessions WHERE owner = ? AND last_used > ? "
+            "ORDER BY last_used DESC, session_id"
         )
+        return [SessionRecord(*row) for row in await self._rows(query, owner, self._oldest())]
+
+    async def counts(self, owner: str) -> SessionCounts:
+        """How many sessions the owner has."""
+        query = (
+            "SELECT count(*) FILTER (WHERE last_used > ?1), count(*) FILTER (WHERE last_used <= ?1), "
+            "coalesce(sum(messages) FILTER (WHERE last_used > ?1), 0) FROM sessions WHERE owner = ?2"
+        )
+        return SessionCounts(*(await self._rows(query, self._oldest(), owner))[0])
+
+    async def renew(self, owner: str, session_id: str) -> SessionRecord | None:
+        """A session that hasn't expired, used now; None if there is none. Waits for nothing."""
+        name = session_uuid(owner, session_id)
+        await self._rows(
+            "UPDATE sessions SET last_used = ? WHERE uuid = ? AND owner = ? AND last_used > ?",
+            *(self._clock(), name, owner, self._oldest()),
+        )
+        record = await self._load(name)
+        ours = record is not None and record.owner == owner and record.last_used > self._oldest()
+        return record if ours else None
+
+    async def expired(self, names: Collection[str]) -> set[str]:
+        """Which of these UUIDs name no session, or one that has expired."""
+        query = "SELECT uuid FROM sessions WHERE last_used > ? AND uuid IN (SELECT value FROM json_each(?))"
+        rows = await self._rows(query, self._oldest(), json.dumps([*names]))
+        return set(names) - {name for (name,) in rows}
+
+    def _oldest(self) -> float:
+        return self._clock() - self.ttl
+
+    async def _rows(self, query: str, *values: Any) -> list[Any]:
+        """Run a statement. Raises StoreFailed."""
         try:
-            async with self._connection().execute(query, (name,)) as cursor:
-                row = await cursor.fetchone()
+            return list(await self._connection().execute_fetchall(query, values))
         except sqlite3.Error as error:
             raise StoreFailed(str(error)) from error
-        return None if row is None else SessionRecord(*row)
 
     async def _save(self, record: SessionRecord) -> None:
-        try:
-            await self._write(record)
-        except sqlite3.Error as error:
-            raise StoreFailed(str(error)) from error
-
-    async def _write(self, record: SessionRecord) -> None:
-        await self._connection().execute(
-            "INSERT OR REPLACE INTO sessions "
-            "(owner, session_id, uuid, system, mark, cost_usd, turns, created_at, last_used) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.owner,
-                record.session_id,
-                record.uuid,
-                record.system,
-                record.mark,
-                record.cost_usd,
-                record.turns,
-                record.created_at,
-                record.last_used,
-            ),
-        )
+        values = astuple(record)
+        places = ", ".join("?" for _ in values)
+        await self._rows(f"INSERT OR REPLACE INTO sessions ({_COLUMNS}) VALUES ({places})", *values)
 
 
 class Session:
@@ -237,22 +299,45 @@ class Session:
         self._session_id = session_id
         self.uuid = name
 
-    async def begin(self, system: str) -> None:
-        """Note, before its first turn, that the conversation under this UUID is ours and holds no answer."""
-        now = time.time()
+    async def renew(self) -> None:
+        """Note that the session is used, so that it doesn't expire while a turn runs in it."""
+        if self.record is not None:
+            self.record = replace(self.record, last_used=self._registry._clock())
+            query = "UPDATE sessions SET last_used = ? WHERE uuid = ?"
+            await self._registry._rows(query, self.record.last_used, self.uuid)
+
+    async def begin(self, system: str, messages: int | None = 0) -> None:
+        """Note that the conversation under this UUID is ours and holds no answer of ours yet. `messages`:
+        how many it holds; None if that isn't known."""
+        now = self._registry._clock()
         self.record = SessionRecord(
-            self._owner, self._session_id, self.uuid, system, created_at=now, last_used=now
+            *(self._owner, self._session_id, self.uuid, system),
+            created_at=now,
+            last_used=now,
+            messages=messages,
         )
         await self._registry._save(self.record)
 
-    async def answered(self, mark: str, cost_usd: float | None) -> None:
-        """Note the last event of an answer: what the next turn continues from. Survives SIGKILL."""
-        if self.record is None:
+    async def answered(self, mark: str, cost_usd: float | None, messages: int) -> None:
+        """Note the last event of an answer: what the next turn continues from. Survives SIGKILL. `messages`:
+        how many the turn added to the conversation, its answer included."""
+        before = self.record
+        if before is None:
             raise RuntimeError("begin() comes before answered()")
         self.record = replace(
-            self.record, mark=mark, cost_usd=cost_usd, turns=self.record.turns + 1, last_used=time.time()
+            before,
+            mark=mark,
+            cost_usd=cost_usd,
+            turns=before.turns + 1,
+            last_used=self._registry._clock(),
+            messages=None if before.messages is None else before.messages + messages,
         )
         await self._registry._save(self.record)
+
+    async def forget(self) -> None:
+        """Remove the record."""
+        self.record = None
+        await self._registry._rows("DELETE FROM sessions WHERE uuid = ?", self.uuid)
 
 
 class _ByteLock:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import structlog
 
-from claude_cli import control, selftest, state
+from claude_cli import control, selftest, state, transcripts
 from claude_cli.argv import Launch, valid_model
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.control import Dialogue, initialize
@@ -22,9 +22,9 @@ from claude_cli.pool import Demand, Pool
 from claude_cli.probe import Installed, find_binary, installed, introduce, read_version
 from claude_cli.state import Abilities, Level, Need
 from claude_cli.sweep import sweep
-from claude_cli.table import ProcessTable, private_folder
+from claude_cli.table import ProcessTable, private_folder, work_folder
 from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
-from turns.errors import ModelNotFound, NotReady, TurnError
+from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError
 from turns.model import AttemptRequest, EngineState, Message, ModelInfo
 
 log = structlog.get_logger("claude_cli")
@@ -68,6 +68,9 @@ class CliEngine:
         self._binary_name = binary
         self._state_dir = state_dir
         self._environ = environ
+        self._config_dir = transcripts.config_dir(environ)
+        # Resolved, as a process sees it: the CLI makes the transcript's place of it.
+        self._work = work_folder(state_dir).resolve()
         self._options = options
         self._engine: _Engine | None = None
         self._problem: str | None = "The claude CLI has not been looked at yet."
@@ -88,7 +91,7 @@ class CliEngine:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        for engine in (*self._old, *([self._engine] if self._engine else ())):
+        for engine in self._engines:
             await engine.pool.close()
             await engine.table.close()
 
@@ -160,7 +163,7 @@ class CliEngine:
             logged_in=self._logged_in,
             login_method=found.login_method if found else None,
             problem=problem or (NOT_LOGGED_IN if self._logged_in is False else None),
-            processes=sum(len(e.table) for e in (*self._old, *([engine] if engine else ()))),
+            processes=sum(len(e.table) for e in self._engines),
             abilities=_shown(engine.abilities) if engine else {},
             workers={"idle": engine.pool.idle, **engine.pool.counts} if engine else {},
         )
@@ -169,8 +172,31 @@ class CliEngine:
     def models(self) -> tuple[ModelInfo, ...]:
         return self._engine.found.models if self._engine is not None else ()
 
+    # Sessions
+
     def has_transcript(self, session_uuid: str) -> bool:
-        return self._engine is not None and self._engine.table.transcript(session_uuid).exists()
+        return transcripts.transcript(self._config_dir, self._work, session_uuid).exists()
+
+    def kept_sessions(self) -> frozenset[str]:
+        return frozenset(uuid for engine in self._engines for uuid in engine.pool.kept_sessions())
+
+    def end_session(self, session_uuid: str) -> None:
+        for engine in self._engines:
+            engine.pool.end_session(session_uuid)
+
+    async def erase(self, session_uuid: str) -> bool:
+        self.end_session(session_uuid)
+        for engine in self._engines:
+            await engine.table.gone(session_uuid)
+        try:
+            return await asyncio.to_thread(transcripts.erase, self._config_dir, self._work, session_uuid)
+        except OSError as error:
+            raise StateFailed(f"The session's transcript can't be removed: {error}.") from error
+
+    @property
+    def _engines(self) -> tuple[_Engine, ...]:
+        """That of the installed binary last, after those whose turns are still running."""
+        return (*self._old, *([self._engine] if self._engine else ()))
 
     # Turns
 

@@ -133,6 +133,16 @@ class Pool:
         """Add to the numbers on show."""
         self.counts[what] += number
 
+    def kept_sessions(self) -> set[str]:
+        """The UUIDs of the sessions whose process is idle."""
+        return {worker.launch.session.uuid for worker in self._idle if worker.launch.session is not None}
+
+    def end_session(self, session_uuid: str) -> None:
+        """End a session's process if it is idle."""
+        for worker in tuple(self._idle):
+            if worker.launch.session is not None and worker.launch.session.uuid == session_uuid:
+                self._retire(worker, "session ended")
+
     async def warm_up(self) -> None:
         """Start the first worker, and wait until it is ready or has failed."""
         self._refill(None)

@@ -32,7 +32,7 @@ class ProcessTable:
         self._setting_sources = setting_sources
         self._config_dir = transcripts.config_dir(environ)
         # One folder for all: newer CLIs print it into the request, and a resume needs the same one.
-        self.cwd = private_folder(state_dir / "work")
+        self.cwd = private_folder(work_folder(state_dir))
         self.tmp = private_folder(state_dir / "tmp")
         self._folders = itertools.count(1)
         self._starts = asyncio.Semaphore(_STARTS_AT_A_TIME)
@@ -53,6 +53,12 @@ class ProcessTable:
     def transcript(self, session_uuid: str) -> Path:
         """Where the CLI keeps the conversation of this session."""
         return transcripts.transcript(self._config_dir, self.cwd, session_uuid)
+
+    async def gone(self, session_uuid: str) -> None:
+        """Wait for the end of a session's process, which was retired."""
+        process = self._by_session.get(session_uuid)
+        if process is not None:
+            await process.exited.wait()
 
     async def start(self, launch: Launch) -> CliProcess:
         """A new process. Raises TurnError if it can't be started."""
@@ -122,6 +128,11 @@ class ProcessTable:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
             transcripts.remove_traces(self._config_dir, process.pid)
+
+
+def work_folder(state_dir: Path) -> Path:
+    """The folder that every process runs in."""
+    return state_dir / "work"
 
 
 def private_folder(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +29,19 @@ def set_aside(path: Path) -> None:
     """Make room for a conversation of the same name: what is there is kept beside it, the last one only."""
     if path.exists():
         path.replace(path.with_suffix(".jsonl.old"))
+
+
+def erase(config: Path, cwd: Path, session_uuid: str) -> bool:
+    """Remove all that bears the session's name: its transcript, those that were set aside, and what the CLI
+    keeps beside them for tools. Was there anything? Raises OSError."""
+    beside = transcript(config, cwd, session_uuid).parent
+    found = [*beside.glob(f"{session_uuid}*"), *config.glob(f"*/{session_uuid}*")]
+    for path in found:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return bool(found)
 
 
 def uncover(path: Path, session_uuid: str, mark: str) -> None:

@@ -37,6 +37,7 @@ _TABLE: tuple[tuple[type[errors.TurnError], Verdict], ...] = (
     (errors.PromptTooLong, Verdict(400, _REQUEST, "context_length_exceeded", False)),
     (errors.RequestTooLarge, Verdict(413, _REQUEST, "request_too_large", False)),
     (errors.ModelNotFound, Verdict(404, _REQUEST, "model_not_found", False)),
+    (errors.SessionNotFound, Verdict(404, _REQUEST, "session_not_found", False)),
     (errors.SessionConflict, Verdict(409, _REQUEST, "session_conflict", False)),
     (errors.QueueFull, Verdict(429, "rate_limit_error", "queue_full", True)),
     (errors.RateLimited, Verdict(429, "rate_limit_error", "rate_limit_exceeded", True)),

@@ -7,6 +7,7 @@ from typing import cast
 
 from starlette.requests import Request
 
+from turns.keeper import Keeper
 from turns.model import Backend
 from turns.runner import Runner
 
@@ -16,6 +17,7 @@ class Shared:
     """Set once, on `app.state.shared`. `started_at`: epoch seconds."""
 
     runner: Runner
+    keeper: Keeper
     backend: Backend
     default_model: str | None
     stream_mode: str

@@ -20,11 +20,40 @@ from openai import OpenAI
 from claude_cli import selftest
 from claude_cli.engine import signature_of
 from claude_cli.state import Abilities
+from turns.model import Attempt, AttemptRequest, EngineState, ModelInfo
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
 BASE_PATH = "/usr/bin:/bin"
 PROGRAM = (sys.executable, str(ROOT / "claude_api.py"))
+
+
+class IdleBackend:
+    """An engine that serves nothing, in the state that a test says."""
+
+    models: tuple[ModelInfo, ...] = ()
+
+    def __init__(self, state: EngineState | None = None) -> None:
+        self.state = state or EngineState(ready=True, level="warm")
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def open(self, request: AttemptRequest) -> Attempt:
+        raise AssertionError("no turn was to be started")
+
+    def has_transcript(self, session_uuid: str) -> bool:
+        return False
+
+    def kept_sessions(self) -> frozenset[str]:
+        return frozenset()
+
+    def end_session(self, session_uuid: str) -> None:
+        raise AssertionError("there is no session's process")
+
+    async def erase(self, session_uuid: str) -> bool:
+        return False
 
 
 @functools.lru_cache

@@ -20,6 +20,7 @@ from sessions import (
     SCHEMA_VERSION,
     Lock,
     Session,
+    SessionCounts,
     SessionRecord,
     SessionRegistry,
     SessionTaken,
@@ -159,8 +160,8 @@ async def test_a_session_from_its_first_turn_on(registry: SessionRegistry, tmp_p
     assert before <= begun.created_at == begun.last_used <= time.time()
 
     async with registry.hold("key", "s", acquire) as session:
-        await session.answered("mark-1", 0.5)
-        await session.answered("mark-2", None)
+        await session.answered("mark-1", 0.5, 4)
+        await session.answered("mark-2", None, 2)
     await registry.close()
     async with reopened(tmp_path / "state") as again:
         found = await record_of(again, "key", "s")
@@ -173,17 +174,28 @@ async def test_a_session_from_its_first_turn_on(registry: SessionRegistry, tmp_p
 async def test_beginning_again_forgets_what_was_answered(registry: SessionRegistry) -> None:
     async with registry.hold("", "s", acquire) as session:
         await session.begin("old")
-        await session.answered("m", 1.0)
+        await session.answered("m", 1.0, 2)
         await session.begin("new")
     found = await record_of(registry, "", "s")
     assert found is not None
     assert (found.system, found.mark, found.cost_usd, found.turns) == ("new", None, None, 0)
 
 
+async def test_messages_are_counted_where_somebody_counts_from_the_start(registry: SessionRegistry) -> None:
+    for name, before, after in (("counted", 4, 8), ("found", None, None)):
+        async with registry.hold("", name, acquire) as session:
+            await session.begin("", before)
+            await session.answered("m", None, 2)
+            await session.answered("m", None, 2)
+        found = await record_of(registry, "", name)
+        assert found is not None and (found.messages, found.turns) == (after, 2)
+    assert (await registry.counts("")).messages == 8
+
+
 async def test_an_answer_needs_a_beginning(registry: SessionRegistry) -> None:
     async with registry.hold("", "s", acquire) as session:
         with pytest.raises(RuntimeError, match=r"begin\(\) comes before answered\(\)"):
-            await session.answered("m", None)
+            await session.answered("m", None, 2)
 
 
 async def test_one_name_of_two_owners_is_two_sessions(registry: SessionRegistry) -> None:
@@ -212,7 +224,7 @@ async def test_a_uuid_in_capitals_is_the_same_session(registry: SessionRegistry)
     async with registry.hold("a", NAME.upper(), acquire) as session:
         assert session.record is not None
         assert (session.record.system, session.record.session_id) == ("kept", NAME.upper())
-        await session.answered("m", None)
+        await session.answered("m", None, 2)
     found = await record_of(registry, "a", NAME)
     assert found is not None and (found.mark, found.turns) == ("m", 1)
 
@@ -286,12 +298,139 @@ async def test_records_that_fail_later(registry: SessionRegistry, tmp_path: Path
         await session.begin("")
         with contextlib.closing(sqlite3.connect(tmp_path / "state" / "sessions.sqlite3")) as other:
             other.execute("DROP TABLE sessions")
-        for write in (session.begin(""), session.answered("m", None)):
+        for write in (session.begin(""), session.answered("m", None, 2)):
             with pytest.raises(StoreFailed, match="no such table: sessions"):
                 await write
     with pytest.raises(StoreFailed, match="no such table: sessions"):
         await record_of(registry, "", "s")
     assert repr(registry).endswith("busy=[]>")
+
+
+async def test_records_of_an_older_server_are_kept(tmp_path: Path) -> None:
+    """As the first version made them: nobody counted messages."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as db:
+        db.execute(
+            "CREATE TABLE sessions (owner TEXT NOT NULL, session_id TEXT NOT NULL, "
+            "uuid TEXT NOT NULL UNIQUE, system TEXT NOT NULL, mark TEXT, cost_usd REAL, "
+            "turns INTEGER NOT NULL, created_at REAL NOT NULL, last_used REAL NOT NULL, "
+            "PRIMARY KEY (owner, session_id)) STRICT"
+        )
+        values = ("", "s", session_uuid("", "s"), "Be kind", "m", 0.5, 3, 1.0, 2.0)
+        db.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * 9)})", values)
+        db.execute("PRAGMA user_version=1")
+        db.commit()
+    for _ in range(2):
+        async with reopened(tmp_path) as registry:
+            assert registry.moved_aside is None
+            assert await record_of(registry, "", "s") == SessionRecord(*values, messages=None)
+
+
+async def test_two_servers_open_new_records_at_once(tmp_path: Path) -> None:
+    both = [SessionRegistry(tmp_path) for _ in range(2)]
+    await asyncio.gather(*(registry.open() for registry in both))
+    for registry in both:
+        assert registry.moved_aside is None
+        await registry.close()
+
+
+# Expiry
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def timed(tmp_path: Path, clock: Clock) -> AsyncGenerator[SessionRegistry, None]:
+    made = SessionRegistry(tmp_path / "timed", 100, clock)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def begin(registry: SessionRegistry, session_id: str, owner: str = "") -> None:
+    async with registry.hold(owner, session_id, acquire) as session:
+        await session.begin("")
+        await session.answered("m", None, 2)
+
+
+async def listed(registry: SessionRegistry, owner: str = "") -> list[str]:
+    return [record.session_id for record in await registry.active(owner)]
+
+
+async def test_what_is_not_used_expires(timed: SessionRegistry, clock: Clock) -> None:
+    await begin(timed, "a")
+    clock.now += 60
+    await begin(timed, "b")
+    assert await listed(timed) == ["b", "a"]
+    clock.now += 39
+    assert await listed(timed) == ["b", "a"]
+    clock.now += 1
+    assert await listed(timed) == ["b"]
+    assert await timed.counts("") == SessionCounts(active=1, expired=1, messages=2)
+    assert await timed.renew("", "a") is None
+    assert await timed.expired([session_uuid("", name) for name in "abc"]) == {
+        session_uuid("", "a"),
+        session_uuid("", "c"),
+    }
+    # What a turn goes on from is still there; with it the session is back.
+    async with timed.hold("", "a", acquire) as session:
+        assert session.record is not None and session.record.mark == "m"
+        await session.renew()
+    assert await listed(timed) == ["a", "b"]
+    assert await timed.counts("") == SessionCounts(active=2, expired=0, messages=4)
+
+
+async def test_looking_renews(timed: SessionRegistry, clock: Clock) -> None:
+    await begin(timed, NAME)
+    for _ in range(3):
+        clock.now += 99
+        record = await timed.renew("", NAME.upper())
+        assert record is not None and record.last_used == clock.now
+        assert timed.expires_at(record) == clock.now + 100
+    clock.now += 100
+    assert await timed.renew("", NAME) is None
+
+
+async def test_a_turn_that_lasts_longer_than_a_life(timed: SessionRegistry, clock: Clock) -> None:
+    await begin(timed, "a")
+    clock.now += 99
+    async with timed.hold("", "a", acquire) as session:
+        await session.renew()
+        clock.now += 99
+        assert await listed(timed) == ["a"]
+
+
+async def test_everybody_sees_their_own(timed: SessionRegistry) -> None:
+    for owner in ("x", "y"):
+        await begin(timed, "shared name", owner)
+    await begin(timed, NAME, "x")
+    assert await listed(timed, "x") == [NAME, "shared name"]
+    assert await listed(timed, "y") == ["shared name"]
+    assert await listed(timed, "z") == []
+    assert await timed.counts("y") == SessionCounts(active=1, expired=0, messages=2)
+    assert await timed.counts("z") == SessionCounts(active=0, expired=0, messages=0)
+    before = await timed.renew("x", NAME)
+    assert await timed.renew("y", NAME) is None
+    assert await record_of(timed, "x", NAME) == before
+
+
+async def test_what_is_forgotten_is_gone(timed: SessionRegistry) -> None:
+    await begin(timed, "a")
+    async with timed.hold("", "a", acquire) as session:
+        await session.forget()
+        assert session.record is None
+    assert await record_of(timed, "", "a") is None
+    assert await timed.counts("") == SessionCounts(active=0, expired=0, messages=0)
 
 
 # One turn at a time
@@ -311,7 +450,7 @@ async def test_a_second_turn_waits_for_the_first(registry: SessionRegistry) -> N
         await queue.waits.wait()
         assert repr(registry) == f"<SessionRegistry state busy=['{NAME}']>"
         await session.begin("")
-        await session.answered("m", None)
+        await session.answered("m", None, 2)
         order.append("first")
     await task
     assert order == ["first", "second"]
@@ -330,7 +469,7 @@ async def test_many_turns_of_one_session_never_overlap(registry: SessionRegistry
             most = max(most, inside)
             if session.record is None:
                 await session.begin("")
-            await session.answered("m", None)
+            await session.answered("m", None, 2)
             inside -= 1
 
     await asyncio.gather(*(turn() for _ in range(20)))

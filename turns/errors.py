@@ -78,7 +78,11 @@ class SessionLost(TurnError):
 
 
 class SessionConflict(TurnError):
-    """The session belongs to somebody else."""
+    """The session belongs to somebody else, or a turn runs in it."""
+
+
+class SessionNotFound(TurnError):
+    """The caller has no such session."""
 
 
 class UnsupportedParameter(InvalidRequest):

@@ -204,6 +204,16 @@ class Backend(Protocol):
     def has_transcript(self, session_uuid: str) -> bool:
         """Is there a conversation of the CLI under this UUID?"""
 
+    def kept_sessions(self) -> frozenset[str]:
+        """The UUIDs of the sessions that have an idle process."""
+
+    def end_session(self, session_uuid: str) -> None:
+        """End a session's idle process, now and without awaiting; one that serves a turn goes on."""
+
+    async def erase(self, session_uuid: str) -> bool:
+        """End a session's process and remove all that the CLI keeps of the conversation. No turn runs in it.
+        Was there anything to remove? Raises StateFailed."""
+
     @property
     def state(self) -> EngineState: ...
 

@@ -113,6 +113,7 @@ class Runner:
             session = await stack.enter_async_context(
                 self.sessions.hold(turn.owner, turn.session_id, ticket.wait_for)
             )
+            await session.renew()
         except StoreFailed as error:
             raise StateFailed(_unrecorded(error)) from error
         except SessionTaken:
@@ -130,6 +131,7 @@ class _Opening:
         self._plan: SessionPlan | None = None
         self._system = turn.system
         self._notices = turn.notices
+        self._messages = 0  # that the attempt brings along, beside the question
         if session is None:
             return
         record = session.record
@@ -157,6 +159,7 @@ class _Opening:
             await session.begin(self._system)
         except StoreFailed as error:
             raise StateFailed(_unrecorded(error)) from error
+        self._messages = len(self._turn.history)
         return AttemptRequest(self._turn, self._system, self._turn.history, plan)
 
     def lost(self) -> None:
@@ -182,8 +185,9 @@ class _Opening:
         if session is not None and done.mark is not None:
             try:
                 if session.record is None:
-                    await session.begin(self._system)
-                await session.answered(done.mark, done.total_cost_usd)
+                    # A conversation that was found: nobody has counted its messages.
+                    await session.begin(self._system, messages=None)
+                await session.answered(done.mark, done.total_cost_usd, self._messages + 2)
             except StoreFailed as error:
                 # The client has its answer; what can't be promised is that the session remembers it.
                 self._notices += (_unrecorded(error),)

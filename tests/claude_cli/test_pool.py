@@ -89,6 +89,25 @@ def warmed(stage: Stage, workers: int) -> list[Worker]:
     return leases
 
 
+# Sessions that end
+
+
+def test_an_idle_session_can_be_ended(staged: Staging) -> None:
+    stage = staged(size=1, kept_sessions=4)
+    kept = {name: turn(stage, session(name)) for name in ("a", "b")}
+    assert stage.pool.kept_sessions() == {"a", "b"}
+    stage.pool.end_session("a")
+    assert stage.pool.kept_sessions() == {"b"}
+    assert stage.pool.counts["retired: session ended"] == 1
+    stage.pool.end_session("nobody")
+    # The other one is still there for its next turn.
+    assert stage.leased(session("b", "m")) is kept["b"]
+    # One that serves a turn goes on.
+    stage.pool.end_session("b")
+    assert stage.pool.kept_sessions() == set()
+    assert stage.pool.counts["retired: session ended"] == 1
+
+
 # A lease
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_cli.transcripts import config_dir, remove_traces, set_aside, transcript, uncover
+from claude_cli.transcripts import config_dir, erase, remove_traces, set_aside, transcript, uncover
 from turns.errors import SessionLost
 
 NOTE = {"type": "last-prompt", "leafUuid": "mark-1", "sessionId": "u"}
@@ -45,6 +45,28 @@ def test_the_last_one_that_was_set_aside_is_kept(tmp_path: Path) -> None:
         set_aside(path)
     (old,) = tmp_path.iterdir()
     assert (old.name, old.read_text()) == ("u.jsonl.old", "two")
+
+
+def test_erasing_leaves_nothing_of_a_session_and_all_of_the_others(tmp_path: Path) -> None:
+    uuid, other = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f", "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3e"
+    elsewhere = transcript(tmp_path, Path("/home/user"), uuid)
+    for name in (uuid, other):
+        path = transcript(tmp_path, Path("/state/work"), name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file in (path, path.with_suffix(".jsonl.old"), tmp_path / "todos" / f"{name}-agent-{name}.json"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("said")
+        (path.with_suffix("") / "tool-results").mkdir(parents=True)
+        (path.with_suffix("") / "tool-results" / "1.txt").write_text("said")
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("the user's own")
+    assert erase(tmp_path, Path("/state/work"), uuid)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {f"{other}.jsonl", f"{other}.jsonl.old", f"{other}-agent-{other}.json", "1.txt"} | {
+        elsewhere.name
+    }
+    assert not erase(tmp_path, Path("/state/work"), uuid)
+    assert not erase(tmp_path / "missing", Path("/state/work"), uuid)
 
 
 def test_a_resume_begins_at_the_mark(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import httpx
 
 from claude_api import create_app
 from config import Settings
+from tests.support import IdleBackend
 from turns.errors import TurnError
 from turns.model import (
     Attempt,
     AttemptRequest,
     EngineState,
-    ModelInfo,
     TextDelta,
     TurnDone,
     TurnEvent,
@@ -46,13 +46,11 @@ class _Answer:
     def close(self) -> None: ...
 
 
-class Backend:
+class Backend(IdleBackend):
     """Answers "hello", once `door` is open; keeps what it was asked."""
 
-    models: tuple[ModelInfo, ...] = ()
-    state = EngineState(ready=True, level="warm", cli_version="2.1.330")
-
     def __init__(self) -> None:
+        super().__init__(EngineState(ready=True, level="warm", cli_version="2.1.330"))
         self.asked: list[AttemptRequest] = []
         self.door = asyncio.Event()
         self.door.set()
@@ -64,17 +62,10 @@ class Backend:
             self._news.clear()
             await self._news.wait()
 
-    async def start(self) -> None: ...
-
-    async def close(self) -> None: ...
-
     def open(self, request: AttemptRequest) -> Attempt:
         self.asked.append(request)
         self._news.set()
         return _Answer(self.door)
-
-    def has_transcript(self, session_uuid: str) -> bool:
-        return False
 
 
 class Running:

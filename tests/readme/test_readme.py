@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -145,6 +146,8 @@ def test_every_block_is_run_or_compared() -> None:
         ("deploying.md", "console"): ["systemd, for one person", "systemd, for a machine"],
         ("keys.md", "json"): ["Rate limits"],
         ("parameters.md", "json"): ["What comes back"],
+        ("sessions.md", "sh"): ["Looking at sessions"],
+        ("sessions.md", "json"): ["Looking at sessions"],
     }
 
 
@@ -221,6 +224,24 @@ def test_what_else_there_is(example: Find) -> None:
     assert haiku in models["data"] and haiku["id"] == "haiku"
     assert health["status"] == "healthy" and set(health["cli"]) >= {"version", "problem"}
     assert {"/v1/chat/completions", "/v1/models", "/health"} <= set(openapi["paths"])
+
+
+def test_looking_at_sessions(server: Server, api: StandIn, tmp_path: Path) -> None:
+    requests, shown = (block for block in BLOCKS if block.section == "Looking at sessions")
+    wanted = json.loads(shown.text)
+    body = {"messages": [{"role": "user", "content": "hi"}], "session_id": wanted["session_id"]}
+    # Whatever other examples left in it.
+    httpx.delete(f"{server.base_url}/sessions/{wanted['session_id']}", timeout=PATIENCE)
+    httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=PATIENCE)
+    example = Example(requests, server, tmp_path)
+    listed, stats, looked, deleted = [json.loads(example.shell(x)) for x in example.text.splitlines()]
+    (ours,) = [s for s in listed["sessions"] if s["session_id"] == wanted["session_id"]]
+    assert shape(ours) == shape(looked) == shape(wanted)
+    assert (ours["turns"], ours["message_count"]) == (wanted["turns"], wanted["message_count"])
+    assert stats["session_stats"]["active_sessions"] == listed["total"]
+    assert deleted == {"message": "Session my notes deleted successfully"}
+    life = datetime.fromisoformat(wanted["expires_at"]) - datetime.fromisoformat(wanted["last_accessed"])
+    assert life.total_seconds() == config.Settings.model_fields["session_ttl"].default
 
 
 # Command lines

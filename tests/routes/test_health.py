@@ -10,30 +10,12 @@ import pytest
 
 from claude_api import create_app
 from config import SERVICE, VERSION, Settings
-from turns.model import Attempt, AttemptRequest, EngineState, ModelInfo
-
-
-class Backend:
-    """An engine that is in the state that a test says."""
-
-    models: tuple[ModelInfo, ...] = ()
-
-    def __init__(self, state: EngineState) -> None:
-        self.state = state
-
-    async def start(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    def open(self, request: AttemptRequest) -> Attempt:
-        raise AssertionError("/health starts nothing")
-
-    def has_transcript(self, session_uuid: str) -> bool:
-        raise AssertionError("/health starts nothing")
+from tests.support import IdleBackend
+from turns.model import EngineState
 
 
 async def health(state: EngineState, tmp_path: Path) -> dict[str, Any]:
-    app = create_app(Settings(state_dir=tmp_path, max_concurrency=3, max_queue=7), Backend(state))
+    app = create_app(Settings(state_dir=tmp_path, max_concurrency=3, max_queue=7), IdleBackend(state))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         answer = await client.get("/health")

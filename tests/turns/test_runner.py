@@ -126,6 +126,14 @@ class ScriptedBackend:
     def has_transcript(self, session_uuid: str) -> bool:
         return session_uuid in self._transcripts
 
+    def kept_sessions(self) -> frozenset[str]:
+        return frozenset()
+
+    def end_session(self, session_uuid: str) -> None: ...
+
+    async def erase(self, session_uuid: str) -> bool:
+        return False
+
 
 class Bench:
     """A runner on scripts, and what can be seen of it."""

@@ -1,0 +1,85 @@
+"""The end of sessions: those that expired, and those that a client deletes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+
+from sessions import Lock, SessionRegistry, SessionTaken, StoreFailed
+from turns.errors import SessionConflict, SessionNotFound
+from turns.model import Backend
+
+_LONGEST_INTERVAL = 300.0
+_SHORTEST_INTERVAL = 0.5
+_LOOKS_A_LIFE = 12
+
+log = structlog.get_logger("sessions")
+
+
+class Keeper:
+    """Ends the processes of sessions. `patience`: how long a deletion waits for a turn, seconds."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        sessions: SessionRegistry,
+        *,
+        patience: float = 10.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._backend = backend
+        self._sessions = sessions
+        self._patience = patience
+        self._sleep = sleep
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks: a twelfth of a session's life, 5 minutes at most."""
+        return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, self._sessions.ttl / _LOOKS_A_LIFE))
+
+    async def run(self) -> None:
+        """End what has expired, again and again, until cancelled."""
+        while True:
+            await self._sleep(self.interval)
+            try:
+                await self.sweep()
+            except StoreFailed as error:
+                log.warning("expired sessions can't be looked for; tried again later", problem=str(error))
+            except Exception:
+                # The edge of a task of its own: after it, no session's process would end any more.
+                log.exception("a fault of ours while expired sessions were ended")
+
+    async def sweep(self) -> None:
+        """End the idle processes of sessions that have expired, or that another server deleted."""
+        # Most looks find no process kept, and then cost nothing.
+        if kept := self._backend.kept_sessions():
+            for session_uuid in await self._sessions.expired(kept):
+                self._backend.end_session(session_uuid)
+
+    async def delete(self, owner: str, session_id: str) -> None:
+        """End a session's process, erase its transcript and its record. An expired session too.
+
+        Raises SessionNotFound, SessionConflict if a turn runs in it for longer than we wait, StateFailed.
+        """
+        deadline = anyio.current_time() + self._patience
+
+        async def acquire(lock: Lock) -> None:
+            with anyio.fail_after(max(0.0, deadline - anyio.current_time())):
+                await lock.acquire()
+
+        try:
+            async with self._sessions.hold(owner, session_id, acquire) as session:
+                # The record goes last: without it, what is left of a transcript would be resumed.
+                erased = await self._backend.erase(session.uuid)
+                if session.record is None and not erased:
+                    raise SessionNotFound("Session not found")
+                await session.forget()
+        except SessionTaken:
+            raise SessionNotFound("Session not found") from None
+        except TimeoutError:
+            raise SessionConflict(
+                "A turn is running in this session. Delete it when the turn has ended."
+            ) from None
