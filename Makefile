@@ -1,5 +1,6 @@
 # make serve: install what is missing and start.  make demo: the demos, without an account.
-# make test: every test, the real CLI included.    make check: style and types.
+# make test: the tests, the real CLI included.     make check: style and types.
+# make test-clients: what real client libraries do with the server; it installs them first.
 # make bench: the figures of docs/performance.md, in some 40 minutes.
 # make chaos, make soak: those of docs/reliability.md, in five minutes and in an hour.
 PYTHON ?= python3
@@ -8,8 +9,11 @@ BIN := $(VENV)/bin
 CLIS := .cache/cli
 # The newest CLI comes with claude-agent-sdk; these are the older ones that tests run against.
 TEST_CLIS := $(foreach v,2.1.50 2.1.90 2.1.197,$(CLIS)/$(v)/.installed)
+# Client libraries: their wishes for one another contradict, so each group has an environment of its own.
+CLIENTS := .cache/clients
+CLIENT_GROUPS := node $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
 
-.PHONY: serve demo test check bench chaos soak env-example clean
+.PHONY: serve demo test test-clients check bench chaos soak env-example clean
 
 serve: $(VENV)/.installed
 	@$(BIN)/python tools/find_cli.py --install $(BIN)/claude
@@ -19,7 +23,10 @@ demo: $(VENV)/.dev
 	@$(BIN)/python -m standin.demo
 
 test: $(VENV)/.dev $(TEST_CLIS)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --ignore=tests/clients
+
+test-clients: $(VENV)/.dev $(CLIENT_GROUPS:%=$(CLIENTS)/%/.installed)
+	@$(BIN)/python -m pytest tests/clients
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -57,6 +64,17 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 $(CLIS)/%/.installed:
 	@mkdir -p $(CLIS)/$*
 	@npm install --prefix $(CLIS)/$* --no-audit --no-fund --loglevel=error @anthropic-ai/claude-code@$*
+	@touch $@
+
+$(CLIENTS)/node/.installed: tests/clients/package.json
+	@mkdir -p $(@D)
+	@cp $< $(@D)/package.json
+	@npm install --prefix $(@D) --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(CLIENTS)/%/.installed: tests/clients/requirements/%.txt | $(VENV)/.dev
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python -r $<
 	@touch $@
 
 clean:

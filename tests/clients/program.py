@@ -1,0 +1,82 @@
+"""A client library at work in a process of its own, which answers one case after the other."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.clients.environments import FOLDER, HERE, NODE, interpreter
+from tests.clients.proxy import Proxy
+from tests.support import BASE_PATH
+
+# Nothing of this is ours to send: libraries ask after news of themselves, or tell somebody that they run.
+QUIET = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LANGSMITH_TRACING": "false",
+    "AI_SDK_LOG_WARNINGS": "false",
+}
+
+
+def environment(home: Path, proxy: Proxy) -> dict[str, str]:
+    """What a client may see: the server as OpenAI, and a proxy that refuses the rest of the world."""
+    return {
+        "PATH": BASE_PATH,
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "OPENAI_BASE_URL": f"{proxy.url}/v1",
+        "OPENAI_API_BASE": f"{proxy.url}/v1",
+        "OPENAI_API_KEY": "not-used",
+        "HTTP_PROXY": proxy.url,
+        "HTTPS_PROXY": proxy.url,
+        "NO_PROXY": "127.0.0.1",
+        **QUIET,
+    }
+
+
+class Program:
+    """`programs/NAME.py` (or `.mjs`) in the environment of `group`. Its stderr is kept in a file."""
+
+    def __init__(self, group: str, name: str, home: Path, proxy: Proxy) -> None:
+        file = HERE / "programs" / name
+        if group == NODE:
+            # Node looks for packages beside the file, not beside the folder that it is started in.
+            (home / "node_modules").symlink_to(FOLDER / NODE / "node_modules")
+            for module in (file, HERE / "programs" / "served.mjs"):
+                (home / module.name).write_text(module.read_text())
+            file = home / name
+        self._errors = home / f"{name}.stderr"
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                [str(interpreter(group)), str(file)],
+                env=environment(home, proxy),
+                cwd=home,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                encoding="utf-8",
+            )
+
+    def __call__(self, case: str, **arguments: Any) -> Any:
+        """What a case found out; a case that fails there fails here."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"case": case, "arguments": arguments}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"the program ended:\n{self._errors.read_text()}"
+        answer = json.loads(line)
+        assert "failure" not in answer, answer["failure"]
+        return answer["result"]
+
+    def stop(self) -> None:
+        """End it by the end of its input."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
