@@ -79,18 +79,20 @@ async def soak(plan: Plan, folder: Path, say: Callable[[str], None]) -> dict[str
         say("starting the server")
         async with programs.server(env, folder) as server:
             watch = Watch(server, str(folder), home)
+            # Half of them for the warming up: no two clients have questions or sessions in common.
+            clients = [Client(plan.seed, number, 0.0) for number in range(2 * CONCURRENCY)]
             crowd = Crowd(server.url, book)
-            await _ask_for(crowd, plan.seed, 2 * CONCURRENCY, 30.0)
+            await _ask_for(crowd, clients[CONCURRENCY:], 2 * CONCURRENCY, 30.0)
             before = await watch.settled()
-            samples = await _sampled(plan, server, crowd, say)
+            samples = await _sampled(plan, server, crowd, clients[:CONCURRENCY], say)
             await crowd.close()
             say("a rest")
             after = await watch.settled()
     return figures(crowd, book, samples, before, after)
 
 
-async def _ask_for(crowd: Crowd, seed: str, turns: int, seconds: float) -> None:
-    """At full concurrency, until so many have been answered or so much time is over."""
+async def _ask_for(crowd: Crowd, clients: Sequence[Client], turns: int, seconds: float) -> None:
+    """All at a time, until so many turns have been answered or so much time is over."""
     over = asyncio.Event()
     enough = len(crowd.tally.latencies) + turns
     timer = asyncio.get_running_loop().call_later(seconds, over.set)
@@ -103,7 +105,6 @@ async def _ask_for(crowd: Crowd, seed: str, turns: int, seconds: float) -> None:
             elif len(crowd.tally.latencies) >= enough:
                 over.set()
 
-    clients = [Client(f"{seed} {turns}", number, 0.0) for number in range(CONCURRENCY)]
     asking = [asyncio.ensure_future(keep_asking(client)) for client in clients]
     try:
         await asyncio.gather(*asking)
@@ -114,11 +115,13 @@ async def _ask_for(crowd: Crowd, seed: str, turns: int, seconds: float) -> None:
         await asyncio.gather(*asking, return_exceptions=True)
 
 
-async def _sampled(plan: Plan, server: Server, crowd: Crowd, say: Callable[[str], None]) -> list[Sample]:
+async def _sampled(
+    plan: Plan, server: Server, crowd: Crowd, clients: Sequence[Client], say: Callable[[str], None]
+) -> list[Sample]:
     crowd.tally.latencies.clear()
     every = plan.seconds / _SAMPLES
     begun = time.monotonic()
-    asking = asyncio.ensure_future(_ask_for(crowd, plan.seed, plan.turns, plan.seconds))
+    asking = asyncio.ensure_future(_ask_for(crowd, clients, plan.turns, plan.seconds))
     samples: list[Sample] = []
     seen = 0
     try:
