@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 from collections.abc import Iterable
+from hmac import compare_digest
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -69,6 +69,6 @@ def find(keys: Iterable[Key], token: bytes) -> Key | None:
     offered = fingerprint(token)
     found: Key | None = None
     for key in keys:
-        if hmac.compare_digest(key.sha256, offered):
+        if compare_digest(key.sha256, offered):
             found = key
     return found

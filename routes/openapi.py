@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from wire.chat import ChatRequest
 
+_KEY = "api_key"
 _REF = "#/components/schemas/{model}"
 _BODIES: tuple[type[BaseModel], ...] = (ChatRequest,)
 
@@ -25,14 +26,18 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Put the bodies' schemas into the application's document."""
+    """Put the bodies' schemas, and how a key is sent, into the application's document."""
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = made()
             _, definitions = models_json_schema([(m, "validation") for m in _BODIES], ref_template=_REF)
-            document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(definitions["$defs"])
+            components["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
+            # One or none: without keys the server asks for none.
+            document["security"] = [{_KEY: []}, {}]
         return made()
 
     app.openapi = openapi  # type: ignore[method-assign]

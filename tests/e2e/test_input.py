@@ -193,7 +193,9 @@ def test_one_log_line_a_request_and_no_prompt_in_it(server: Server, api: StandIn
 
 def test_the_openapi_document_is_whole(server: Server) -> None:
     document = httpx.get(f"{server.url}/openapi.json").json()
-    assert set(document["paths"]) == {
+    (scheme,) = document["components"]["securitySchemes"].values()
+    assert scheme == {"type": "http", "scheme": "bearer"} and {} in document["security"]
+    assert set(document["paths"]) >= {
         *("/v1/chat/completions", "/v1/models", "/v1/models/{model_id}", "/health", "/livez", "/readyz")
     }
     body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from openai import AuthenticationError, OpenAI
+from openai import APIStatusError, AuthenticationError, OpenAI, RateLimitError
 
 from standin import StandIn
 from tests.support import PATIENCE, ROOT, clean_environment, serving
@@ -22,6 +22,37 @@ def keys(environment: dict[str, str], *words: str) -> str:
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
+
+
+def test_rate_limits_of_an_env_file(tmp_path: Path) -> None:
+    """As the wrapper's users have it; the counts are those of real connections."""
+    home = tmp_path / "home"
+    home.mkdir()
+    lines = ("RATE_LIMIT_ENABLED=true", "RATE_LIMIT_CHAT_PER_MINUTE=1", "TRUSTED_PROXIES=127.0.0.9")
+    (home / ".env").write_text("\n".join(lines))
+    environment = clean_environment(home, "http://127.0.0.1:9", CLAUDE_BIN="no-such-claude")
+    with serving(home, environment) as server:
+        client = server.client()
+
+        def ask(**headers: str) -> int:
+            try:
+                client.chat.completions.create(model="m", messages=[], extra_headers=headers)
+            except APIStatusError as error:
+                return error.status_code
+            return 200
+
+        assert ask() == 400
+        with pytest.raises(RateLimitError) as refused:
+            client.chat.completions.create(model="m", messages=[])
+        assert refused.value.code == "too_many_requests"
+        assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+        # This client is no trusted proxy, and uvicorn must not believe it either.
+        assert ask(**{"x-forwarded-for": "198.51.100.7"}) == 429
+        trusted = httpx.HTTPTransport(local_address="127.0.0.9")
+        with httpx.Client(transport=trusted, base_url=server.base_url) as proxy:
+            forwarded = [{"x-forwarded-for": f"198.51.100.{number}"} for number in (7, 8, 7)]
+            found = [proxy.post("/chat/completions", json={}, headers=one).status_code for one in forwarded]
+        assert found == [400, 400, 429]
 
 
 def test_keys_that_come_and_go(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:

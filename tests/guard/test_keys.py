@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 import stat
@@ -49,6 +50,23 @@ def test_a_key_is_found_among_others(file: KeyFile) -> None:
     for wrong in (b"", tokens[0][:-1].encode(), tokens[0].upper().encode(), "schl\xfcssel".encode("latin-1")):
         assert keys.find(file.load(), wrong) is None
     assert keys.find((), tokens[0].encode()) is None
+
+
+@pytest.mark.parametrize("offered", ["first", "last", "none of them"])
+def test_a_key_is_compared_with_all_in_constant_time(offered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [keys.from_settings(name, name) for name in ("first", "middle", "last")]
+    compared = []
+
+    def compare(kept: str, given: str) -> bool:
+        compared.append((kept, given))
+        return hmac.compare_digest(kept, given)
+
+    monkeypatch.setattr(keys, "compare_digest", compare)
+    found = keys.find(known, offered.encode())
+    assert (found.name if found else "none of them") == offered
+    # Hashes of one length, and all of them: what it takes tells nothing.
+    assert [kept for kept, _ in compared] == [key.sha256 for key in known]
+    assert {len(given) for _, given in compared} == {64}
 
 
 def test_the_file_holds_hashes_and_is_private(file: KeyFile) -> None:
