@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,52 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.test_faults import serving_fake, write_fake
+from tests.e2e.faulty import Call, running, serving_fake, write_fake
 from tests.fakes.fake_cli import ASKED
 from tests.invariants import eventually
 from tests.support import PATIENCE, Server, clean_environment, wait_until_gone
-
-
-class Call:
-    """A request in a thread of its own."""
-
-    def __init__(self, server: Server, question: str, stream: bool = True) -> None:
-        self._url = f"{server.base_url}/chat/completions"
-        self._body = {"model": "x", "messages": [{"role": "user", "content": question}], "stream": stream}
-        self.status = 0
-        self.text = ""
-        self.headers = httpx.Headers()
-        self.begun = threading.Event()
-        self.seconds = 0.0
-        self._thread = threading.Thread(target=self._ask)
-        self._thread.start()
-
-    def _ask(self) -> None:
-        began = time.monotonic()
-        with httpx.stream("POST", self._url, json=self._body, timeout=PATIENCE) as answer:
-            self.status, self.headers = answer.status_code, answer.headers
-            for piece in answer.iter_text():
-                self.text += piece
-                self.begun.set()
-        self.seconds = time.monotonic() - began
-
-    def end(self) -> str:
-        """All that came."""
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-        return self.text
-
-    @property
-    def error(self) -> dict[str, str]:
-        """The error that the answer is, or ends with; the one terminal event."""
-        text = self.end()
-        if self.status == 200:
-            events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
-            assert "[DONE]" not in events and '"finish_reason":"' not in text
-            assert sum('"error"' in event for event in events) == 1
-            text = events[-1]
-        found: dict[str, str] = json.loads(text)["error"]
-        return found
 
 
 @contextmanager
@@ -93,9 +49,9 @@ def signalled(server: Server, sign: signal.Signals) -> None:
 def test_running_turns_finish_and_new_ones_are_refused(tmp_path: Path, sign: signal.Signals) -> None:
     with stopping(tmp_path) as server:
         assert readiness(server) == (200, "ready")
-        running = [Call(server, "slow#1"), Call(server, "slow#2", stream=False)]
-        assert running[0].begun.wait(PATIENCE)
-        eventually(lambda: server.health()["slots"]["running"], 2)
+        calls = [Call(server, "slow"), Call(server, "slow", stream=False)]
+        assert calls[0].begun.wait(PATIENCE)
+        running(server, 2)
         signalled(server, sign)
         assert readiness(server) == (503, "draining")
         assert httpx.get(f"{server.url}/livez").json() == {"status": "alive", "service": "claude-api"}
@@ -103,8 +59,7 @@ def test_running_turns_finish_and_new_ones_are_refused(tmp_path: Path, sign: sig
             refused = Call(server, "good", stream)
             assert refused.error["code"] == "shutting_down" and refused.status == 503
             assert refused.headers["x-should-retry"] == "true" and int(refused.headers["retry-after"]) > 0
-        assert running[0].end().count("[DONE]") == 1 and "half of1" in running[0].text
-        assert json.loads(running[1].end())["choices"][0]["finish_reason"] == "stop"
+        assert [call.answer for call in calls] == [f"half of{call.word}" for call in calls]
 
 
 def test_what_takes_too_long_is_told(tmp_path: Path) -> None:
@@ -113,9 +68,9 @@ def test_what_takes_too_long_is_told(tmp_path: Path) -> None:
         begun = Call(server, "stalls")
         assert begun.begun.wait(PATIENCE)
         others = [Call(server, "silent"), Call(server, "silent", stream=False)]
-        eventually(lambda: server.health()["slots"]["running"], 3)
+        running(server, 3)
         others += [Call(server, "good"), Call(server, "good", stream=False)]
-        eventually(lambda: server.health()["queue"]["waiting"], 2)
+        running(server, 3, waiting=2)
         signalled(server, signal.SIGTERM)
         assert begun.error["code"] == "shutting_down" and begun.status == 200
         for call in others:
@@ -126,7 +81,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     with stopping(tmp_path) as server:
         begun, silent = Call(server, "ignores SIGTERM"), Call(server, "silent", stream=False)
         assert begun.begun.wait(PATIENCE)
-        eventually(lambda: server.health()["slots"]["running"], 2)
+        running(server, 2)
         signalled(server, signal.SIGINT)
         began = time.monotonic()
         server.process.send_signal(signal.SIGINT)

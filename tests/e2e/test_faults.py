@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import resource
 import signal
+import socket
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,51 +16,46 @@ import httpx
 import pytest
 
 from standin import Silence, StandIn
-from tests.support import PATIENCE, ROOT, Server, clean_environment, serving, wait_until_gone
+from tests.e2e.faulty import (
+    NOWHERE,
+    Call,
+    body,
+    chat,
+    running,
+    serving_fake,
+    write_fake,
+)
+from tests.fakes.fake_cli import ASKED
+from tests.invariants import Invariants, eventually
+from tests.support import PATIENCE, Server, clean_environment, serving, wait_until_gone
 
-NOWHERE = "http://127.0.0.1:9"
-Serve = Callable[..., Server]
-
-
-def write_fake(path: Path, mode: str, version: str = "2.1.330") -> None:
-    """A `claude` at `path` that behaves as `mode` says. Replaced in one step, as an update would do it."""
-    script = (
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        f"open({str(path.with_suffix('.started'))!r}, 'a').write('x')\n"
-        f"from tests.fakes.fake_cli import main\nmain({mode!r}, {version!r})\n"
-    )
-    fresh = path.with_suffix(".new")
-    fresh.write_text(script)
-    fresh.chmod(0o755)
-    fresh.replace(path)
+STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 
-@contextmanager
-def serving_fake(tmp_path: Path, mode: str, **more: str) -> Iterator[tuple[Server, Path]]:
-    fake = tmp_path / "claude"
-    write_fake(fake, mode, more.pop("version", "2.1.330"))
-    quick = {"CLAUDE_MAX_RETRIES": "1", "CLAUDE_BASE_BACKOFF": "0.01", "CLAUDE_BIN": str(fake)}
-    quick["CLAUDE_ENGINE"] = "spawn"
-    environment = clean_environment(tmp_path / "home", NOWHERE, **{**quick, **more})
-    with serving(tmp_path / "home", environment) as server:
-        yield server, fake
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Invariants]]:
+    """One server for many cases, with short deadlines."""
+    short = {"CLAUDE_FIRST_EVENT_TIMEOUT": "1", "CLAUDE_IDLE_TIMEOUT": "1"}
+    with serving_fake(tmp_path_factory.mktemp("faulty"), ASKED, **short) as (server, _):
+        chat(server, "good")
+        yield server, Invariants(server)
 
 
-def chat(server: Server, stream: bool = False) -> httpx.Response:
-    body = {"model": "x", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
-    return httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=PATIENCE)
+@pytest.fixture
+def server(faulty: tuple[Server, Invariants]) -> Iterator[Server]:
+    """The shared server. What must hold after each case is checked, and that the next request is served."""
+    running, invariants = faulty
+    yield running
+    invariants.check()
+    after = Call(running, "good")
+    assert after.answer == f"fine{after.word}"
+    invariants.check()
 
 
-def check_all_given_back(server: Server, fake: Path) -> None:
-    """The invariants after every case."""
-    assert server.health()["slots"]["running"] == 0
-    assert server.health()["queue"]["waiting"] == 0
-    write_fake(fake, "good")
-    answer = chat(server)
-    assert answer.json()["choices"][0]["message"]["content"] == "fine", answer.text
+# What the CLI does
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@STREAMED
 @pytest.mark.parametrize(
     "mode",
     [
@@ -67,42 +63,47 @@ def check_all_given_back(server: Server, fake: Path) -> None:
         "exit 1 after a good result",
         "hangs after the result",
         "floods stderr",
-        "a 40 MiB line",
         "unknown frames",
+        "exit once",
     ],
 )
-def test_faults_that_do_no_harm(tmp_path: Path, mode: str, stream: bool) -> None:
-    with serving_fake(tmp_path, mode) as (server, fake):
-        answer = chat(server, stream)
-        assert answer.status_code == 200, answer.text
-        assert "fine" in answer.text
-        check_all_given_back(server, fake)
+def test_faults_that_do_no_harm(server: Server, mode: str, stream: bool) -> None:
+    call = Call(server, mode, stream)
+    assert call.answer == f"fine{call.word}"
 
 
-def test_a_question_of_the_cli_is_refused(tmp_path: Path) -> None:
-    with serving_fake(tmp_path, "asks us something") as (server, _):
-        assert chat(server).json()["choices"][0]["message"]["content"] == "error"
+@STREAMED
+def test_a_line_may_be_long(patient: Server, stream: bool) -> None:
+    call = Call(patient, "a 40 MiB line", stream)
+    assert call.answer == f"fine{call.word}"
 
 
+def test_a_line_may_not_be_longer_than_memory_allows(patient: Server) -> None:
+    call = Call(patient, "a 70 MiB line", stream=False)
+    assert (call.error["code"], call.status) == ("cli_failed", 502)
+
+
+def test_a_question_of_the_cli_is_refused(server: Server) -> None:
+    call = Call(server, "asks us something")
+    assert call.answer == f"error{call.word}"
+
+
+@STREAMED
 @pytest.mark.parametrize(
     ("mode", "status", "code"),
     [
         ("only garbage", 502, "cli_failed"),
-        ("a frame with something else in it", 502, "cli_failed"),
         ("exit at once", 502, "cli_failed"),
-        ("a 70 MiB line", 502, "cli_failed"),
         ("a frame out of shape", 502, "cli_failed"),
         ("silent", 504, "timeout"),
     ],
 )
-@pytest.mark.parametrize("stream", [False, True])
 def test_faults_before_the_first_token(
-    tmp_path: Path, mode: str, status: int, code: str, stream: bool
+    server: Server, mode: str, status: int, code: str, stream: bool
 ) -> None:
-    with serving_fake(tmp_path, mode, CLAUDE_FIRST_EVENT_TIMEOUT="1") as (server, fake):
-        answer = chat(server, stream)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
-        check_all_given_back(server, fake)
+    call = Call(server, mode, stream)
+    assert (call.error["code"], call.status) == (code, status)
+    assert call.headers["x-should-retry"] == "true"
 
 
 @pytest.mark.parametrize(
@@ -114,60 +115,187 @@ def test_faults_before_the_first_token(
         ("ignores SIGTERM", "timeout"),
     ],
 )
-def test_faults_in_the_stream(tmp_path: Path, mode: str, code: str) -> None:
+def test_faults_in_the_stream(server: Server, mode: str, code: str) -> None:
     """The 200 is out: an error event follows, and no end."""
-    with serving_fake(tmp_path, mode, CLAUDE_IDLE_TIMEOUT="1") as (server, fake):
-        answer = chat(server, stream=True)
-        assert answer.status_code == 200
-        lines = [line for line in answer.text.splitlines() if line.startswith("data: ")]
-        assert "[DONE]" not in answer.text and '"finish_reason":"stop"' not in answer.text
-        assert json.loads(lines[-1].removeprefix("data: "))["error"]["code"] == code
-        check_all_given_back(server, fake)
+    call = Call(server, mode)
+    assert (call.error["code"], call.status) == (code, 200)
+
+
+def test_many_faults_at_once(server: Server) -> None:
+    """No answer has a word of another's."""
+    modes = ["good", "crash mid-stream", "some garbage", "exit at once", "good", "stalls", "exit once"]
+    calls = [Call(server, mode) for mode in modes]
+    for mode, call in zip(modes, calls, strict=True):
+        if mode in ("good", "some garbage", "exit once"):
+            assert call.answer == f"fine{call.word}"
+        else:
+            assert call.error["code"] in ("cli_failed", "timeout")
+        assert not any(other.word in call.text for other in calls if other is not call)
 
 
 def test_the_attempt_has_a_deadline_of_its_own(tmp_path: Path) -> None:
-    with serving_fake(tmp_path, "stalls", CLAUDE_TIMEOUT="1", CLAUDE_MAX_RETRIES="0") as (server, fake):
+    with serving_fake(tmp_path, "stalls", CLAUDE_TIMEOUT="1", CLAUDE_MAX_RETRIES="0") as (server, _):
         answer = chat(server)
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
         assert "CLAUDE_TIMEOUT" in answer.json()["error"]["message"]
-        check_all_given_back(server, fake)
 
 
-def test_more_requests_than_slots_and_queue(tmp_path: Path) -> None:
-    """One runs, one waits, the third is refused at once; the waiting one gives up at its own time."""
-    limits = {"CLAUDE_MAX_CONCURRENCY": "1", "CLAUDE_MAX_QUEUE": "1", "CLAUDE_QUEUE_TIMEOUT": "1"}
-    with serving_fake(tmp_path, "stalls", CLAUDE_IDLE_TIMEOUT="30", **limits) as (server, fake):
-        running = threading.Thread(target=_give_up_soon, args=(server,))
-        running.start()
-        _wait_for(server, "slots", "running", 1)
-        waited: list[httpx.Response] = []
-        waiting = threading.Thread(target=lambda: waited.append(chat(server)))
-        waiting.start()
-        _wait_for(server, "queue", "waiting", 1)
-        refused = chat(server)
-        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")
-        assert int(refused.headers["retry-after"]) >= 1
-        assert refused.headers["x-should-retry"] == "true"
-        waiting.join()
-        assert (waited[0].status_code, waited[0].json()["error"]["code"]) == (429, "queue_full")
-        running.join()
-        _wait_for(server, "slots", "running", 0)
-        assert server.health()["queue"]["refused"] == 2
-        check_all_given_back(server, fake)
+# What the client does
 
 
-def _give_up_soon(server: Server) -> None:
-    body = {"model": "x", "messages": [{"role": "user", "content": "hi"}]}
-    with pytest.raises(httpx.TimeoutException):
-        httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=4)
+class Leaver:
+    """A client that sends a request and hangs up."""
+
+    def __init__(self, server: Server, question: str, stream: bool) -> None:
+        port = int(server.url.rpartition(":")[2])
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.settimeout(PATIENCE)
+        request = httpx.Request("POST", server.base_url, json=body(question, stream))
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        length = b"Content-Length: %d\r\n\r\n" % len(request.content)
+        self._socket.sendall(head + length + request.content)
+
+    def gets(self, word: bytes) -> None:
+        """Wait until this has come."""
+        seen = b""
+        while word not in seen:
+            seen += self._socket.recv(4096)
+
+    def __enter__(self) -> Leaver:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._socket.close()
 
 
-def _wait_for(server: Server, part: str, name: str, value: int) -> None:
-    """Ask /health until it says so: the server has no other way to tell."""
-    for _ in range(2000):
-        if server.health()[part][name] == value:
-            return
-    raise AssertionError(server.health())
+@pytest.mark.parametrize(
+    ("mode", "stream"),
+    [("stalls with a child", True), ("silent", True), ("stalls with a child", False)],
+    ids=["mid-stream", "before the first token", "whole answer"],
+)
+def test_a_client_that_leaves_ends_its_turn(patient: Server, mode: str, stream: bool) -> None:
+    """The process of the turn and what it started are gone within a second."""
+    word = f"left-{mode}-{stream}".replace(" ", "-")
+    with Leaver(patient, f"{mode}#{word}", stream) as leaver:
+        eventually(lambda: word in asked(patient), True)
+        turn = asked(patient)[word]
+        if stream and mode != "silent":
+            leaver.gets(b"half of")
+        eventually(lambda: len(children(turn)), 1 if mode != "silent" else 0)
+        processes = [turn, *children(turn)]
+    wait_until_gone(processes, 1.0)
+    eventually(lambda: patient.health()["slots"]["running"], 0, 1.0)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def asked(server: Server) -> dict[str, int]:
+    """The words that reached a CLI, and the processes that they reached."""
+    told = server.home / "asked"
+    lines = told.read_text().splitlines() if told.exists() else []
+    return {word: int(pid) for word, _, pid in (line.rpartition(" ") for line in lines)}
+
+
+@pytest.fixture(scope="module")
+def one_slot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Invariants]]:
+    limits = {"CLAUDE_MAX_CONCURRENCY": "1", "CLAUDE_MAX_QUEUE": "2", "CLAUDE_QUEUE_TIMEOUT": "2"}
+    with serving_fake(tmp_path_factory.mktemp("patient"), ASKED, **limits) as (server, _):
+        chat(server, "good")
+        yield server, Invariants(server)
+
+
+@pytest.fixture
+def patient(one_slot: tuple[Server, Invariants]) -> Iterator[Server]:
+    """A server with one slot, two places to wait, and long deadlines for the CLI."""
+    running, invariants = one_slot
+    yield running
+    invariants.check()
+    after = Call(running, "good")
+    assert after.answer == f"fine{after.word}"
+    invariants.check()
+
+
+def test_a_client_that_leaves_the_queue_starts_nothing(patient: Server) -> None:
+    with Leaver(patient, "silent#first", False):
+        running(patient, 1)
+        with Leaver(patient, "good#second", True):
+            running(patient, 1, waiting=1)
+        running(patient, 1)
+    running(patient, 0)
+    assert "first" in asked(patient) and "second" not in asked(patient)
+
+
+def test_more_requests_than_slots_and_queue(patient: Server) -> None:
+    """One runs, two wait, the others are refused at once; those who wait give up at their time."""
+    before = int(str(patient.health()["queue"]["refused"]))
+    with Leaver(patient, "silent", False):
+        running(patient, 1)
+        waiting = [Call(patient, "good", stream) for stream in (False, True)]
+        running(patient, 1, waiting=2)
+        refused = [Call(patient, "good", stream) for stream in (False, True)]
+        for call in (*refused, *waiting):
+            assert (call.error["code"], call.status) == ("queue_full", 429)
+            assert int(call.headers["retry-after"]) >= 1 and call.headers["x-should-retry"] == "true"
+        assert not {call.word for call in (*refused, *waiting)} & set(asked(patient))
+    running(patient, 0)
+    assert patient.health()["queue"]["refused"] == before + 4
+
+
+def test_a_client_that_reads_slowly(patient: Server) -> None:
+    """A CLI that writes without an end is made to wait: its answer is not kept in memory."""
+    before = memory(patient)
+    with Leaver(patient, "floods#slow", True) as slow:
+        slow.gets(b"xxx")
+        writer = asked(patient)["slow"]
+        eventually(lambda: still(writer), True)
+        assert written(writer) < 32 << 20 and memory(patient) - before < 64 << 20
+    wait_until_gone([writer])
+
+
+def written(pid: int) -> int:
+    """Bytes that a process has written."""
+    return int(Path(f"/proc/{pid}/io").read_text().split("wchar: ")[1].split()[0])
+
+
+def still(pid: int) -> bool:
+    """Has it written nothing for a while?"""
+    before = written(pid)
+    time.sleep(0.3)
+    return written(pid) == before
+
+
+def memory(server: Server) -> int:
+    """Its resident bytes."""
+    pages = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+# What the machine does
+
+
+@contextmanager
+def limited(server: Server, kind: int, limit: int) -> Iterator[None]:
+    """The server has less of something for a while."""
+    before = resource.prlimit(server.process.pid, kind)
+    resource.prlimit(server.process.pid, kind, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(server.process.pid, kind, before)
+
+
+@STREAMED
+def test_no_descriptors_left_for_a_process(server: Server, stream: bool) -> None:
+    used = [int(fd.name) for fd in Path(f"/proc/{server.process.pid}/fd").iterdir()]
+    # Enough for a connection or two, and not for the pipes of a process.
+    with limited(server, resource.RLIMIT_NOFILE, max(used) + 4):
+        first = Call(server, "good", stream)
+        assert first.answer == f"fine{first.word}"
+        refused = Call(server, "good", stream)
+        assert (refused.error["code"], refused.status) == ("overloaded", 503)
+        assert int(refused.headers["retry-after"]) >= 1 and refused.headers["x-should-retry"] == "true"
 
 
 def test_no_cli(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 USAGE = {
@@ -71,7 +72,7 @@ def crash_mid_stream() -> None:
 
 def hold_stdout() -> None:
     """A grandchild in a session of its own keeps stdout open for a while after the end."""
-    subprocess.Popen(["sleep", "20"], start_new_session=True)
+    subprocess.Popen(["sleep", "2"], start_new_session=True)
     begin("half of")
     os._exit(1)
 
@@ -79,6 +80,28 @@ def hold_stdout() -> None:
 def ignore_term() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     begin("slow")
+    wait()
+
+
+def exit_once() -> None:
+    """Only the first process that is asked this does."""
+    before = Path(os.environ["HOME"]) / f"exited-{word}"
+    if not before.exists():
+        before.touch()
+        os._exit(3)
+    good()
+
+
+def flood() -> None:
+    begin("")
+    while True:
+        event("content_block_delta", index=0, delta={"type": "text_delta", "text": "x" * (1 << 16)})
+
+
+def stall_with_child() -> None:
+    """What the CLI starts is of its group."""
+    subprocess.Popen(["sleep", str(FOREVER)])
+    begin("half of")
     wait()
 
 
@@ -99,6 +122,14 @@ TURNS: Mapping[str, Callable[[], object]] = {
     "a frame with something else in it": then(lambda: raw('{"type":"stream_ev' + "warning: x"), good),
     "only garbage": lambda: raw(*["not json"] * 50),
     "crash mid-stream": crash_mid_stream,
+    "exit once": exit_once,
+    "floods": flood,
+    "stalls with a child": stall_with_child,
+    "tells a key": lambda: (
+        sys.stderr.write("Authorization: Bearer sk-ant-made-up was refused\n"),
+        sys.stderr.flush(),
+        os._exit(3),
+    ),
     "exit at once": lambda: os._exit(3),
     "exit 1 after a good result": then(good, lambda: os._exit(1)),
     "hangs after the result": then(good, lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN), wait),
@@ -141,4 +172,6 @@ def main(mode: str, version: str = "2.1.330") -> None:
             if mode == ASKED:
                 text = "".join(block["text"] for block in frame["message"]["content"])
                 turn, _, word = text.partition("#")
+                with (Path(os.environ["HOME"]) / "asked").open("a") as asked:
+                    asked.write(f"{word} {os.getpid()}\n")
             TURNS[turn]()
