@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from claude_cli.control import Dialogue
@@ -14,10 +14,14 @@ from claude_cli.plain import PlainDialogue
 from claude_cli.talk import ODD_FRAME, odd
 from claude_cli.worker import Worker
 from turns.errors import CliFailed, TurnError
-from turns.model import AttemptRequest, TurnEvent
+from turns.model import AttemptRequest, TextDelta, ThinkingDelta, TurnEvent
 
 # An interrupted CLI answers within some 25 ms.
 _CUT_WITHIN = 2.0
+# Events that wait for a client that takes its time; with more the CLI is made to wait too.
+_EVENTS_KEPT = 64
+# Characters. No model answers so much: a CLI that goes on and on would fill the memory.
+_LONGEST_ANSWER = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class CliAttempt:
         self._worker: Worker | None = None
         self._script: Script | None = None
         self._closed = False
+        self._held = False
+        self._length = 0
         self._cut_timer: asyncio.TimerHandle | None = None
         if lease.done():
             self._begin(lease)
@@ -97,8 +103,23 @@ class CliAttempt:
         if events:
             self._events.extend(events)
             self._wake()
+            self._bound(events, self._worker)
         if self._script.translator.cut and self._cut_timer is None:
             self._cut_timer = asyncio.get_running_loop().call_later(_CUT_WITHIN, self._give_up_cut)
+
+    def _bound(self, events: Sequence[TurnEvent], worker: Worker) -> None:
+        """What a turn may keep in memory has an end."""
+        if len(self._events) > _EVENTS_KEPT and not self._held:
+            self._held = True
+            worker.process.hold(True)
+        self._length += sum(len(e.text) for e in events if isinstance(e, TextDelta | ThinkingDelta))
+        if self._length > _LONGEST_ANSWER:
+            self.fail(CliFailed(f"The claude CLI wrote an answer of more than {_LONGEST_ANSWER} characters."))
+
+    def _let_go(self) -> None:
+        if self._held and self._worker is not None:
+            self._held = False
+            self._worker.process.hold(False)
 
     def ended(self, problem: str | None) -> None:
         """The process ended."""
@@ -128,6 +149,7 @@ class CliAttempt:
     def close(self) -> None:
         """Give the worker back, or give up waiting for one."""
         self._closed = True
+        self._let_go()
         if self._cut_timer is not None:
             self._cut_timer.cancel()
         if not self._lease.done():
@@ -149,6 +171,7 @@ class CliAttempt:
 
     async def __anext__(self) -> TurnEvent:
         while not self._events:
+            self._let_go()
             if self._error is not None:
                 raise self._error
             if self._done:

@@ -7,6 +7,7 @@ started for it is handed over. A waiter that gave up has cancelled its future an
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -328,7 +329,7 @@ class Pool:
         what = self._last_error.message if self._last_error is not None else "The claude CLI failed to start."
         left = self._pause.left(self._clock())
         kind = type(self._last_error) if self._last_error is not None else CliFailed
-        return kind(f"{what} It is tried again in {left:.0f} s.", retry_after=left)
+        return kind(f"{what} It is tried again in {math.ceil(left)} s.", retry_after=left)
 
     def _fail_waiter(self, launch: Launch, error: TurnError) -> None:
         for demand, future in self._waiters:

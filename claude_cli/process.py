@@ -75,6 +75,17 @@ class CliProcess(asyncio.SubprocessProtocol):
         if self._stdin is not None:
             self._stdin.close()
 
+    def hold(self, on: bool) -> None:
+        """Read no further for now, so that it waits with its writing; or read on."""
+        assert self._transport is not None
+        pipe = cast("asyncio.ReadTransport | None", self._transport.get_pipe_transport(1))
+        if pipe is None or pipe.is_closing():
+            return
+        if not on:
+            pipe.resume_reading()
+        elif not self.exited.is_set():
+            pipe.pause_reading()
+
     def kill(self) -> None:
         """SIGKILL to the group, now."""
         self._signal(signal.SIGKILL)
@@ -142,6 +153,7 @@ class CliProcess(asyncio.SubprocessProtocol):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.exited.set()
+        self.hold(False)
         # The last lines may still be in the pipe: its end comes by pipe_connection_lost, or not at all.
         asyncio.get_running_loop().call_later(_PIPE_GRACE, self._close_pipes)
 

@@ -15,7 +15,7 @@ from claude_cli import argv, transcripts
 from claude_cli.argv import Launch
 from claude_cli.process import CliProcess, spawn
 from claude_cli.sweep import sweep
-from turns.errors import CliFailed, NotReady, TurnError
+from turns.errors import NotReady, Overloaded, TurnError
 
 # Starting a process blocks the event loop for a few ms and a core for 0.3 s.
 _STARTS_AT_A_TIME = 2
@@ -149,4 +149,4 @@ def _as_turn_errors() -> Iterator[None]:
         if error.errno in (errno.ENOENT, errno.EACCES, errno.ENOEXEC):
             message = f"The claude CLI can't be started: {error}. Set CLAUDE_BIN to a working one."
             raise NotReady(message) from error
-        raise CliFailed(f"The system can't start another process: {error}.", retry_after=1.0) from error
+        raise Overloaded(f"The system can't start another process: {error}.", retry_after=1.0) from error

@@ -46,7 +46,7 @@ class RateLimited(TurnError):
 
 
 class Overloaded(TurnError):
-    """Overload or a server error at Anthropic."""
+    """Overload or a server error at Anthropic, or this machine has no room for a process."""
 
     retryable = True
 

@@ -9,7 +9,7 @@ import pytest
 
 from claude_cli.argv import Launch
 from claude_cli.table import ProcessTable, private_folder
-from turns.errors import CliFailed, NotReady, TurnError
+from turns.errors import NotReady, Overloaded, TurnError
 from turns.model import SessionPlan
 
 UUID = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
@@ -57,7 +57,7 @@ async def test_a_system_that_can_take_no_more(state: Path, monkeypatch: pytest.M
     monkeypatch.setattr("claude_cli.table.spawn", spawn)
     made = table(state)
     error = await refusal(made, Launch())
-    assert isinstance(error, CliFailed)
+    assert isinstance(error, Overloaded)
     assert error.retry_after == 1.0
     # The folder that was made for it is gone.
     assert list((made.tmp).glob("*/*")) == []

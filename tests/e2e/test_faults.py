@@ -296,6 +296,8 @@ def test_no_descriptors_left_for_a_process(server: Server, stream: bool) -> None
         refused = Call(server, "good", stream)
         assert (refused.error["code"], refused.status) == ("overloaded", 503)
         assert int(refused.headers["retry-after"]) >= 1 and refused.headers["x-should-retry"] == "true"
+    # After a failed start comes a pause.
+    eventually(lambda: chat(server, "good").status_code, 200)
 
 
 def test_no_cli(tmp_path: Path) -> None:
