@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from guard.address import client_of
 
@@ -42,6 +44,21 @@ TRUSTED = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "127.0.0.1/32",
 )
 def test_clients(peer: str | None, forwarded: list[str], client: str) -> None:
     assert client_of(peer, forwarded, TRUSTED) == client
+
+
+@given(st.none() | st.text(), st.lists(st.text() | st.ip_addresses().map(str)))
+def test_whatever_is_written_somebody_is_counted(peer: str | None, forwarded: list[str]) -> None:
+    everybody = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
+    for trusted in (TRUSTED, everybody, []):
+        assert client_of(peer, forwarded, trusted)
+
+
+@given(st.ip_addresses(v=4).map(str), st.text())
+def test_what_a_client_writes_changes_nothing(address: str, written: str) -> None:
+    """The last hop is the proxy's own word; before it, anything may stand."""
+    assume(not any(ipaddress.ip_address(address) in network for network in TRUSTED if network.version == 4))
+    assert client_of("10.0.0.1", [written, address], TRUSTED) == address
+    assert client_of(address, [written], TRUSTED) == address
 
 
 def test_nobody_is_trusted_by_default() -> None:
