@@ -33,6 +33,8 @@ log = structlog.get_logger("claude_cli")
 _UNTESTED = frozenset({"spawn", "text", "plain"})
 # Names that the CLI resolves itself; to set a worker to one of them costs nothing.
 _ALIASES = frozenset({"default", "best", "sonnet", "opus", "haiku", "sonnet[1m]", "opus[1m]", "opusplan"})
+# The API takes no smaller budget for thinking, and only one below the limit; older CLIs send some models one.
+_LEAST_THOUGHT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,12 +301,13 @@ class CliEngine:
 
 def _need(request: AttemptRequest) -> Need:
     turn = request.turn
+    limit = turn.max_output_tokens
     return Need(
         model=turn.model,
         system=request.system,
         effort=turn.effort,
         max_output_tokens=turn.max_output_tokens,
-        thinking=turn.thinking,
+        thinking=turn.thinking and (limit is None or limit > _LEAST_THOUGHT),
     )
 
 

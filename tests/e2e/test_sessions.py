@@ -296,3 +296,13 @@ def test_a_strange_session_id_is_only_a_name(server: Server, api: StandIn) -> No
     for session in ("../../x", "--dangerously-skip-permissions", "a b\n\0", "-p"):
         assert say(server, session, "hi").status_code == 200
         assert say(server, session, "again").headers["x-claude-session"] == "resumed"
+
+
+@pytest.mark.parametrize("limit", [7, 1024, 1025])
+def test_a_small_limit_leaves_no_room_for_thinking(server: Server, api: StandIn, limit: int) -> None:
+    """Older CLIs give some models a budget for it that is one below the limit; the API takes no less than
+    1024."""
+    body = {"model": "haiku", "messages": [{"role": "user", "content": "hi"}], "max_tokens": limit}
+    assert httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=PATIENCE).status_code == 200
+    assert api.last.body["max_tokens"] == limit
+    assert ("thinking" in api.last.body) == (limit > 1024)
