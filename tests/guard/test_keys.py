@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
+import os
 import re
 import stat
 import subprocess
@@ -130,6 +132,26 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(KeyFileFailed, match="can't be read: Not a directory"):
         KeyFile(tmp_path / "file").load()
+
+
+def test_a_full_disk_leaves_the_keys_that_were(file: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.add("a", NONE)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for change in (lambda: file.add("b", NONE), lambda: file.revoke("a")):
+        with pytest.raises(KeyFileFailed, match="can't be written: No space left on device"):
+            change()
+    assert [key.name for key in file.load()] == ["a"]
+    assert sorted(path.name for path in file.path.parent.iterdir()) == ["keys.json", "keys.lock"]
+
+
+def test_a_folder_in_the_place_of_the_file(file: KeyFile) -> None:
+    file.path.mkdir()
+    with pytest.raises(KeyFileFailed, match="can't be read: Is a directory"):
+        file.load()
 
 
 def test_commands_at_a_time_lose_nothing(tmp_path: Path) -> None:
