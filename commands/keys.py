@@ -16,6 +16,7 @@ from configuration.arguments import add_options
 from configuration.values import listed
 from guard.keyfile import KeyFile, KeyFileFailed, NameTaken, NoSuchKey
 from guard.keys import Key, KeyLimits
+from start.guards import lacks_key
 from start.listen import make_state_folder
 
 SUMMARY = "add, list and revoke the API keys of the server; a running one notices at once"
@@ -29,7 +30,8 @@ def main(argv: Sequence[str]) -> int:
     file = KeyFile(settings.state_dir)
     try:
         if given["action"] == "add":
-            _add(file, given)
+            if not given["if_needed"] or lacks_key(settings):
+                _add(file, given)
         elif given["action"] == "revoke":
             _revoke(file, given["name"])
         else:
@@ -47,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--rate", type=int, metavar="N", help="requests a minute (default: no limit)")
     add.add_argument("--concurrency", type=int, metavar="N", help="requests at a time (default: no limit)")
     add.add_argument("--models", type=listed, metavar="A,B", help="models that it may name (default: any)")
+    add.add_argument(
+        "--if-needed", action="store_true", help="only where the server would refuse to start without one"
+    )
     revoke = actions.add_parser("revoke", help="make a key useless")
     revoke.add_argument("name", metavar="NAME")
     for action in (add, actions.add_parser("list", help="show the keys' names and limits"), revoke):

@@ -40,8 +40,9 @@ def guards(settings: Settings) -> Guards:
     except StorageMissing:
         raise ConfigError("RATE_LIMIT_STORAGE_URL needs a library: pip install redis") from None
     ring = key_ring(settings)
-    if not ring.required:
-        _stay_at_home(settings)
+    reason = _why_a_key(settings)
+    if reason is not None and not ring.required:
+        raise ConfigError(reason)
     return Guards(ring, window)
 
 
@@ -79,14 +80,21 @@ def key_ring(settings: Settings) -> KeyRing:
     return KeyRing(fixed, file)
 
 
-def _stay_at_home(settings: Settings) -> None:
+def lacks_key(settings: Settings) -> bool:
+    """Would a server refuse to start for want of a key? Raises ConfigError for a file that is broken."""
+    return _why_a_key(settings) is not None and not key_ring(settings).required
+
+
+def _why_a_key(settings: Settings) -> str | None:
+    """What is wrong without a key, if anything is."""
     if not ipaddress.ip_address(settings.host).is_loopback:
-        raise ConfigError(
+        return (
             f"CLAUDE_API_HOST={settings.host} is no loopback address: whoever reaches it would spend your "
             f"account. Add a key first ({_ADD}), or set API_KEY; or listen on 127.0.0.1."
         )
     if ANY_ORIGIN in settings.cors_origins:
-        raise ConfigError(
+        return (
             "CORS_ORIGINS=* would let every web page that you visit spend your account. Add a key first "
             f"({_ADD}), or set API_KEY; or name the pages' origins, like http://localhost:3000."
         )
+    return None

@@ -143,7 +143,9 @@ def test_every_block_is_run_or_compared() -> None:
         ("README.md", "sh"): ["curl", "curl, streamed", "curl, a session", "What else there is"],
         ("README.md", "text"): ["Start"],
         # Compared in tests/deploy.
-        ("deploying.md", "console"): ["systemd, for one person", "systemd, for a machine"],
+        ("deploying.md", "console"): [
+            *("systemd, for one person", "systemd, for a machine", "Docker", "Docker"),
+        ],
         ("keys.md", "json"): ["Rate limits"],
         ("parameters.md", "json"): ["What comes back"],
         ("sessions.md", "sh"): ["Looking at sessions"],
