@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from guard.keyfile import KeyFile
+from tests.invariants import eventually
 from tests.support import PATIENCE, ROOT, clean_environment
 
 ASKED = r"Protect it with a key\? \(y/N\): "
@@ -124,6 +126,8 @@ def test_nobody_is_asked(tmp_path: Path, arguments: tuple[str, ...], environment
 def test_leaving_at_the_question(tmp_path: Path) -> None:
     with at_a_terminal(tmp_path) as terminal:
         terminal.wait_for(ASKED)
+        # Between the question and the reading of the answer Python would note the signal, and read on.
+        eventually(psutil.Process(terminal.process.pid).status, "sleeping")
         terminal.process.send_signal(signal.SIGINT)
         terminal.wait_for("claude-api was not started")
         assert terminal.process.wait(PATIENCE) == 130
