@@ -31,6 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "chaos": {"bench", "standin"},
     "tools": set(),
     "deploy": set(),
+    "examples": set(),
     # The demos are clients: they know the server by its HTTP API only.
     "demo_support": set(),
     "parallel_client_demo": {"demo_support"},
@@ -55,7 +56,7 @@ NOT_IN_PURE = {
     *("structlog", "random"),
 }
 # The demos and the tools are programs of their own.
-MAY_READ_THE_ENVIRONMENT = {"config.py", "tests", "tools", "bench", "demo_support", "deploy"}
+MAY_READ_THE_ENVIRONMENT = {"config.py", "tests", "tools", "bench", "demo_support", "deploy", "examples"}
 
 
 def python_files(place: Path) -> Iterator[Path]:

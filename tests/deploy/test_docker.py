@@ -152,7 +152,7 @@ def test_the_compose_files(file: str) -> None:
         assert f"- .:{dockerfile.only(IMAGE, 'WORKDIR').rest}\n" in text
     else:
         (grace,) = re.findall(r"stop_grace_period: (\d+)s", text)
-        assert int(grace) > 30
+        assert int(grace) > Settings().drain_timeout
 
 
 def test_the_lines_that_are_written() -> None:

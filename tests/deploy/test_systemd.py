@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from config import Settings
 from standin import StandIn
 from tests.readme import document
 from tests.support import PATIENCE, ROOT, Server, clean_environment, wait_until_gone
@@ -114,4 +115,4 @@ def test_there_is_time_to_drain(unit: Path) -> None:
     """More than the server leaves to turns that run."""
     settings = read(unit)
     assert settings["KillMode"] == ["mixed"]
-    assert float(settings["TimeoutStopSec"][0]) > 30
+    assert float(settings["TimeoutStopSec"][0]) > Settings().drain_timeout

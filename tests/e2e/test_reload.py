@@ -18,10 +18,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from config import Settings
 from standin import Reply, StandIn, default_reply
 from tests.support import PATIENCE, ROOT, Server, clean_environment, wait_until_gone
 
-LEFT_TO_TURNS = 30.0
 NOT_SERVED = ("bench", "docs", "tests", ".*", "__pycache__")
 
 
@@ -114,7 +114,7 @@ def test_a_second_signal_ends_it_at_once(reloading: Server, api: StandIn) -> Non
     """Long before the time is up that the first one leaves to turns that run."""
     family = descendants(reloading.process.pid)
     with asking(reloading, api) as turn:
-        deadline = time.monotonic() + LEFT_TO_TURNS / 2
+        deadline = time.monotonic() + Settings().drain_timeout / 2
         while reloading.process.poll() is None:
             assert time.monotonic() < deadline
             os.killpg(reloading.process.pid, signal.SIGINT)
