@@ -20,8 +20,9 @@ from fastapi import FastAPI
 
 from commands.table import COMMANDS, listing
 from config import SERVICE, VERSION, ConfigError, Settings, load
-from routes import chat, errors, health, models, openapi, sessions
-from routes.state import Shared
+from configuration.child import login_variables
+from routes import auth, chat, errors, health, models, openapi, sessions
+from routes.state import LoginFacts, Shared
 from sessions import SessionRegistry
 from start.engine import cli_engine
 from start.guards import guards, install
@@ -88,6 +89,11 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         runner=runner,
         keeper=keeper,
         backend=engine,
+        ring=made.ring,
+        login=LoginFacts(
+            *(settings.login.method, settings.login.chosen_by, settings.login.missing),
+            tuple(login_variables(settings.child_env)),
+        ),
         default_model=settings.default_model,
         stream_mode=settings.stream_mode,
         chunk_chars=settings.chunk_chars,
@@ -97,7 +103,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         max_request_size=settings.max_request_size,
     )
     app.state.guards = made
-    for part in (chat, models, sessions, health):
+    for part in (chat, models, sessions, auth, health):
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from configuration import arguments, describing, sources, values
 from configuration.child import child_environment
 from configuration.describing import Described, env
+from configuration.login import Choice, Login, find
 
 VERSION = "0.1.0"
 SERVICE = "claude-api"
@@ -154,6 +155,14 @@ class Settings(BaseModel):
     setting_sources: Annotated[Literal["", "user"], env("CLAUDE_SETTING_SOURCES")] = Field(
         "", description="'user' lets the CLI's own user settings in (apiKeyHelper, env); empty: none"
     )
+    auth_method: Annotated[Choice | None, env("CLAUDE_AUTH_METHOD")] = Field(
+        None,
+        description="how the CLI logs in: cli (its own login), api_key, bedrock or vertex; none: as the "
+        "environment says",
+    )
+    use_subscription: Annotated[bool, env("CLAUDE_USE_SUBSCRIPTION")] = Field(
+        False, description="log in with the CLI's own login, whatever key or provider is set"
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], env("LOG_LEVEL", "DEBUG_MODE", "VERBOSE")
     ] = Field("info", description="lowest level that is logged (DEBUG_MODE or VERBOSE: debug)")
@@ -164,6 +173,7 @@ class Settings(BaseModel):
         None, description="file to log to, instead of standard error"
     )
     child_env: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    login: Login = Login()
 
     @field_validator("host")
     @classmethod
@@ -266,6 +276,12 @@ def load(
     return resolve(options, environ, dotenv)
 
 
+def _logged_in(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The settings with what a claude process is to see. Raises ValueError."""
+    found = find(environ, settings.auth_method, settings.use_subscription, Path.is_file)
+    return settings.model_copy(update={"login": found, "child_env": child_environment(environ, found.method)})
+
+
 def resolve(
     options: Mapping[str, Any], environ: Mapping[str, str] | None = None, dotenv: Path | None = None
 ) -> Loaded:
@@ -277,9 +293,13 @@ def resolve(
     file = {k: v for k, v in dotenv_values(dotenv or Path(".env")).items() if v is not None}
     chosen = sources.choose(iter(described()), options, ((process, ""), (file, " in .env")))
     try:
-        settings = Settings(**chosen.values, child_env=child_environment({**file, **process}))
+        settings = Settings(**chosen.values)
+        settings = _logged_in(settings, {**file, **process})
     except ValidationError as error:
         raise ConfigError("\n".join(sources.complaints(error, chosen, iter(described())))) from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    chosen.notes.extend((*settings.login.notes, *settings.login.missing))
     if any(len(key.get_secret_value()) < _LONG_ENOUGH for key in settings.chosen_keys.values()):
         chosen.notes.append(
             f"a key of less than {_LONG_ENOUGH} characters in API_KEY or API_KEYS can be guessed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -79,6 +79,8 @@ class CliEngine:
         self._looking: asyncio.Task[None] | None = None
         self._old: list[_Engine] = []
         self._logged_in: bool | None = None
+        self._refusal: str | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._pause = Pause()
         self._failed_on = ""
 
@@ -90,9 +92,10 @@ class CliEngine:
         await asyncio.shield(self._looking)
 
     async def close(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        for task in (self._looking, self._asking):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         for engine in self._engines:
             await engine.pool.close()
             await engine.table.close()
@@ -117,8 +120,27 @@ class CliEngine:
             self._old = [*(old for old in self._old if len(old.table)), self._engine]
             await self._engine.pool.close()
         self._engine, self._problem = fresh, None
-        self._logged_in = fresh.found.logged_in
+        self._logged_in, self._refusal = fresh.found.logged_in, None
         await fresh.pool.warm_up()
+
+    async def look_at_login(self) -> None:
+        if self._asking is None or self._asking.done():
+            if self._engine is None or self._logged_in is not False:
+                return
+            self._asking = asyncio.get_running_loop().create_task(self._ask_again(self._engine))
+        await asyncio.shield(self._asking)
+
+    async def _ask_again(self, engine: _Engine) -> None:
+        try:
+            found = installed(engine.found.version, await introduce(engine.table))
+        except NotReady as error:
+            log.warning("the claude CLI can't be asked for its login", problem=error.message)
+            return
+        # What was refused before is refused still: only another login is news.
+        news = found.logged_in and found.login_method != engine.found.login_method
+        if news and engine is self._engine:
+            self._engine = replace(engine, found=found)
+            self._logged_in, self._refusal = True, None
 
     async def _inspected(self) -> _Engine:
         binary = find_binary(self._binary_name, self._environ.get("PATH"))
@@ -164,7 +186,7 @@ class CliEngine:
             cli_version=found.version_text if found else None,
             logged_in=self._logged_in,
             login_method=found.login_method if found else None,
-            problem=problem or (NOT_LOGGED_IN if self._logged_in is False else None),
+            problem=problem or ((self._refusal or NOT_LOGGED_IN) if self._logged_in is False else None),
             processes=sum(len(e.table) for e in self._engines),
             abilities=_shown(engine.abilities) if engine else {},
             workers={"idle": engine.pool.idle, **engine.pool.counts} if engine else {},
@@ -284,7 +306,7 @@ class CliEngine:
             return
         translator, request = script.translator, script.request
         if translator.logged_in is not None:
-            self._logged_in = translator.logged_in
+            self._logged_in, self._refusal = translator.logged_in, translator.refusal
         worker.cost_usd = translator.total_cost
         worker.mark = translator.mark if translator.done else None
         if worker.state is not None:

@@ -30,6 +30,11 @@ _REFUSED_HINT = (
     "If ANTHROPIC_API_KEY is set, correct or unset it and start the server again; else log in anew with "
     "`claude auth login`."
 )
+# The CLI's words for a provider that can't be logged into; they say what to do.
+_NO_PROVIDER = re.compile(
+    r"AWS credentials|Google Cloud (credentials|authentication)|Could not load .*credentials|"
+    r"No projectId was given|API Error: The file at .* does not exist"
+)
 _STOP_REASONS = frozenset(get_args(StopReason))
 # After these the CLI asks the model again by itself: to go on, up to three times, or to say something else.
 # Neither was asked for by the client, and each is paid for.
@@ -65,8 +70,9 @@ class TurnTranslator:
         self._began = time.monotonic()
         self._model = ""
         self.mark: str | None = None
-        # What the turn showed of the login; None: nothing.
+        # What the turn showed of the login; None: nothing. If it was refused: how.
         self.logged_in: bool | None = None
+        self.refusal: str | None = None
         # The answer has ended, and the CLI is about to go on by itself: it must be interrupted.
         self.cut = False
         self._texts: list[str] = []
@@ -132,7 +138,7 @@ class TurnTranslator:
         if result.get("is_error") or result.get("subtype") != "success":
             error = error_from_result(result, self._limit, self._clock())
             if isinstance(error, NotReady):
-                self.logged_in = False
+                self.logged_in, self.refusal = False, error.message
             raise error
         if not self._model:
             # A command of the CLI's own would end like this.
@@ -202,6 +208,8 @@ def error_from_result(result: Frame, limit: Mapping[str, Any], now: float) -> Tu
         return SessionLost(text)
     if text.startswith("Not logged in"):
         return NotReady(NOT_LOGGED_IN)
+    if _NO_PROVIDER.search(text) and status in (None, 401, 403):
+        return NotReady(text)
     if status in (401, 403):
         return NotReady(f"Anthropic refused the login or the API key: {text.rstrip('.')}. {_REFUSED_HINT}")
     if result.get("terminal_reason") == "prompt_too_long" or "prompt is too long" in text.lower():

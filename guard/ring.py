@@ -42,6 +42,11 @@ class KeyRing:
         return present
 
     @property
+    def fixed(self) -> bool:
+        """Are there keys of the settings?"""
+        return bool(self._fixed)
+
+    @property
     def required(self) -> bool:
         """Must a request bring a key?"""
         if not self._latched:

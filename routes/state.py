@@ -7,9 +7,21 @@ from typing import cast
 
 from starlette.requests import Request
 
+from guard.ring import KeyRing
 from turns.keeper import Keeper
 from turns.model import Backend
 from turns.runner import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFacts:
+    """How the CLI is to log in, as the settings say. `method`: claude_cli, anthropic, bedrock or vertex;
+    `chosen_by`: what decided, "" if nothing did; `missing`: a sentence each; `variables`: names only."""
+
+    method: str
+    chosen_by: str
+    missing: tuple[str, ...]
+    variables: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +31,8 @@ class Shared:
     runner: Runner
     keeper: Keeper
     backend: Backend
+    ring: KeyRing
+    login: LoginFacts
     default_model: str | None
     stream_mode: str
     chunk_chars: int

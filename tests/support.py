@@ -40,6 +40,8 @@ class IdleBackend:
 
     async def close(self) -> None: ...
 
+    async def look_at_login(self) -> None: ...
+
     def open(self, request: AttemptRequest) -> Attempt:
         raise AssertionError("no turn was to be started")
 

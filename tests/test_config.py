@@ -74,6 +74,8 @@ TABLE: list[tuple[str, Any, tuple[str, ...], str | None, str, Any]] = [
     ("worker_idle", 300, ("CLAUDE_WORKER_IDLE",), "--worker-idle", "1.5", 1.5),
     ("worker_memory", 400, ("CLAUDE_WORKER_MEMORY",), "--worker-memory", "500", 500),
     ("setting_sources", "", ("CLAUDE_SETTING_SOURCES",), "--setting-sources", "user", "user"),
+    ("auth_method", None, ("CLAUDE_AUTH_METHOD",), "--auth-method", "cli", "cli"),
+    ("use_subscription", False, ("CLAUDE_USE_SUBSCRIPTION",), "--use-subscription", "yes", True),
     ("log_level", "info", ("LOG_LEVEL",), "--log-level", "WARNING", "warning"),
     ("log_format", "console", ("LOG_FORMAT",), "--log-format", "json", "json"),
     ("log_file", None, ("LOG_FILE",), "--log-file", "/l", Path("/l")),
@@ -107,7 +109,7 @@ def on_the_command_line(option: str | None, text: str, value: Any) -> list[tuple
 
 def test_the_table_has_every_setting() -> None:
     assert [name for name, _, _ in config.described()] == FIELDS
-    assert set(Settings.model_fields) - set(FIELDS) == {"child_env"}
+    assert set(Settings.model_fields) - set(FIELDS) == {"child_env", "login"}
 
 
 @EVERY

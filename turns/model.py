@@ -198,6 +198,9 @@ class Backend(Protocol):
     async def close(self) -> None:
         """End every process; returns when none is left."""
 
+    async def look_at_login(self) -> None:
+        """Ask the CLI again if it was not logged in; `state` tells. Spends no tokens, raises nothing."""
+
     def open(self, request: AttemptRequest) -> Attempt:
         """Begin a try. Raises nothing: what goes wrong comes out of the iteration."""
 

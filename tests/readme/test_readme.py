@@ -22,6 +22,7 @@ from fastapi import FastAPI
 import config
 from claude_cli import argv
 from configuration.describing import default_text
+from configuration.login import METHODS, find
 from guard import keys as guard_keys
 from guard import rate_limit, refusal
 from routes import errors
@@ -35,6 +36,7 @@ from tests.readme.document import (
     ENGINE,
     ERRORS,
     KEYS,
+    LOGIN,
     PAGES,
     PARAMETERS,
     README,
@@ -148,6 +150,7 @@ def test_every_block_is_run_or_compared() -> None:
         ],
         ("keys.md", "json"): ["Rate limits"],
         ("parameters.md", "json"): ["What comes back"],
+        ("login.md", "sh"): ["Login"],
         ("sessions.md", "sh"): ["Looking at sessions"],
         ("sessions.md", "json"): ["Looking at sessions"],
     }
@@ -244,6 +247,19 @@ def test_looking_at_sessions(server: Server, api: StandIn, tmp_path: Path) -> No
     assert deleted == {"message": "Session my notes deleted successfully"}
     life = datetime.fromisoformat(wanted["expires_at"]) - datetime.fromisoformat(wanted["last_accessed"])
     assert life.total_seconds() == config.Settings.model_fields["session_ttl"].default
+
+
+def test_how_the_cli_logs_in(server: Server, tmp_path: Path) -> None:
+    (block,) = [block for block in BLOCKS if block.page == "login.md"]
+    found = json.loads(Example(block, server, tmp_path).shell())["claude_code_auth"]
+    assert (found["method"], found["status"]["valid"]) == ("anthropic", True)
+    ways = rows("Login", LOGIN)
+    assert set(names(ways[0][0])[1:]) == set(METHODS)
+    assert names(ways[0][2]) == list(METHODS.values())
+    for decides, _, method in ways[1:5]:
+        environ = {names(decides)[0]: "1"}
+        subscription = "CLAUDE_USE_SUBSCRIPTION" in environ
+        assert find(environ, None, subscription, Path.exists).method == names(method)[0]
 
 
 # Command lines

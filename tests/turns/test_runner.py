@@ -118,6 +118,8 @@ class ScriptedBackend:
 
     async def close(self) -> None: ...
 
+    async def look_at_login(self) -> None: ...
+
     def open(self, request: AttemptRequest) -> ScriptedAttempt:
         self.requests.append(request)
         self.attempts.append(ScriptedAttempt(self._scripts.pop(0)))
