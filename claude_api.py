@@ -26,7 +26,7 @@ from routes.state import LoginFacts, Shared
 from sessions import SessionRegistry
 from start.engine import cli_engine
 from start.guards import guards, install
-from start.listen import listen, prepare
+from start.listen import listen, prepare, url_of
 from start.question import offer_key
 from start.reload import supervise
 from start.server import Server, http_config
@@ -154,8 +154,7 @@ def serve_as_changed(arguments: Sequence[str], listener: socket.socket) -> int:
 def serve(settings: Settings, listener: socket.socket) -> int:
     """Serve until a signal ends it; returns the exit status."""
     app = create_app(settings)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{listener.getsockname()[1]}"
+    url = url_of(settings.host, listener.getsockname()[1])
     server = Server(
         http_config(app),
         app.state.shared.runner,

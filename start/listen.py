@@ -31,6 +31,12 @@ def prepare(settings: Settings) -> None:
         raise ConfigError(f"LOG_FILE={settings.log_file} can't be written to: {error.strerror}.") from None
 
 
+def url_of(host: str, port: int) -> str:
+    """Where a client on this machine finds the server; one that listens everywhere, at its own loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def listen(loaded: Loaded) -> socket.socket:
     """A socket on the port of the settings, or on the next free one where the port wasn't pinned.
 
