@@ -11,7 +11,7 @@ from claude_cli.control import Dialogue
 from claude_cli.events import TurnTranslator, error_from_exit
 from claude_cli.frames import Frame
 from claude_cli.plain import PlainDialogue
-from claude_cli.talk import ODD_FRAME, odd
+from claude_cli.talk import ODD_FRAME, odd, sound
 from claude_cli.worker import Worker
 from turns.errors import CliFailed, TurnError
 from turns.model import AttemptRequest, TextDelta, ThinkingDelta, TurnEvent
@@ -88,10 +88,11 @@ class CliAttempt:
 
     def frame(self, frame: Frame) -> None:
         """A frame of the process."""
-        if self._script is None or self._worker is None:
+        if self._script is None or self._worker is None or self._error is not None:
             return
         try:
             data, events = self._script.dialogue.receive(frame)
+            sound(events)
         except TurnError as error:
             self.fail(error)
             return

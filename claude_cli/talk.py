@@ -10,14 +10,26 @@ from claude_cli.events import TurnTranslator, error_from_exit
 from claude_cli.frames import Frame
 from claude_cli.process import CliProcess
 from turns.errors import CliFailed, TurnError, TurnTimeout
+from turns.model import TurnEvent
 
-# What a frame of an unknown shape may raise in whoever reads it.
-ODD_FRAME = (KeyError, TypeError, ValueError, AttributeError)
+# What a frame of an unknown shape may raise in whoever reads it; the last two: a time that is none.
+ODD_FRAME = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
+# What is a text in every event that has it.
+_TEXTS = ("text", "model", "id", "name")
 
 
 def odd(frame: Frame, error: Exception) -> CliFailed:
     """The error for a known frame in an unknown shape: this CLI isn't one we understand."""
     return CliFailed(f"The claude CLI sent a {frame['type']} line that makes no sense: {error!r}")
+
+
+def sound(events: Sequence[TurnEvent]) -> Sequence[TurnEvent]:
+    """The events, whose texts are texts. Raises TypeError: later it would be the server's own mistake."""
+    for event in events:
+        for name in _TEXTS:
+            if not isinstance(getattr(event, name, ""), str):
+                raise TypeError(f"{type(event).__name__}.{name} is no text")
+    return events
 
 
 class Talk:
