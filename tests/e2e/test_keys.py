@@ -31,8 +31,7 @@ def test_rate_limits_of_an_env_file(tmp_path: Path) -> None:
     lines = ("RATE_LIMIT_ENABLED=true", "RATE_LIMIT_CHAT_PER_MINUTE=1", "TRUSTED_PROXIES=127.0.0.9")
     (home / ".env").write_text("\n".join(lines))
     environment = clean_environment(home, "http://127.0.0.1:9", CLAUDE_BIN="no-such-claude")
-    with serving(home, environment) as server:
-        client = server.client()
+    with serving(home, environment) as server, server.client() as client:
 
         def ask(**headers: str) -> int:
             try:
@@ -64,12 +63,12 @@ def test_keys_that_come_and_go(claude_bin: Path, api: StandIn, tmp_path: Path) -
         assert any("api_key=one of this server's keys" in line for line in server.output)
 
         def ask(key: str, **more: object) -> str:
-            client = OpenAI(base_url=server.base_url, api_key=key, max_retries=0, timeout=PATIENCE)
-            answer = client.chat.completions.create(
-                model="sonnet",
-                messages=[{"role": "user", "content": "hi"}],
-                extra_body=more,
-            )
+            with OpenAI(base_url=server.base_url, api_key=key, max_retries=0, timeout=PATIENCE) as client:
+                answer = client.chat.completions.create(
+                    model="sonnet",
+                    messages=[{"role": "user", "content": "hi"}],
+                    extra_body=more,
+                )
             return (answer.model_extra or {})["x_claude"]["session"] or "none"
 
         with pytest.raises(AuthenticationError) as refused:
