@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from commands.table import COMMANDS, listing
 from config import SERVICE, VERSION, ConfigError, Settings, load
 from configuration.child import login_variables
-from routes import auth, chat, errors, health, models, openapi, sessions
+from routes import auth, chat, debug, errors, health, models, openapi, pages, sessions
 from routes.state import LoginFacts, Shared
 from sessions import SessionRegistry
 from start.engine import cli_engine
@@ -83,7 +83,6 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
             await registry.close()
             await made.window.close()
 
-    # No /docs: its page loads scripts from elsewhere into our own origin, and those could spend the account.
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.shared = Shared(
         runner=runner,
@@ -101,9 +100,10 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         version=VERSION,
         started_at=int(time.time()),
         max_request_size=settings.max_request_size,
+        debug=settings.log_level == "debug",
     )
     app.state.guards = made
-    for part in (chat, models, sessions, auth, health):
+    for part in (chat, models, sessions, auth, health, debug, pages):
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)

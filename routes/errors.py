@@ -50,7 +50,7 @@ _TABLE: tuple[tuple[type[errors.TurnError], Verdict], ...] = (
 )
 # What pydantic names in a place beside the fields: the kinds that `content` may be of.
 _KINDS = ("str", "list[ContentPart]")
-_OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models and /health."
+_OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models, /health and what GET /docs lists."
 
 
 def verdict(error: errors.TurnError) -> Verdict:

@@ -40,6 +40,7 @@ class Shared:
     version: str
     started_at: int
     max_request_size: int
+    debug: bool = False
     first_event_hold: float = 10.0
     body_within: float = 15.0
     send_within: float = 60.0

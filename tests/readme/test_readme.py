@@ -33,6 +33,7 @@ from tests import test_layout
 from tests.readme import document
 from tests.readme.document import (
     ARCHITECTURE,
+    ENDPOINTS,
     ENGINE,
     ERRORS,
     KEYS,
@@ -150,6 +151,7 @@ def test_every_block_is_run_or_compared() -> None:
         ],
         ("keys.md", "json"): ["Rate limits"],
         ("parameters.md", "json"): ["What comes back"],
+        ("endpoints.md", "sh"): ["Is my request right?"],
         ("login.md", "sh"): ["Login"],
         ("sessions.md", "sh"): ["Looking at sessions"],
         ("sessions.md", "json"): ["Looking at sessions"],
@@ -247,6 +249,26 @@ def test_looking_at_sessions(server: Server, api: StandIn, tmp_path: Path) -> No
     assert deleted == {"message": "Session my notes deleted successfully"}
     life = datetime.fromisoformat(wanted["expires_at"]) - datetime.fromisoformat(wanted["last_accessed"])
     assert life.total_seconds() == config.Settings.model_fields["session_ttl"].default
+
+
+def test_every_endpoint_is_listed(server: Server) -> None:
+    listed = {tuple(names(row[0])[0].split()) for row in rows("Endpoints", ENDPOINTS)}
+    document = httpx.get(f"{server.url}/openapi.json").json()
+    known = {
+        (method.upper(), re.sub(r"\{\w+\}", "{id}", path))
+        for path, operations in document["paths"].items()
+        for method in operations
+    }
+    assert listed == known | {("GET", path) for path in ("/", "/docs", "/openapi.json")}
+
+
+def test_is_my_request_right(server: Server, tmp_path: Path) -> None:
+    (block,) = [block for block in BLOCKS if block.page == "endpoints.md"]
+    example = Example(block, server, tmp_path)
+    report, debug = [json.loads(example.shell(line)) for line in example.text.splitlines()]
+    assert report["compatibility_report"]["unsupported_parameters"] == ["seed", "logprobs"]
+    assert debug["debug_info"]["validation_result"]["valid"] is False
+    assert debug["debug_info"]["headers"]["authorization"] == "***"
 
 
 def test_how_the_cli_logs_in(server: Server, tmp_path: Path) -> None:

@@ -228,7 +228,8 @@ async def test_a_failed_turn(client: httpx.AsyncClient) -> None:
     [
         (
             *("GET", "/v1/embeddings", 404),
-            "There is no GET /v1/embeddings. This server has /v1/chat/completions, /v1/models and /health.",
+            "There is no GET /v1/embeddings. This server has /v1/chat/completions, /v1/models, "
+            "/health and what GET /docs lists.",
         ),
         ("POST", "/turn", 405, "POST /turn is not possible: the path takes GET."),
     ],

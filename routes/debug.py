@@ -1,0 +1,108 @@
+"""POST /v1/debug/request and POST /v1/compatibility. Nothing is asked of the CLI."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from routes import body
+from routes.openapi import json_body
+from routes.state import shared
+from translate.compatibility import report
+from translate.parameters import judge
+from turns.errors import InvalidRequest, UnsupportedParameter
+from wire.chat import ChatRequest
+from wire.compatibility import Compatibility
+from wire.debug import Complaint, DebugAnswer, DebugInfo, ValidationResult
+
+router = APIRouter(tags=["server"])
+
+_SECRET = re.compile(r"auth|cookie|key|token|secret|password|credential", re.IGNORECASE)
+_EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
+
+
+@router.post("/v1/debug/request", response_model=DebugAnswer, openapi_extra=json_body(ChatRequest))
+async def debug_request(request: Request) -> Response:
+    """How this request arrived, and whether it is a chat request that would be taken."""
+    parts = shared(request)
+    raw = await _read(request)
+    if raw is None:
+        return Response(status_code=499)
+    parsed, problem = _parsed(raw)
+    info = DebugInfo(
+        headers={k: "***" if _SECRET.search(k) else v for k, v in request.headers.items()},
+        method=request.method,
+        url=str(request.url),
+        raw_body=raw.decode("utf-8", "replace"),
+        json_parse_error=problem,
+        parsed_body=parsed,
+        validation_result=_validated(raw),
+        debug_mode_enabled=parts.debug,
+        example_valid_request=_EXAMPLE,
+    )
+    return _json(DebugAnswer(debug_info=info))
+
+
+@router.post("/v1/compatibility", response_model=Compatibility, openapi_extra=json_body(ChatRequest))
+async def compatibility(request: Request) -> Response:
+    """What would become of each field of a chat request."""
+    raw = await _read(request)
+    if raw is None:
+        return Response(status_code=499)
+    parsed, problem = _parsed(raw)
+    if problem is not None:
+        raise InvalidRequest(f"The body is not valid JSON: {problem}.")
+    if not isinstance(parsed, dict):
+        raise InvalidRequest("The body is no JSON object: send a chat request.")
+    return _json(report(parsed))
+
+
+async def _read(request: Request) -> bytes | None:
+    parts = shared(request)
+    try:
+        return await body.read(request, parts.max_request_size, parts.body_within)
+    except ClientDisconnect:
+        return None
+
+
+def _parsed(raw: bytes) -> tuple[Any, str | None]:
+    try:
+        return from_json(raw, allow_inf_nan=False), None
+    except ValueError as error:
+        return None, str(error)
+
+
+def _validated(raw: bytes) -> ValidationResult:
+    try:
+        asked = ChatRequest.model_validate_json(raw)
+        judge(asked.model_extra or {})
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        # Not the whole body once more, which is what pydantic names where it isn't JSON.
+        complaints = [
+            Complaint(
+                field=".".join(map(str, item["loc"])),
+                message=item["msg"],
+                type=item["type"],
+                input=None if item["type"] == "json_invalid" else item["input"],
+            )
+            for item in found
+        ]
+        return ValidationResult(valid=False, errors=complaints)
+    except UnsupportedParameter as error:
+        value = (asked.model_extra or {}).get(error.param or "")
+        refused = Complaint(
+            field=error.param or "", message=error.message, type="unsupported_parameter", input=value
+        )
+        return ValidationResult(valid=False, errors=[refused])
+    return ValidationResult(valid=True, validated_data=asked.model_dump(exclude_unset=True))
+
+
+def _json(answer: DebugAnswer | Compatibility) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")

@@ -1,0 +1,54 @@
+"""GET /, /docs, /redoc and /version: what runs here, for people and for programs."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from routes.state import shared
+from translate import pages
+from translate.models import listing
+from wire.version import Version
+
+router = APIRouter(tags=["server"])
+_MODELS_SHOWN = 12
+
+
+@router.get("/", include_in_schema=False)
+async def home(request: Request) -> HTMLResponse:
+    """A page that says what runs and how to use it."""
+    parts = shared(request)
+    engine = parts.backend.state
+    facts = {
+        "version": parts.version,
+        "claude CLI": engine.cli_version or "not found",
+        "login": engine.login_method or "not known",
+        "engine": engine.level,
+        "state": engine.problem or "ready",
+    }
+    listed = listing(parts.backend.models, parts.default_model, parts.started_at)
+    models = [model.id for model in listed][:_MODELS_SHOWN]
+    base_url = str(request.base_url).removesuffix("/")
+    page = pages.home(parts.service, base_url, facts, models, keyed=parts.ring.required)
+    return HTMLResponse(page, headers=pages.HEADERS)
+
+
+# FastAPI's own page loads scripts from elsewhere into this origin, and those could spend the account.
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> HTMLResponse:
+    """The OpenAPI document as a page."""
+    return HTMLResponse(pages.reference(request.app.openapi()), headers=pages.HEADERS)
+
+
+@router.get("/redoc", include_in_schema=False)
+async def redoc() -> RedirectResponse:
+    """The other address under which such a page is looked for."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/version")
+async def version(request: Request) -> Version:
+    """What runs here, in short."""
+    parts = shared(request)
+    return Version(version=parts.version, service=parts.service, api_version="v1")

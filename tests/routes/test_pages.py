@@ -1,0 +1,113 @@
+"""The pages for people: they load nothing, run nothing, and say what is true."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from claude_api import create_app
+from config import SERVICE, VERSION, Settings
+from tests.support import IdleBackend
+from turns.model import EngineState, ModelInfo
+
+KEY = "a-key-of-the-clients"
+
+
+class Page(HTMLParser):
+    """The tags, the attributes and the texts of a page that closes what it opens."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def application(tmp_path: Path, state: EngineState | None = None, **settings: object) -> FastAPI:
+    return create_app(Settings.model_validate({"state_dir": tmp_path, **settings}), IdleBackend(state))
+
+
+async def get(app: FastAPI, path: str, **headers: str) -> httpx.Response:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8765") as client:
+        return await client.get(path, headers=headers)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_a_page_needs_nothing_from_elsewhere(tmp_path: Path, path: str) -> None:
+    answer = await get(application(tmp_path), path)
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-") and "unsafe" not in policy
+    page = Page(answer.text)
+    assert not {"script", "iframe", "img", "form", "object"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on") or name in ("src", "style")]
+    links = [value or "" for name, value in page.attributes if name == "href"]
+    assert links and all(link.startswith(("/", "#", "data:,")) for link in links)
+
+
+async def test_what_runs(tmp_path: Path) -> None:
+    state = EngineState(ready=False, level="warm", cli_version="2.1.330", problem="<b>Log in</b> & wait")
+    answer = await get(application(tmp_path, state), "/")
+    assert SERVICE in answer.text and VERSION in answer.text and "2.1.330" in answer.text
+    assert "&lt;b&gt;Log in&lt;/b&gt; &amp; wait" in answer.text and "<b>" not in answer.text
+    assert "http://127.0.0.1:8765/v1" in answer.text and "curl" in answer.text
+    assert "Authorization" not in answer.text
+
+
+async def test_with_keys_the_pages_need_one_and_say_so(tmp_path: Path) -> None:
+    app = application(tmp_path, api_key=KEY)
+    assert (await get(app, "/")).status_code == (await get(app, "/docs")).status_code == 401
+    answer = await get(app, "/", authorization=f"Bearer {KEY}")
+    assert "Authorization: Bearer YOUR_KEY" in answer.text and KEY not in answer.text
+
+
+async def test_every_link_leads_somewhere(tmp_path: Path) -> None:
+    app = application(tmp_path)
+    async with app.router.lifespan_context(app):
+        for path in re.findall(r'href="(/[^"]*)"', (await get(app, "/")).text):
+            assert (await get(app, path)).status_code == 200, path
+
+
+async def test_the_reference_has_every_path_and_every_schema(tmp_path: Path) -> None:
+    app = application(tmp_path)
+    text = (await get(app, "/docs")).text
+    document = app.openapi()
+    assert "/v1/chat/completions" in document["paths"]
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in text
+    targets = set(re.findall(r'href="#([^"]*)"', text))
+    assert targets <= set(re.findall(r'id="([^"]*)"', text))
+    assert {"ChatRequest", "ChatCompletion"} <= targets
+
+
+async def test_the_other_addresses(tmp_path: Path) -> None:
+    app = application(tmp_path)
+    assert (await get(app, "/redoc")).headers["location"] == "/docs"
+    body = (await get(app, "/version")).json()
+    assert body == {"version": VERSION, "service": SERVICE, "api_version": "v1"}
+
+
+async def test_names_of_models_are_only_text(tmp_path: Path) -> None:
+    backend = IdleBackend()
+    backend.models = (ModelInfo("<i>x</i>", "x"),)
+    app = create_app(Settings(state_dir=tmp_path), backend)
+    assert "<i>" not in (await get(app, "/")).text
