@@ -22,6 +22,7 @@ from commands.table import COMMANDS, listing
 from config import SERVICE, VERSION, ConfigError, Settings, load
 from configuration.child import login_variables
 from routes import auth, chat, debug, errors, health, models, openapi, pages, sessions
+from routes.images import ImageFetcher
 from routes.state import LoginFacts, Shared
 from sessions import SessionRegistry
 from start.engine import cli_engine
@@ -33,6 +34,7 @@ from start.server import Server, http_config
 from start.workers import refuse_several
 from telemetry import logs
 from telemetry.requests import RequestLog
+from translate.chat import Policy
 from turns.admission import Admission
 from turns.keeper import Keeper
 from turns.model import Backend
@@ -46,8 +48,7 @@ log = structlog.get_logger("claude_api")
 def create_app(settings: Settings | None = None, backend: Backend | None = None) -> FastAPI:
     """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI.
 
-    Ends the process if it made the settings and is one of several workers.
-    Raises ConfigError.
+    Ends the process if it made the settings and is one of several workers. Raises ConfigError.
     """
     if settings is None:
         refuse_several()
@@ -88,18 +89,25 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         runner=runner,
         keeper=keeper,
         backend=engine,
+        policy=Policy(
+            settings.default_model,
+            settings.stream_mode,
+            strict=settings.strict,
+            sampling_models=settings.sampling_models,
+            shows_thinking=settings.reasoning_field != "none",
+        ),
         ring=made.ring,
         login=LoginFacts(
             *(settings.login.method, settings.login.chosen_by, settings.login.missing),
             tuple(login_variables(settings.child_env)),
         ),
-        default_model=settings.default_model,
-        stream_mode=settings.stream_mode,
         chunk_chars=settings.chunk_chars,
         service=SERVICE,
         version=VERSION,
         started_at=int(time.time()),
         max_request_size=settings.max_request_size,
+        reasoning_field=None if settings.reasoning_field == "none" else settings.reasoning_field,
+        images=ImageFetcher(settings.image_size) if settings.fetch_images else None,
         debug=settings.log_level == "debug",
     )
     app.state.guards = made

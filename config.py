@@ -121,6 +121,21 @@ class Settings(BaseModel):
     chunk_chars: Annotated[int, env("CLAUDE_CHUNK_CHARS")] = Field(
         48, ge=1, description="characters a chunk in buffered mode"
     )
+    strict: Annotated[bool, env("CLAUDE_STRICT")] = Field(
+        False, description="refuse parameters that have no effect, instead of naming them in x-ignored-params"
+    )
+    sampling_models: Annotated[tuple[str, ...], env("CLAUDE_SAMPLING_MODELS")] = Field(
+        (), description="models that temperature and top_p are sent to, as names or patterns like haiku*"
+    )
+    reasoning_field: Annotated[
+        Literal["reasoning_content", "reasoning", "none"], env("CLAUDE_REASONING_FIELD")
+    ] = Field("reasoning_content", description="name under which Claude's thinking is sent; none: it is not")
+    fetch_images: Annotated[bool, env("CLAUDE_FETCH_IMAGES")] = Field(
+        False, description="fetch images that requests name by http(s) URL; never from private networks"
+    )
+    image_size: Annotated[int, env("CLAUDE_IMAGE_SIZE")] = Field(
+        5 * 1024 * 1024, ge=1024, description="largest image that is fetched, bytes"
+    )
     engine: Annotated[Literal["auto", "warm", "keyed", "spawn", "text", "plain"], env("CLAUDE_ENGINE")] = (
         Field("auto", description="how the CLI is used; auto takes the best that the installed one can do")
     )
@@ -200,7 +215,7 @@ class Settings(BaseModel):
             return limits if self.rate_limit_enabled else None
         return limits if self.model_fields_set & {f"rate_limit_{kind}" for kind in kinds} else None
 
-    @field_validator("api_keys", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator("api_keys", "cors_origins", "trusted_proxies", "sampling_models", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return values.listed(value) if isinstance(value, str) else value

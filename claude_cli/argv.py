@@ -45,13 +45,16 @@ def arguments(binary: str, launch: Launch, setting_sources: str, tmp: Path) -> l
     result = [binary, "-p"]
     if launch.plain is None:
         result += ["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
-        result += ["--include-partial-messages"]
+        # Before a tool is run we are asked, and nothing is until we answer: we never do.
+        result += ["--include-partial-messages", "--permission-mode", "default"]
+        result += ["--permission-prompt-tool", "stdio"]
     else:
         # By file: an argument may not be longer than 128 KiB.
         result += ["--output-format", "json", "--system-prompt-file", str(tmp / SYSTEM_PROMPT_FILE)]
+        result += ["--permission-mode", "dontAsk"]
     result += [
         *("--tools", "", "--setting-sources", setting_sources, "--strict-mcp-config"),
-        *("--disable-slash-commands", "--disallowedTools", "Read(//**)", "--permission-mode", "dontAsk"),
+        *("--disable-slash-commands", "--disallowedTools", "Read(//**)"),
     ]
     if launch.model is not None:
         result += ["--model", launch.model]
@@ -91,6 +94,8 @@ def environment(base: Mapping[str, str], owner: int, tmp: Path, launch: Launch) 
         "CLAUDE_CODE_EAGER_FLUSH": "1",
         "DISABLE_AUTO_COMPACT": "1",
         "ENABLE_TOOL_SEARCH": "false",
+        # The caller's tools keep their own names.
+        "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_TELEMETRY": "1",
         "DISABLE_ERROR_REPORTING": "1",

@@ -6,15 +6,16 @@ A step is written in one go; the next one follows when the answer that the step 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from claude_cli import frames
+from claude_cli import frames, mcp
 from claude_cli.events import TurnTranslator
 from claude_cli.frames import Frame
 from turns.errors import CliFailed
-from turns.model import Message, TurnEvent
+from turns.model import Block, Document, Image, Message, Tool, ToolResult, ToolUse, TurnEvent
 
 
 class Answer(Enum):
@@ -45,10 +46,11 @@ def control(subtype: str, **fields: object) -> Frame:
     return frames.control_request(f"r{next(_request_numbers)}", subtype, **fields)
 
 
-def initialize(system: str) -> Step:
-    """The first step of a process: gives it its system prompt, of any length. As a string: CLIs before
-    2.1.120 pass over a list."""
-    return Step((control("initialize", systemPrompt=system),), Answer.ACKS)
+def initialize(system: str, server: str | None = None) -> Step:
+    """The first step of a process: gives it its system prompt, of any length, and the name of the server that
+    its tools are of. The prompt as a string: CLIs before 2.1.120 pass over a list."""
+    servers = {"sdkMcpServers": [server]} if server is not None else {}
+    return Step((control("initialize", systemPrompt=system, **servers),), Answer.ACKS)
 
 
 def conversation(history: Sequence[Message], question: Message) -> list[Step]:
@@ -61,37 +63,51 @@ def conversation(history: Sequence[Message], question: Message) -> list[Step]:
     pending: list[Frame] = []
     for message in history:
         if message.role == "assistant":
-            pending.append(frames.assistant(message.texts))
+            pending.append(frames.assistant(message.blocks))
         else:
-            steps.append(Step((*pending, frames.user(message.texts, query=False)), Answer.INJECTED))
+            steps.append(Step((*pending, frames.user(message.blocks, query=False)), Answer.INJECTED))
             pending = []
-    steps.append(Step((*pending, frames.user(question.texts)), Answer.TURN))
+    steps.append(Step((*pending, frames.user(question.blocks)), Answer.TURN))
     return steps
 
 
 def as_text(history: Sequence[Message], question: Message) -> list[Step]:
     """One step that asks `question` with the history written out in front of it: for CLIs that can't take
-    earlier messages."""
+    earlier messages. Images and documents follow the text, in their order."""
     if not history:
         return conversation((), question)
-    return conversation((), Message("user", (transcript_text(history, question),)))
+    media = [b for m in (*history, question) for b in m.blocks if isinstance(b, Image | Document)]
+    return conversation((), Message("user", (transcript_text(history, question), *media)))
 
 
 def transcript_text(history: Sequence[Message], question: Message) -> str:
     """A conversation as one text that asks for the next answer."""
     names = {"user": "User", "assistant": "Assistant"}
-    parts = [f"{names[message.role]}: {message.text}" for message in (*history, question)]
+    parts = [names[m.role] + ": " + "\n".join(map(_told, m.blocks)) for m in (*history, question)]
     return "\n\n".join([*parts, "Assistant:"])
+
+
+def _told(block: Block) -> str:
+    if isinstance(block, str):
+        return block
+    if isinstance(block, ToolUse):
+        return f"[call {block.id} of {block.name}: {json.dumps(block.input)}]"
+    if isinstance(block, ToolResult):
+        return f"[result of call {block.id}: {' '.join(map(_told, block.blocks))}]"
+    return "[an image, below]" if isinstance(block, Image) else "[a document, below]"
 
 
 class Dialogue:
     """Runs `steps` against one process; `done` when the last step has its answer. `translator` makes events
-    of the frames of the turn."""
+    of the frames of the turn. `tools` are listed to the process when it asks."""
 
     closes_input = False
 
-    def __init__(self, steps: Sequence[Step], translator: TurnTranslator | None = None) -> None:
+    def __init__(
+        self, steps: Sequence[Step], translator: TurnTranslator | None = None, tools: Sequence[Tool] = ()
+    ) -> None:
         self._steps = list(steps)
+        self._tools = tools
         self._index = -1
         self._waiting: set[str] = set()
         self._translator = translator
@@ -109,7 +125,7 @@ class Dialogue:
         """What to write and what happened, for one frame. Raises TurnError; the process is of no use then."""
         kind = frame["type"]
         if kind == "control_request":
-            return frames.encode([frames.control_refusal(frame["request_id"], "not served")]), ()
+            return self._requested(frame["request_id"], frame["request"]), ()
         if self.done or self._index < 0:
             return b"", ()
         answer = self._steps[self._index].answer
@@ -126,6 +142,18 @@ class Dialogue:
                 raise CliFailed("The claude CLI didn't take an earlier message of the conversation.")
             return self._next(), ()
         return b"", ()
+
+    def _requested(self, request_id: str, request: Frame) -> bytes:
+        """What to answer to a request of the process."""
+        if request["subtype"] == "can_use_tool":
+            # Unanswered, it waits until it is interrupted: the model isn't asked again.
+            return b""
+        if request["subtype"] != "mcp_message":
+            return frames.encode([frames.control_refusal(request_id, "not served")])
+        answer = mcp.answer(request["server_name"], request["message"], self._tools)
+        if answer is None:
+            return b""
+        return frames.encode([frames.control_answer(request_id, {"mcp_response": answer})])
 
     def _acknowledged(self, response: Frame) -> bytes:
         if response["request_id"] not in self._waiting:

@@ -17,14 +17,15 @@ from claude_cli.argv import Launch, valid_model
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.control import Dialogue, initialize
 from claude_cli.events import NOT_LOGGED_IN, TurnTranslator
+from claude_cli.needs import answer_tool, need_of
 from claude_cli.plain import PlainDialogue
 from claude_cli.pool import Demand, Pool
 from claude_cli.probe import Installed, find_binary, installed, introduce, read_version
-from claude_cli.state import Abilities, Level, Need
+from claude_cli.state import FIRST_SERVER, Abilities, Level, Need
 from claude_cli.sweep import sweep
 from claude_cli.table import ProcessTable, private_folder, work_folder
 from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
-from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError
+from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError, UnsupportedParameter
 from turns.model import AttemptRequest, EngineState, Message, ModelInfo
 
 log = structlog.get_logger("claude_cli")
@@ -33,8 +34,11 @@ log = structlog.get_logger("claude_cli")
 _UNTESTED = frozenset({"spawn", "text", "plain"})
 # Names that the CLI resolves itself; to set a worker to one of them costs nothing.
 _ALIASES = frozenset({"default", "best", "sonnet", "opus", "haiku", "sonnet[1m]", "opus[1m]", "opusplan"})
-# The API takes no smaller budget for thinking, and only one below the limit; older CLIs send some models one.
-_LEAST_THOUGHT = 1024
+_PLAIN_LACKS = (
+    "At the engine level 'plain' only text can be sent: no tools, schemas, images or files. Install a newer "
+    "claude CLI, or set CLAUDE_ENGINE=auto."
+)
+_LACKS = "The installed claude CLI can't do {} ({}). Install a newer one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,19 +266,24 @@ class CliEngine:
         model = request.turn.model
         if model is not None and not valid_model(model):
             return _failed(ModelNotFound(f"There is no model '{model[:100]}'.", param="model"))
-        need = _need(request)
+        need = need_of(request)
+        lacking = _lacking(engine, request, need)
+        if lacking is not None:
+            return _failed(lacking)
         launch = _launch(engine, request, need)
         return engine.pool.lease(Demand(need, launch, request.turn.owner, request.history))
 
     def _script(self, request: AttemptRequest, worker: Worker) -> Script:
         """What is said to `worker` for this turn."""
-        need = _need(request)
+        need = need_of(request)
         session = request.session
         level = worker.home.level
         translator = TurnTranslator(
             engine=level,
             cost_before=worker.cost_usd,
             restored_cost=session.cost_usd if session is not None else None,
+            answer=answer_tool(request.turn),
+            stop=[text for text in request.turn.stop if not text.strip()],
         )
         question, history = request.turn.question, request.history
         worker.turns += 1
@@ -282,9 +291,9 @@ class CliEngine:
             return Script(PlainDialogue(history, question, translator), translator, request)
         write = control.as_text if level == "text" else control.conversation
         if worker.state is None:
-            worker.initialized(need.system)
+            worker.initialized(need)
             assert worker.state is not None
-            steps = [initialize(need.system)]
+            steps = [initialize(need.system, FIRST_SERVER if need.tools else None)]
             if level not in ("warm", "keyed"):
                 # What else the turn needs was told at the start of the process.
                 steps += write(history, question)
@@ -297,7 +306,7 @@ class CliEngine:
         else:
             steps = state.steps(worker.state, need, history, question)
         worker.home.count("state steps", len(steps) - 1)
-        return Script(Dialogue(steps, translator), translator, request)
+        return Script(Dialogue(steps, translator, need.tools), translator, request)
 
     def _give_back(self, worker: Worker, script: Script | None) -> None:
         """A turn is over: note what the worker holds now, and let the pool decide."""
@@ -313,24 +322,12 @@ class CliEngine:
             answer = translator.plain_answer
             said = (*request.history, request.turn.question)
             held = (*said, Message("assistant", (answer,))) if answer else None
-            worker.state = worker.state.after(_need(request), held)
+            worker.state = worker.state.after(need_of(request), held)
         clean = translator.clean
         if worker.launch.session is not None:
             # It goes on only from an answer: not from an error, and not from what follows an interrupt.
             clean = clean and translator.done and not translator.cut
         worker.home.give_back(worker, clean=clean)
-
-
-def _need(request: AttemptRequest) -> Need:
-    turn = request.turn
-    limit = turn.max_output_tokens
-    return Need(
-        model=turn.model,
-        system=request.system,
-        effort=turn.effort,
-        max_output_tokens=turn.max_output_tokens,
-        thinking=turn.thinking and (limit is None or limit > _LEAST_THOUGHT),
-    )
 
 
 def _launch(engine: _Engine, request: AttemptRequest, need: Need) -> Launch:
@@ -344,6 +341,20 @@ def _launch(engine: _Engine, request: AttemptRequest, need: Need) -> Launch:
     if request.session is not None:
         return Launch(need.model, request.session)
     return Launch(custom_model=state.custom_model(need.model, engine.listed, engine.abilities))
+
+
+def _lacking(engine: _Engine, request: AttemptRequest, need: Need) -> TurnError | None:
+    """Why the installed CLI can't be told this request, or None."""
+    if engine.level == "plain":
+        messages = (*request.history, request.turn.question)
+        if need.tools or not all(isinstance(b, str) for m in messages for b in m.blocks):
+            return UnsupportedParameter(_PLAIN_LACKS)
+    tested = engine.level not in _UNTESTED
+    if tested and need.tools and not engine.abilities.tools:
+        return UnsupportedParameter(_LACKS.format("function calling", "tools"), param="tools")
+    if tested and need.body and not engine.abilities.extra_body:
+        return UnsupportedParameter(_LACKS.format("this", "tool_choice, stop, temperature or top_p"))
+    return None
 
 
 def signature_of(binary: str) -> str:

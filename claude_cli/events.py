@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
 
+from claude_cli.blocks import AnswerBlock, AnswerTool, StopText
 from claude_cli.frames import Frame
 from turns.errors import (
     CliFailed,
@@ -20,7 +21,17 @@ from turns.errors import (
     SessionLost,
     TurnError,
 )
-from turns.model import StopReason, TextDelta, ThinkingDelta, TurnDone, TurnEvent, TurnStarted, Usage
+from turns.model import (
+    StopReason,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    TurnDone,
+    TurnEvent,
+    TurnStarted,
+    Usage,
+)
 
 LOGIN_HINT = (
     "Log in with `claude auth login` (or run `claude` and type /login) as the user that runs this server."
@@ -36,9 +47,9 @@ _NO_PROVIDER = re.compile(
     r"No projectId was given|API Error: The file at .* does not exist"
 )
 _STOP_REASONS = frozenset(get_args(StopReason))
-# After these the CLI asks the model again by itself: to go on, up to three times, or to say something else.
-# Neither was asked for by the client, and each is paid for.
-_CLI_GOES_ON = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
+# After these the CLI asks the model again by itself: to go on, up to three times, or to say something else;
+# or it waits for leave to call a tool. None was asked for by the client, and each request is paid for.
+_CLI_GOES_ON = frozenset({"max_tokens", "model_context_window_exceeded", "refusal", "tool_use"})
 # Model name the CLI gives to messages of its own, such as the text of an error.
 _SYNTHETIC = "<synthetic>"
 
@@ -48,7 +59,9 @@ class TurnTranslator:
 
     The CLI adds costs up over a process: `cost_before` is its total so far, in USD. A process that resumed a
     session may count on from the session's total, `restored_cost`. `engine` names the level that runs the
-    turn. `clock` is seconds since the epoch, for the time to a limit's reset.
+    turn. `answer`: the tool by which the answer is given, as text to the client; then no other text counts.
+    `stop`: texts that end the answer and that the API doesn't look for. `clock` is seconds since the epoch,
+    for the time to a limit's reset.
     """
 
     def __init__(
@@ -57,6 +70,8 @@ class TurnTranslator:
         engine: str = "",
         cost_before: float = 0.0,
         restored_cost: float | None = None,
+        answer: AnswerTool | None = None,
+        stop: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.done = False
@@ -77,6 +92,11 @@ class TurnTranslator:
         self.cut = False
         self._texts: list[str] = []
         self._blocks = 0
+        self._api_requests = 0
+        self._answer = answer
+        self._block: AnswerBlock | StopText | None = None
+        self._stop_text = StopText(stop) if stop else None
+        self._calls = 0
         self._stop: str | None = None
         self._usage = Usage()
         self._limit: Mapping[str, Any] = {}
@@ -100,29 +120,70 @@ class TurnTranslator:
 
     def _stream(self, event: Frame) -> Sequence[TurnEvent]:
         kind = event["type"]
+        if kind == "message_start":
+            # Also where the CLI was quicker than our interrupt: the answer is paid for.
+            self._api_requests += 1
         if self.cut:
             return ()
         if kind == "content_block_delta":
-            delta = event["delta"]
-            if delta["type"] == "text_delta":
-                self._texts.append(delta["text"])
-                return (TextDelta(delta["text"]),)
-            if delta["type"] == "thinking_delta":
-                return (ThinkingDelta(delta["thinking"]),)
-        elif kind == "content_block_start":
-            self._blocks += 1
-        elif kind == "message_start":
+            return self._delta(event["delta"])
+        if kind == "content_block_start":
+            return self._block_started(event["content_block"])
+        if kind == "content_block_stop":
+            return self._block_ended()
+        if kind == "message_start":
             first = not self._model
             self._model = event["message"]["model"]
             self._usage = _usage(event["message"].get("usage"), Usage())
             return (TurnStarted(self._model),) if first else ()
-        elif kind == "message_delta":
+        if kind == "message_delta":
             self._stop = event["delta"].get("stop_reason")
             self._usage = _usage(event.get("usage"), self._usage)
-            if self._stop == "tool_use":
-                raise CliFailed("The model called a tool, though it was offered none.")
             self.cut = self._stop in _CLI_GOES_ON
+            if self._stop == "tool_use" and not self._calls:
+                # By the tool that was made for the answer, or by one that it wasn't offered.
+                self._stop = "end_turn"
         return ()
+
+    def _block_started(self, block: Frame) -> Sequence[TurnEvent]:
+        self._blocks += 1
+        self._block = None
+        if block["type"] == "text":
+            self._block = self._stop_text
+        if block["type"] != "tool_use":
+            return ()
+        if self._answer is not None and block["name"] == self._answer.tool.name:
+            self._block = AnswerBlock(self._answer.wrapped)
+            return ()
+        self._calls += 1
+        return (ToolCallStarted(block["id"], block["name"]),)
+
+    def _delta(self, delta: Frame) -> Sequence[TurnEvent]:
+        kind = delta["type"]
+        if kind == "text_delta" and self._answer is None:
+            text = delta["text"]
+            if isinstance(self._block, StopText):
+                text = self._block.feed(text)
+                if self._block.found:
+                    self._stop, self.cut = "stop_sequence", True
+            self._texts.append(text)
+            return (TextDelta(text),) if text else ()
+        if kind == "thinking_delta":
+            return (ThinkingDelta(delta["thinking"]),)
+        if kind == "input_json_delta":
+            text = delta["partial_json"]
+            if isinstance(self._block, AnswerBlock):
+                text = self._block.feed(text)
+                return (TextDelta(text),) if text else ()
+            return (ToolCallDelta(text),) if text else ()
+        return ()
+
+    def _block_ended(self) -> Sequence[TurnEvent]:
+        block, self._block = self._block, None
+        rest = block.rest() if block is not None else ""
+        if rest and isinstance(block, StopText):
+            self._texts.append(rest)
+        return (TextDelta(rest),) if rest else ()
 
     @property
     def plain_answer(self) -> str | None:
@@ -174,6 +235,7 @@ class TurnTranslator:
             mark=self.mark,
             total_cost_usd=self.total_cost if self.clean else None,
             engine=self._engine,
+            api_requests=self._api_requests,
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from claude_cli.control import transcript_text
 from claude_cli.events import TurnTranslator
-from claude_cli.frames import Frame
+from claude_cli.frames import Frame, literal
 from turns.model import Message, TextDelta, TurnEvent, TurnStarted
 
 
@@ -16,9 +16,8 @@ class PlainDialogue:
     closes_input = True
 
     def __init__(self, history: Sequence[Message], question: Message, translator: TurnTranslator) -> None:
-        # In front of a "/" a space, as in every text: the CLI would run a command.
-        text = transcript_text(history, question) if history else question.text
-        self._text = f" {text}" if text.startswith("/") else text
+        text = transcript_text(history, question) if history else "\n".join(question.texts)
+        self._text = literal(text)
         self._translator = translator
 
     def start(self) -> bytes:

@@ -17,7 +17,7 @@ import structlog
 from claude_cli.argv import Launch
 from claude_cli.control import initialize
 from claude_cli.process import CliProcess
-from claude_cli.state import Abilities, Level, Need, can_serve
+from claude_cli.state import Abilities, Level, Need, can_serve, takes_tools
 from claude_cli.table import ProcessTable
 from claude_cli.talk import Talk
 from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
@@ -184,16 +184,17 @@ class Pool:
             return worker.launch == demand.launch
         return can_serve(worker.state, demand.need, demand.launch.custom_model, self._abilities)
 
-    @staticmethod
-    def _continues(worker: Worker, demand: Demand) -> bool:
+    def _continues(self, worker: Worker, demand: Demand) -> bool:
         """Does this process hold the session as it was answered last?"""
         if worker.state is None:
             return worker.launch == demand.launch
         ours, theirs = worker.launch.session, demand.launch.session
         if ours is None or theirs is None:
             return False
-        same = (worker.state.now.model, worker.state.now.system) == (demand.need.model, demand.need.system)
-        return ours.uuid == theirs.uuid and theirs.at is not None and worker.mark == theirs.at and same
+        now, need = worker.state.now, demand.need
+        same = (now.model, now.system) == (need.model, need.system)
+        stands = ours.uuid == theirs.uuid and theirs.at is not None and worker.mark == theirs.at
+        return stands and same and takes_tools(worker.state, need, self._abilities)
 
     @staticmethod
     def _rank(worker: Worker, demand: Demand) -> int:
@@ -276,7 +277,7 @@ class Pool:
             worker = Worker(process, launch, self, self._clock)
             if self._greets_ahead and launch.session is None:
                 await Talk(process).run([initialize("")], _GREETING_WITHIN)
-                worker.initialized("")
+                worker.initialized(Need())
             kept = True
         except SessionLost as error:
             # A matter of that session alone.

@@ -6,10 +6,12 @@ config folder of its own, a made-up key and no network.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -19,25 +21,36 @@ from claude_cli import control, frames, state
 from claude_cli.argv import Launch
 from claude_cli.control import Answer, Step, conversation, initialize
 from claude_cli.process import CliProcess
-from claude_cli.state import Abilities, Need
+from claude_cli.state import FIRST_SERVER, Abilities, Need, WorkerState
 from claude_cli.table import ProcessTable
 from claude_cli.talk import Talk
-from standin import ApiError, ApiRequest, StandIn
+from standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
 from turns.errors import CliFailed, TurnError, TurnTimeout
-from turns.model import Message
+from turns.model import Message, Tool
 
 log = structlog.get_logger("claude_cli")
 
 _STEP_WITHIN = 10.0
 # A check that was disturbed says nothing of the CLI, and what is found here is kept for good.
 _TRIES = 3
+# Most of a check is the start of its process, which takes a core.
+_AT_A_TIME = 2
 _BASE = "selftest base prompt"
 # No alias, and none of the ids that aliases stand for.
 _UNLISTED = "claude-selftest-1"
 
 
+def _tool(name: str, argument: str = "x") -> Tool:
+    schema = {"type": "object", "properties": {argument: {"type": "string"}}}
+    return Tool(name, f"selftest {name}", json.dumps(schema))
+
+
+# One of them is named like a tool of the CLI's own.
+_OFFERED = (_tool("Bash"), _tool("selftest"))
+
+
 class SelfTest:
-    """One run over one binary; `run()` gives the abilities."""
+    """Makes checks on one binary, one after the other, each on a process of its own."""
 
     def __init__(self, table: ProcessTable, api: StandIn) -> None:
         self._table = table
@@ -46,16 +59,13 @@ class SelfTest:
         self.sure = True
         self._disturbed = False
 
-    async def run(self) -> Abilities:
-        """All checks, each on a process of its own."""
-        found = {name: await self._check(name, check) for name, check in self._checks().items()}
-        custom_model = found.pop("custom_model")
-        if found["probes_models"] and not custom_model:
-            # A worker would pay for each model it is set to: start each for its model instead.
-            found |= {"set_model": False, "set_system": False}
-        return Abilities(**found)
+    async def run(self, names: Iterator[str]) -> dict[str, bool]:
+        """Make the checks of these names. Several may share the iterator."""
+        return {name: await self._check(name, self.checks[name]) for name in names}
 
-    def _checks(self) -> Mapping[str, Callable[[Talk], Awaitable[bool]]]:
+    @property
+    def checks(self) -> Mapping[str, Callable[[Talk], Awaitable[bool]]]:
+        """What is checked, by name."""
         return {
             "stream_json": self._stream_json,
             "literal_slash": self._literal_slash,
@@ -67,6 +77,9 @@ class SelfTest:
             "set_flags": self._set_flags,
             "probes_models": self._probes_models,
             "custom_model": self._custom_model,
+            "tools": self._tools,
+            "swap_tools": self._swap_tools,
+            "extra_body": self._extra_body,
         }
 
     async def _check(self, name: str, check: Callable[[Talk], Awaitable[bool]]) -> bool:
@@ -85,7 +98,8 @@ class SelfTest:
         try:
             process = await self._table.start(launch)
             talk = Talk(process)
-            await talk.run([initialize(_BASE)], _STEP_WITHIN)
+            server = FIRST_SERVER if name == "tools" else None
+            await talk.run([initialize(_BASE, server)], _STEP_WITHIN, _OFFERED)
             return await check(talk)
         except TurnError as error:
             log.debug("self-test check failed", check=name, problem=error.message)
@@ -103,10 +117,10 @@ class SelfTest:
             raise CliFailed("nothing reached the API")
         return self._api.last
 
-    async def _ask(self, talk: Talk, text: str) -> ApiRequest:
+    async def _ask(self, talk: Talk, text: str, tools: Sequence[Tool] = ()) -> ApiRequest:
         """Ask on an emptied conversation."""
         (question,) = conversation((), Message("user", (text,)))
-        await talk.run([Step((frames.boundary(), *question.frames), Answer.TURN)], _STEP_WITHIN)
+        await talk.run([Step((frames.boundary(), *question.frames), Answer.TURN)], _STEP_WITHIN, tools)
         return self._last()
 
     async def _stream_json(self, talk: Talk) -> bool:
@@ -170,6 +184,34 @@ class SelfTest:
     async def _custom_model(self, talk: Talk) -> bool:
         return not await self._extra_request(talk)
 
+    async def _tools(self, talk: Talk) -> bool:
+        """As a process gets them that can't be given any later; two at a time, one of them named like the
+        CLI's own. What the CLI does after the call it does at once, if it does."""
+        self._api.push(Reply.of("so", *(ToolUse(tool.name, {"x": "1"}) for tool in _OFFERED)))
+        await talk.run(conversation((), Message("user", ("selftest",))), _STEP_WITHIN, _OFFERED)
+        return self._last().tools == [tool.name for tool in _OFFERED] and len(self._api.turns) == 1
+
+    async def _swap_tools(self, talk: Talk) -> bool:
+        """Others, none, and one of the first's name with another schema."""
+        now = WorkerState()
+        for tools in ((_tool("a"), _tool("b")), (_tool("c"),), (), (_tool("a", "y"),), (_tool("b"),)):
+            need = Need(tools=tools)
+            await talk.run([Step(tuple(state.setup_frames(now, need)), Answer.ACKS)], _STEP_WITHIN, tools)
+            now = now.after(need, None)
+            body = (await self._ask(talk, "selftest", tools)).body
+            seen = [(tool["name"], tool["input_schema"]) for tool in body.get("tools") or ()]
+            if seen != [(tool.name, json.loads(tool.schema)) for tool in tools]:
+                return False
+        return True
+
+    async def _extra_body(self, talk: Talk) -> bool:
+        """Set and unset."""
+        bodies = []
+        for body in ("", '{"stop_sequences":["selftest stop"]}', ""):
+            await talk.run([Step((state.flags(Need(body=body)),), Answer.ACKS)], _STEP_WITHIN)
+            bodies.append((await self._ask(talk, "selftest")).body.get("stop_sequences"))
+        return bodies == [None, ["selftest stop"], None]
+
     async def _extra_request(self, talk: Talk) -> bool:
         request = control.control("set_model", model=_UNLISTED, system_prompt="selftest")
         await talk.run([Step((frames.boundary(), request), Answer.ACKS)], _STEP_WITHIN)
@@ -182,6 +224,22 @@ async def run(binary: str, path: str) -> tuple[Abilities, bool]:
 
     The second value tells whether every check came to an end: a doubtful result is not to be kept.
     """
+    async with AsyncExitStack() as stack:
+        tests = [await stack.enter_async_context(_test(binary, path)) for _ in range(_AT_A_TIME)]
+        names = iter(tests[0].checks)
+        found: dict[str, bool] = {}
+        for part in await asyncio.gather(*(test.run(names) for test in tests)):
+            found |= part
+        custom_model = found.pop("custom_model")
+        if found["probes_models"] and not custom_model:
+            # A worker would pay for each model it is set to: start each for its model instead.
+            found |= {"set_model": False, "set_system": False}
+        return Abilities(**found), all(test.sure for test in tests)
+
+
+@asynccontextmanager
+async def _test(binary: str, path: str) -> AsyncIterator[SelfTest]:
+    """A test with a stand-in and a home folder of its own."""
     with tempfile.TemporaryDirectory(prefix="claude-api-") as folder, StandIn() as api:
         environ = {
             "PATH": path,
@@ -191,8 +249,7 @@ async def run(binary: str, path: str) -> tuple[Abilities, bool]:
         }
         table = ProcessTable(binary, Path(folder) / "state", environ, "")
         try:
-            test = SelfTest(table, api)
-            return await test.run(), test.sure
+            yield SelfTest(table, api)
         finally:
             await table.close()
 

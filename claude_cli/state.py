@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 from claude_cli import control, frames
 from claude_cli.control import Answer, Step
 from claude_cli.frames import Frame
-from turns.model import Message
+from turns.model import Message, Tool
 
 # How the CLI is used, best first: any worker for any turn; workers kept by their system prompt; a process
 # a turn; the same, with the history as text; and a process a turn without stream-json.
@@ -17,7 +19,10 @@ Level = Literal["warm", "keyed", "spawn", "text", "plain"]
 # Every name that a turn may set, so that each time all of them are written: "" unsets.
 MAX_OUTPUT_TOKENS = "CLAUDE_CODE_MAX_OUTPUT_TOKENS"
 NO_THINKING = "CLAUDE_CODE_DISABLE_THINKING"
-_FLAG_NAMES = (MAX_OUTPUT_TOKENS, NO_THINKING)
+# The server of the tools that a process has from its greeting on.
+FIRST_SERVER = "f0"
+EXTRA_BODY = "CLAUDE_CODE_EXTRA_BODY"
+_FLAG_NAMES = (MAX_OUTPUT_TOKENS, NO_THINKING, EXTRA_BODY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class Abilities:
     takes a system prompt as well. set_flags: apply_flag_settings sets and unsets. probes_models: set_model
     to an unlisted model sends a paid request of its own, unless the process was started for that model.
     single_400: a refused request is sent once. literal_slash: a text that begins with "/" reaches the model.
+    tools: the caller's tools reach the API under their own names, and a call of one waits for us. swap_tools:
+    they can be exchanged for others, and taken away. extra_body: fields can be added to the API's request.
     """
 
     stream_json: bool = False
@@ -40,6 +47,9 @@ class Abilities:
     probes_models: bool = False
     single_400: bool = False
     literal_slash: bool = False
+    tools: bool = False
+    swap_tools: bool = False
+    extra_body: bool = False
 
     @property
     def level(self) -> Level:
@@ -57,7 +67,8 @@ class Abilities:
 class Need:
     """The state that a turn needs: model None is the account's default, system "" none of ours.
 
-    effort None is the model's own. `max_output_tokens` None is the CLI's own limit.
+    effort None is the model's own. `max_output_tokens` None is the CLI's own limit. `tools` are in the order
+    of their names. `body`: the JSON text of what is added to the API's request, "" for nothing.
     """
 
     model: str | None = None
@@ -65,12 +76,14 @@ class Need:
     effort: str | None = None
     max_output_tokens: int | None = None
     thinking: bool = True
+    tools: tuple[Tool, ...] = ()
+    body: str = ""
 
     @property
     def environment(self) -> dict[str, str]:
         """The flags that are variables, all of them; "" where unset."""
         limit = str(self.max_output_tokens) if self.max_output_tokens is not None else ""
-        return dict(zip(_FLAG_NAMES, (limit, "" if self.thinking else "1"), strict=True))
+        return dict(zip(_FLAG_NAMES, (limit, "" if self.thinking else "1", self.body), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +92,21 @@ class WorkerState:
 
     `now`: what its last turn needed, or what it was started with. `custom_model`: the unlisted model that it
     was started for. `messages`: the conversation that it holds; None if that can't be told any more.
+    `servers`: how many servers of tools it was given. `described`: how it was first told of each tool: it
+    goes on telling the API so, whatever it is told later.
     """
 
     now: Need = field(default_factory=Need)
     custom_model: str | None = None
     messages: tuple[Message, ...] | None = ()
+    servers: int = 0
+    described: Mapping[tuple[str, str], Tool] = field(default_factory=dict)
+
+    @classmethod
+    def initialized(cls, need: Need, custom: str | None) -> WorkerState:
+        """The state after `initialize`, with the model, the system prompt and the tools of `need`."""
+        begun = cls(now=Need(model=need.model, system=need.system), custom_model=custom)
+        return begun._with_tools(need.tools)
 
     def holds(self, need: Need, history: Sequence[Message]) -> bool:
         """Does it hold just this conversation, so that the question can simply be asked?"""
@@ -91,7 +114,23 @@ class WorkerState:
 
     def after(self, need: Need, messages: tuple[Message, ...] | None) -> WorkerState:
         """The state after a turn; `messages` None: the answer can't be repeated as text."""
-        return replace(self, now=need, messages=messages)
+        return replace(self._with_tools(need.tools), now=need, messages=messages)
+
+    def _with_tools(self, tools: tuple[Tool, ...]) -> WorkerState:
+        if tools == self.now.tools:
+            return self
+        told = {_known_by(tool): tool for tool in tools}
+        return replace(
+            self,
+            now=replace(self.now, tools=tools),
+            servers=self.servers + bool(tools),
+            described={**told, **self.described},
+        )
+
+    @property
+    def next_server(self) -> str:
+        """A name that no server of this worker had: under an old one it might find its old tools."""
+        return f"f{self.servers}"
 
 
 def custom_model(model: str | None, listed: frozenset[str], abilities: Abilities) -> str | None:
@@ -103,15 +142,32 @@ def can_serve(state: WorkerState, need: Need, custom: str | None, abilities: Abi
     """Can a worker be put into the state that a turn needs?"""
     if state.custom_model != custom:
         return False
+    if not takes_tools(state, need, abilities):
+        return False
     # A system prompt can be replaced, never taken away; or not even replaced.
     return state.now.system == need.system or (abilities.set_system and need.system != "")
+
+
+def takes_tools(state: WorkerState, need: Need, abilities: Abilities) -> bool:
+    """Can a worker be given the tools that a turn needs?"""
+    if state.now.tools == need.tools:
+        return True
+    if not abilities.swap_tools:
+        return not state.servers
+    return all(state.described.get(_known_by(tool), tool) == tool for tool in need.tools)
+
+
+@lru_cache(256)
+def _known_by(tool: Tool) -> tuple[str, str]:
+    """What the CLI tells tools apart by: name and schema, the order of its keys aside."""
+    return tool.name, json.dumps(json.loads(tool.schema), sort_keys=True)
 
 
 def steps(state: WorkerState, need: Need, history: Sequence[Message], question: Message) -> list[Step]:
     """The steps that put a worker into the state that a turn needs, and ask. It can serve the turn."""
     if state.holds(need, history):
         return control.conversation((), question)
-    setup = _setup(state.now, need)
+    setup = setup_frames(state, need)
     talk = control.conversation(history, question)
     if not setup and state.messages == ():
         return talk
@@ -129,12 +185,14 @@ def session_steps(
 ) -> list[Step]:
     """The steps of a turn in the process of a session: it has the model and the system prompt, and a boundary
     would empty the session."""
-    setup = _setup(state.now, need)
+    setup = setup_frames(state, need)
     before = [Step(tuple(setup), Answer.ACKS)] if setup else []
     return [*before, *control.conversation(history, question)]
 
 
-def _setup(now: Need, need: Need) -> list[Frame]:
+def setup_frames(state: WorkerState, need: Need) -> list[Frame]:
+    """The control messages that lead from what a worker is to what a turn needs."""
+    now = state.now
     result: list[Frame] = []
     if (now.model, now.system) != (need.model, need.system):
         fields = {"model": need.model} if need.model is not None else {}
@@ -143,6 +201,10 @@ def _setup(now: Need, need: Need) -> list[Frame]:
         result.append(control.control("set_model", **fields))
     if (now.effort, now.environment) != (need.effort, need.environment):
         result.append(flags(need))
+    if now.tools != need.tools:
+        name = state.next_server
+        servers = {name: {"type": "sdk", "name": name}} if need.tools else {}
+        result.append(control.control("mcp_set_servers", servers=servers))
     return result
 
 

@@ -10,7 +10,7 @@ from claude_cli.events import TurnTranslator, error_from_exit
 from claude_cli.frames import Frame
 from claude_cli.process import CliProcess
 from turns.errors import CliFailed, TurnError, TurnTimeout
-from turns.model import TurnEvent
+from turns.model import Tool, TurnEvent
 
 # What a frame of an unknown shape may raise in whoever reads it; the last two: a time that is none.
 ODD_FRAME = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
@@ -64,14 +64,15 @@ class Talk:
             self._error = error_from_exit(self._process.returncode, self._process.stderr)
         self._over.set()
 
-    async def run(self, steps: Sequence[Step], within: float) -> Sequence[Frame]:
-        """Run the steps to their end; the answers to their control requests. Raises TurnError."""
+    async def run(self, steps: Sequence[Step], within: float, tools: Sequence[Tool] = ()) -> Sequence[Frame]:
+        """Run the steps to their end; the answers to their control requests. `tools` are listed to the
+        process when it asks. Raises TurnError."""
         if self._process.ended:
             self.ended(None)
         if self._error is not None:
             raise self._error
         self._over.clear()
-        self._dialogue = Dialogue(steps, TurnTranslator())
+        self._dialogue = Dialogue(steps, TurnTranslator(), tools)
         self._process.write(self._dialogue.start())
         try:
             await asyncio.wait_for(self._over.wait(), within)

@@ -96,10 +96,10 @@ class Worker:
         """Has it had no system prompt yet?"""
         return self.state is None or not self.state.now.system
 
-    def initialized(self, system: str) -> None:
-        """The process has been given its first system prompt."""
-        now = Need(model=self.launch.model, system=system)
-        self.state = WorkerState(now=now, custom_model=self.launch.custom_model)
+    def initialized(self, need: Need) -> None:
+        """The process has been given its first system prompt, and the tools of its first turn."""
+        begun = Need(model=self.launch.model, system=need.system, tools=need.tools)
+        self.state = WorkerState.initialized(begun, self.launch.custom_model)
 
     def frame(self, frame: Frame) -> None:
         """A frame while no turn runs: none that matters."""

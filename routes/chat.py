@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from fastapi import APIRouter
 from pydantic import ValidationError
@@ -13,16 +16,20 @@ from starlette.responses import Response
 
 from routes import body, errors, sse
 from routes.access import owned
+from routes.choices import together
 from routes.connection import while_connected
 from routes.openapi import json_body
 from routes.state import shared
-from telemetry.requests import note
-from translate import chat as translate
+from telemetry.requests import add, note
+from translate.chat import to_turn
+from translate.chat_answer import ChunkWriter, Head, completion
+from translate.messages import remote_images
 from turns.errors import TurnError
 from turns.model import TurnDone, TurnEvent, TurnStarted
 from wire.chat import ChatCompletion, ChatRequest
 
 router = APIRouter()
+_WHO = ("user", "safety_identifier", "prompt_cache_key")
 
 
 @router.post(
@@ -39,24 +46,30 @@ async def create(request: Request) -> Response:
     except ClientDisconnect:
         note(request.scope, outcome="client_gone")
         return Response(status_code=499)
-    turn, ignored = translate.to_turn(
-        asked,
-        f"chatcmpl-{uuid.uuid4().hex}",
-        default_model=parts.default_model,
-        stream_mode=parts.stream_mode,
-    )
+    fetched = await parts.images.fetch(remote_images(asked.messages)) if parts.images is not None else {}
+    turn, ignored = to_turn(asked, f"chatcmpl-{uuid.uuid4().hex}", parts.policy, fetched)
     turn = owned(request, turn, asked.model)
     note(
         request.scope,
         model=asked.model or "default",
         stream=bool(asked.stream),
         session=turn.session_id is not None,
+        **_named_hashes(asked),
     )
     headers = {"x-ignored-params": ", ".join(ignored)} if ignored else {}
-    head = translate.Head(turn.id, asked.model or "", int(time.time()), turn.session_id)
-    events = parts.runner.run(turn)
+    head = Head(
+        turn.id,
+        asked.model or "",
+        int(time.time()),
+        session_id=turn.session_id,
+        reasoning=parts.reasoning_field,
+        functions=not asked.tools and bool(asked.functions),
+        structured=turn.answer is not None,
+        choices=asked.n or 1,
+    )
+    events = together([parts.runner.run(turn) for _ in range(head.choices)])
     if asked.stream:
-        writer = translate.ChunkWriter(
+        writer = ChunkWriter(
             head,
             include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
             slice_chars=parts.chunk_chars if turn.buffered else None,
@@ -64,24 +77,37 @@ async def create(request: Request) -> Response:
         data = _stream(request, events, writer, headers)
         times = sse.Times(parts.first_event_hold, parts.ping_interval, parts.send_within)
         return sse.EventStream(data, headers, times, parts.runner.drain)
-    collected = await _collect(request, events)
-    if collected is None:
+    answers = await _collect(request, events, head.choices)
+    if answers is None:
         return Response(status_code=499)
-    headers |= _session_header(collected[0])
-    answer = translate.completion(collected, head, asked.metadata)
+    headers |= _session_header(answers[0][0])
+    answer = completion(answers, head, asked.metadata)
     return Response(answer.model_dump_json(), 200, headers, "application/json")
 
 
-async def _collect(request: Request, events: AsyncGenerator[TurnEvent, None]) -> list[TurnEvent] | None:
-    """The whole turn; None if the client hung up before it was there."""
-    collected: list[TurnEvent] = []
+def _named_hashes(asked: ChatRequest) -> dict[str, str]:
+    """What tells a client's users apart, as it may be logged."""
+    given = {name: (asked.model_extra or {}).get(name) for name in _WHO}
+    return {
+        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+async def _collect(
+    request: Request, events: AsyncGenerator[tuple[int, TurnEvent], None], choices: int
+) -> list[list[TurnEvent]] | None:
+    """The events of each answer; None if the client hung up before all were there."""
+    answers: list[list[TurnEvent]] = [[] for _ in range(choices)]
     failure: list[TurnError] = []
 
     async def work() -> None:
         try:
-            async for event in events:
-                collected.append(event)
-                _note_end(request, event)
+            async with aclosing(events):
+                async for index, event in events:
+                    answers[index].append(event)
+                    _note_end(request, event)
         except TurnError as error:
             failure.append(error)
 
@@ -90,30 +116,28 @@ async def _collect(request: Request, events: AsyncGenerator[TurnEvent, None]) ->
         return None
     if failure:
         raise failure[0]
-    return collected
+    return answers
 
 
 async def _stream(
     request: Request,
-    events: AsyncGenerator[TurnEvent, None],
-    writer: translate.ChunkWriter,
+    events: AsyncGenerator[tuple[int, TurnEvent], None],
+    writer: ChunkWriter,
     headers: dict[str, str],
 ) -> AsyncGenerator[bytes, None]:
-    """The turn as SSE data; fills `headers` before its first."""
-    try:
-        async for event in events:
+    """The answers as SSE data; fills `headers` before its first."""
+    # Synchronous as far as it goes: the runner's cleanup awaits nothing.
+    async with aclosing(events):
+        async for index, event in events:
             headers |= _session_header(event)
-            data = b"".join(sse.event(writer.encode(chunk)) for chunk in writer.chunks(event))
+            data = b"".join(sse.event(writer.encode(chunk)) for chunk in writer.chunks(index, event))
             if data:
                 yield data
             _note_end(request, event)
         yield sse.DONE
-    finally:
-        # Synchronous as far as it goes: the runner's cleanup awaits nothing.
-        await events.aclose()
 
 
-def _session_header(event: TurnEvent | None) -> dict[str, str]:
+def _session_header(event: TurnEvent) -> dict[str, str]:
     if isinstance(event, TurnStarted) and event.session is not None:
         return {"x-claude-session": event.session}
     return {}
@@ -121,13 +145,12 @@ def _session_header(event: TurnEvent | None) -> dict[str, str]:
 
 def _note_end(request: Request, event: TurnEvent) -> None:
     if isinstance(event, TurnDone):
-        note(
+        add(
             request.scope,
-            outcome="ok",
-            answered_by=event.model,
             prompt_tokens=event.usage.prompt_tokens,
             cached_tokens=event.usage.cache_read_tokens,
             completion_tokens=event.usage.output_tokens,
-            cost_usd=None if event.cost_usd is None else round(event.cost_usd, 6),
             retries=event.retries,
+            cost_usd=event.cost_usd or 0.0,
         )
+        note(request.scope, outcome="ok", answered_by=event.model)

@@ -43,6 +43,7 @@ _TABLE: tuple[tuple[type[errors.TurnError], Verdict], ...] = (
     (errors.RateLimited, Verdict(429, "rate_limit_error", "rate_limit_exceeded", True)),
     (errors.NotReady, Verdict(503, _SERVER, "cli_not_ready", False)),
     (errors.Overloaded, Verdict(503, _SERVER, "overloaded", True)),
+    (errors.InvalidAnswer, Verdict(502, _SERVER, "invalid_answer", False)),
     (errors.CliFailed, Verdict(502, _SERVER, "cli_failed", True)),
     (errors.TurnTimeout, Verdict(504, _SERVER, "timeout", True)),
     (errors.StateFailed, Verdict(503, _SERVER, "state_failed", True)),

@@ -8,6 +8,9 @@ from typing import cast
 from starlette.requests import Request
 
 from guard.ring import KeyRing
+from routes.images import ImageFetcher
+from translate.chat import Policy
+from translate.chat_answer import ReasoningField
 from turns.keeper import Keeper
 from turns.model import Backend
 from turns.runner import Runner
@@ -26,15 +29,14 @@ class LoginFacts:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Set once, on `app.state.shared`. `started_at`: epoch seconds."""
+    """Set once, on `app.state.shared`. `started_at`: epoch seconds. `images` None: none are fetched."""
 
     runner: Runner
     keeper: Keeper
     backend: Backend
+    policy: Policy
     ring: KeyRing
     login: LoginFacts
-    default_model: str | None
-    stream_mode: str
     chunk_chars: int
     service: str
     version: str
@@ -45,6 +47,13 @@ class Shared:
     body_within: float = 15.0
     send_within: float = 60.0
     ping_interval: float = 15.0
+    reasoning_field: ReasoningField | None = "reasoning_content"
+    images: ImageFetcher | None = None
+
+    @property
+    def default_model(self) -> str | None:
+        """The model for requests that leave the choice."""
+        return self.policy.default_model
 
 
 def shared(request: Request) -> Shared:

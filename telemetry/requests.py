@@ -22,6 +22,12 @@ def note(scope: Scope, **facts: Any) -> None:
     scope.setdefault(_FACTS, {}).update(facts)
 
 
+def add(scope: Scope, **counts: float) -> None:
+    """Add to numbers of the request's log line: a request may have several answers."""
+    facts = scope.setdefault(_FACTS, {})
+    facts.update({name: round(facts.get(name, 0) + count, 6) for name, count in counts.items()})
+
+
 class RequestLog:
     """Gives each answer `x-request-id` (the client's own, if it is a sensible one) and
     `openai-processing-ms`, and writes one line when it has ended."""

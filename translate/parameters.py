@@ -1,4 +1,4 @@
-"""What becomes of each chat parameter that isn't a field of ours: ignored and disclosed, or refused. Pure."""
+"""What becomes of each chat parameter: honoured, ignored and disclosed, or refused. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from turns.errors import UnsupportedParameter
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`neutral` tells the values that ask for nothing; others are ignored and said, or refused for `why`."""
-
-    answer: Literal["ignore", "refuse"]
-    neutral: Callable[[Any], bool]
-    why: str = ""
 
 
 def _among(*values: Any) -> Callable[[Any], bool]:
@@ -34,52 +25,87 @@ def _never(value: Any) -> bool:
     return False
 
 
-def _text_format(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("type") == "text"
-
-
 def _text_only(value: Any) -> bool:
     return isinstance(value, list) and value == ["text"]
 
 
-_NO_TOOLS = "function calling is not supported"
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`neutral` tells the values that ask for nothing; others are ignored and said, or refused. `why` is the
+    reason, or how the parameter is honoured."""
+
+    answer: Literal["honour", "ignore", "refuse"]
+    why: str
+    neutral: Callable[[Any], bool] = _never
+
+
+def _honoured(how: str) -> Rule:
+    return Rule("honour", how)
+
+
+_NOT_TOLD = "the claude CLI has no way to tell the API"
+_NO_SUCH = "Claude has no such setting"
+_NO_LOGPROBS = "Claude gives no log probabilities"
+_TEXT_ONLY = "only text answers are supported"
+_OLD_TOOLS = "as 'tools', in its older form"
 RULES: Mapping[str, Rule] = {
-    "temperature": Rule("ignore", _number(1)),
-    "top_p": Rule("ignore", _number(1)),
-    "stop": Rule("ignore", _empty),
-    "verbosity": Rule("ignore", _among("medium")),
-    "presence_penalty": Rule("ignore", _number(0)),
-    "frequency_penalty": Rule("ignore", _number(0)),
-    "logit_bias": Rule("ignore", _empty),
-    "seed": Rule("ignore", _never),
-    "prediction": Rule("ignore", _never),
-    "service_tier": Rule("ignore", _among("auto", "default")),
-    "store": Rule("ignore", _among(False)),
-    "prompt_cache_retention": Rule("ignore", _never),
-    "moderation": Rule("ignore", _never),
-    "parallel_tool_calls": Rule("ignore", _among(True, False)),
-    "tools": Rule("refuse", _empty, _NO_TOOLS),
-    "functions": Rule("refuse", _empty, _NO_TOOLS),
-    "tool_choice": Rule("refuse", _among("none", "auto"), _NO_TOOLS),
-    "function_call": Rule("refuse", _among("none", "auto"), _NO_TOOLS),
-    "response_format": Rule("refuse", _text_format, "only text answers are supported"),
-    "logprobs": Rule("refuse", _among(False), "Claude gives no log probabilities"),
-    "top_logprobs": Rule("refuse", _number(0), "Claude gives no log probabilities"),
-    "modalities": Rule("refuse", _text_only, "only text answers are supported"),
-    "audio": Rule("refuse", _never, "only text answers are supported"),
-    "web_search_options": Rule("refuse", _never, "web search is not allowed here"),
+    "messages": _honoured("all roles; text, images and PDFs as data URLs, tool calls and their results"),
+    "model": _honoured("any name of /v1/models, or a full model id"),
+    "stream": _honoured("server-sent events"),
+    "stream_options": _honoured("include_usage; the rest has no effect"),
+    "n": _honoured("up to 8 answers, each a turn of its own"),
+    "max_tokens": _honoured("as the API's limit"),
+    "max_completion_tokens": _honoured("as the API's limit; goes before max_tokens"),
+    "stop": _honoured("up to four texts, by the API; blank ones by the server"),
+    "reasoning_effort": _honoured("none: no thinking; minimal is low; the others as they are"),
+    "verbosity": _honoured("a line in the system prompt"),
+    "tools": _honoured("as the API's tools"),
+    "tool_choice": _honoured("none, auto, required, a named tool, allowed_tools"),
+    "parallel_tool_calls": _honoured("false: one call at most"),
+    "functions": _honoured(_OLD_TOOLS),
+    "function_call": _honoured(_OLD_TOOLS),
+    "response_format": _honoured("json_schema by a tool that takes the answer, json_object by a request"),
+    "metadata": _honoured("comes back in the answer"),
+    "user": _honoured("logged as a hash"),
+    "safety_identifier": _honoured("logged as a hash"),
+    "prompt_cache_key": _honoured("logged as a hash; the cache needs none"),
+    "session_id": _honoured("ours: a conversation that the server keeps"),
+    "stream_mode": _honoured("ours: live or buffered"),
+    "temperature": Rule("ignore", "forwarded for the models of CLAUDE_SAMPLING_MODELS only", _number(1)),
+    "top_p": Rule("ignore", "forwarded for the models of CLAUDE_SAMPLING_MODELS only", _number(1)),
+    "presence_penalty": Rule("ignore", _NO_SUCH, _number(0)),
+    "frequency_penalty": Rule("ignore", _NO_SUCH, _number(0)),
+    "logit_bias": Rule("ignore", _NO_SUCH, _empty),
+    "seed": Rule("ignore", _NO_SUCH),
+    "prediction": Rule("ignore", _NO_SUCH),
+    "service_tier": Rule("ignore", _NOT_TOLD, _among("auto", "default")),
+    "store": Rule("ignore", "answers are not kept", _among(False)),
+    "prompt_cache_retention": Rule("ignore", _NOT_TOLD),
+    "prompt_cache_options": Rule("ignore", _NOT_TOLD),
+    "moderation": Rule("ignore", _NO_SUCH),
+    "logprobs": Rule("refuse", _NO_LOGPROBS, _among(False)),
+    "top_logprobs": Rule("refuse", _NO_LOGPROBS, _number(0)),
+    "modalities": Rule("refuse", _TEXT_ONLY, _text_only),
+    "audio": Rule("refuse", _TEXT_ONLY),
+    "web_search_options": Rule("refuse", "web search is not allowed here"),
 }
 
 
-def judge(extra: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the parameters that are ignored. Raises UnsupportedParameter. Null is absent, and fields
-    that OpenAI doesn't know either are passed over."""
+def judge(values: Mapping[str, Any], *, strict: bool = False) -> tuple[str, ...]:
+    """The names of the parameters that are ignored; with `strict` (CLAUDE_STRICT) there may be none.
+
+    Raises UnsupportedParameter. Null is absent, and fields that OpenAI doesn't know either are passed over.
+    """
     ignored = []
-    for name, value in extra.items():
+    for name, value in values.items():
         rule = RULES.get(name)
-        if rule is None or value is None or rule.neutral(value):
+        if rule is None or rule.answer == "honour" or value is None or rule.neutral(value):
             continue
         if rule.answer == "refuse":
             raise UnsupportedParameter(f"'{name}' can't be honoured: {rule.why}.", param=name)
+        if strict:
+            raise UnsupportedParameter(
+                f"'{name}' has no effect here: {rule.why}. CLAUDE_STRICT refuses it.", param=name
+            )
         ignored.append(name)
     return tuple(ignored)

@@ -87,3 +87,9 @@ class SessionNotFound(TurnError):
 
 class UnsupportedParameter(InvalidRequest):
     """A parameter without which the caller wouldn't get the data or the shape it asked for."""
+
+
+class InvalidAnswer(TurnError):
+    """The model's answer doesn't have the form that was asked for."""
+
+    retryable = True

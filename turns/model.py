@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from turns.answer import AnswerFormat
 from turns.errors import TurnError
 
 Role = Literal["user", "assistant"]
@@ -22,15 +24,74 @@ StopReason = Literal[
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """`data` is base64; `media_type` one of image/png, image/jpeg, image/gif, image/webp."""
+
+    media_type: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A PDF, in base64."""
+
+    data: str
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A call that the model made; `id` is of letters, digits, "_" and "-"."""
+
+    id: str
+    name: str
+    input: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The caller's answer to the call `id`."""
+
+    id: str
+    blocks: tuple[str | Image, ...]
+
+
+# A text is simply a string.
+Block = str | Image | Document | ToolUse | ToolResult
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation: its text parts, in order, none of them empty."""
+    """One message of a conversation: its blocks in order, no text among them empty.
+
+    Every ToolUse of an assistant's message has its ToolResult in the next one, where the results come first.
+    """
 
     role: Role
-    texts: tuple[str, ...]
+    blocks: tuple[Block, ...]
 
     @property
-    def text(self) -> str:
-        return "\n".join(self.texts)
+    def texts(self) -> tuple[str, ...]:
+        return tuple(block for block in self.blocks if isinstance(block, str))
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function of the caller. `schema` is the JSON text of the schema of its arguments, an object."""
+
+    name: str
+    description: str
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model may, must or must not call: any of the tools, or the one named. `parallel`: several
+    calls in one answer."""
+
+    mode: Literal["auto", "any", "none", "tool"] = "auto"
+    name: str | None = None
+    parallel: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +99,9 @@ class TurnRequest:
     """A turn to be run: the conversation so far, the message to answer, and where it belongs.
 
     `session_id` is the client's name for its session, `owner` the key it came with ("" without keys).
-    `effort` None is the model's own, `max_output_tokens` None the CLI's own limit. `notices` are words for
-    the client about how the request was understood.
+    `effort` None is the model's own, `max_output_tokens` None the CLI's own limit. `answer` is the form that
+    the answer must have. `shows_thinking`: the client is told of it. `notices` are words for the client about
+    how the request was understood.
     """
 
     id: str
@@ -53,6 +115,13 @@ class TurnRequest:
     effort: str | None = None
     max_output_tokens: int | None = None
     thinking: bool = True
+    shows_thinking: bool = False
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    answer: AnswerFormat | None = None
+    stop: tuple[str, ...] = ()
+    temperature: float | None = None
+    top_p: float | None = None
     notices: tuple[str, ...] = ()
 
 
@@ -106,9 +175,25 @@ class ThinkingDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The model calls a tool; what follows are its arguments."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of the JSON text of the arguments of the call that was started last."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class TurnDone:
     """The one good end of a turn. `duration_ms`: wall time of the attempt; `cost_usd`: the CLI's estimate,
-    None where the turn was cut before the CLI gave one.
+    None where the turn was cut before the CLI gave one. `api_requests`: answers that the API began, more than
+    one where the CLI asked again by itself.
 
     `mark` is the CLI's name for the last event of the answer: what a session is resumed at ("": at its end);
     `total_cost_usd` is where the CLI's own count for the session stands.
@@ -122,27 +207,22 @@ class TurnDone:
     mark: str | None = None
     total_cost_usd: float | None = None
     engine: str = ""
+    api_requests: int = 1
     retries: int = 0
     session: SessionState | None = None
     notices: tuple[str, ...] = ()
 
 
-TurnEvent = TurnStarted | TextDelta | ThinkingDelta | TurnDone
+TurnEvent = TurnStarted | TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | TurnDone
 
 
 def merged(events: Iterable[TurnEvent]) -> Iterator[TurnEvent]:
-    """The same events, neighbouring text deltas joined into one."""
-    texts: list[str] = []
-    for event in events:
-        if isinstance(event, TextDelta):
-            texts.append(event.text)
-            continue
-        if texts:
-            yield TextDelta("".join(texts))
-            texts = []
-        yield event
-    if texts:
-        yield TextDelta("".join(texts))
+    """The same events, neighbouring deltas of one kind joined into one."""
+    for kind, group in itertools.groupby(events, type):
+        if issubclass(kind, TextDelta | ThinkingDelta | ToolCallDelta):
+            yield kind("".join(event.text for event in group if isinstance(event, kind)))
+        else:
+            yield from group
 
 
 @dataclass(frozen=True, slots=True)

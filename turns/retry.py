@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from turns.errors import RateLimited, TurnError
+from turns.errors import InvalidAnswer, RateLimited, TurnError
 
 BACKOFF_CAP = 60.0
 # A limit that lasts longer than this is the caller's to wait for, not ours.
@@ -26,6 +26,9 @@ class RetryPolicy:
         """
         if not error.retryable or failed > self.retries:
             return None
+        if isinstance(error, InvalidAnswer):
+            # Nothing that time would mend; one more answer is worth its tokens.
+            return 0.0 if failed == 1 else None
         wait = min(BACKOFF_CAP, self.base * 2.0 ** (failed - 1)) * (1 - JITTER * jitter)
         if isinstance(error, RateLimited) and error.retry_after is not None:
             if error.retry_after > LONGEST_LIMIT:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from sessions import Session, SessionRegistry, SessionTaken, StoreFailed
 from turns.admission import Admission, Ticket
+from turns.check import AnswerCheck
 from turns.drain import Drain
 from turns.errors import CliFailed, SessionConflict, SessionLost, StateFailed, TurnError
 from turns.model import (
@@ -73,13 +74,12 @@ class Runner:
                 try:
                     attempt = self.backend.open(await opening.request())
                     watchdog = Watchdog(self._deadlines, attempt.fail)
+                    check = AnswerCheck(turn.answer)
                     async for event in attempt:
                         watchdog.touch()
-                        event = await opening.completed(event, failed)
-                        held.append(event)
-                        # Thinking isn't sent on: while there is nothing else, a try can be repeated.
-                        hold = turn.buffered or isinstance(event, TurnStarted | ThinkingDelta)
-                        if isinstance(event, TurnDone) or not hold:
+                        for checked in check.feed(event):
+                            held.append(await opening.completed(checked, failed))
+                        if held and not _holds_back(turn, held[-1]):
                             sent = True
                             # While the client takes its time, the CLI isn't silent.
                             watchdog.pause()
@@ -119,6 +119,14 @@ class Runner:
         except SessionTaken:
             raise SessionConflict("This session_id belongs to another API key: choose another one.") from None
         return _Opening(turn, session, self.backend)
+
+
+def _holds_back(turn: TurnRequest, last: TurnEvent) -> bool:
+    """Is there nothing yet that the client is to see? Until then a try can be repeated."""
+    if isinstance(last, TurnDone):
+        return False
+    unseen = isinstance(last, TurnStarted) or (isinstance(last, ThinkingDelta) and not turn.shows_thinking)
+    return turn.buffered or unseen
 
 
 class _Opening:

@@ -21,12 +21,15 @@ from turns.model import SessionPlan
 
 STREAM = [
     *("--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
-    "--include-partial-messages",
+    *("--include-partial-messages", "--permission-mode", "default", "--permission-prompt-tool", "stdio"),
 ]
-PLAIN = ["--output-format", "json", "--system-prompt-file", "/t/system-prompt"]
+PLAIN = [
+    *("--output-format", "json", "--system-prompt-file", "/t/system-prompt"),
+    *("--permission-mode", "dontAsk"),
+]
 ALWAYS = [
     *("--tools", "", "--setting-sources", "", "--strict-mcp-config"),
-    *("--disable-slash-commands", "--disallowedTools", "Read(//**)", "--permission-mode", "dontAsk"),
+    *("--disable-slash-commands", "--disallowedTools", "Read(//**)"),
 ]
 UUID = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
 
@@ -112,6 +115,7 @@ def test_the_environment() -> None:
         "CLAUDE_CODE_EAGER_FLUSH": "1",
         "DISABLE_AUTO_COMPACT": "1",
         "ENABLE_TOOL_SEARCH": "false",
+        "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_TELEMETRY": "1",
         "DISABLE_ERROR_REPORTING": "1",

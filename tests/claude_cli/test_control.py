@@ -214,7 +214,7 @@ def test_an_earlier_message_that_is_answered_fails_the_turn(result: dict[str, An
 
 
 def test_what_the_process_asks_of_us_is_refused_at_any_time() -> None:
-    question = {"type": "control_request", "request_id": "theirs", "request": {"subtype": "can_use_tool"}}
+    question = {"type": "control_request", "request_id": "theirs", "request": {"subtype": "hook_callback"}}
     refusal = {
         "type": "control_response",
         "response": {"subtype": "error", "request_id": "theirs", "error": "not served"},

@@ -10,6 +10,18 @@ from typing import Any, get_args
 import pytest
 
 from claude_cli.events import LOGIN_HINT, NOT_LOGGED_IN, TurnTranslator, error_from_exit, error_from_result
+from tests.claude_cli.lines import (
+    assistant,
+    block,
+    call,
+    ending,
+    failed,
+    limit,
+    result,
+    start,
+    stream,
+    text,
+)
 from turns.errors import (
     CliFailed,
     InvalidRequest,
@@ -26,38 +38,6 @@ from turns.model import StopReason, TextDelta, ThinkingDelta, TurnDone, TurnEven
 
 NOW = 1_800_000_000.0
 GOES_ON = ["max_tokens", "model_context_window_exceeded", "refusal"]
-
-
-def stream(kind: str, **fields: Any) -> dict[str, Any]:
-    return {"type": "stream_event", "event": {"type": kind, **fields}, "uuid": "s"}
-
-
-def start(model: str = "claude-x", **usage: Any) -> dict[str, Any]:
-    return stream("message_start", message={"model": model, "usage": usage})
-
-
-def text(words: str) -> dict[str, Any]:
-    return stream("content_block_delta", index=0, delta={"type": "text_delta", "text": words})
-
-
-def ending(reason: str | None, **usage: Any) -> list[dict[str, Any]]:
-    return [stream("message_delta", delta={"stop_reason": reason}, usage=usage), stream("message_stop")]
-
-
-def assistant(uuid: str | None, model: str = "claude-x") -> dict[str, Any]:
-    return {"type": "assistant", "uuid": uuid, "message": {"model": model, "content": []}}
-
-
-def result(**fields: Any) -> dict[str, Any]:
-    return {"type": "result", "subtype": "success", "is_error": False, "total_cost_usd": 0.25, **fields}
-
-
-def failed(status: int | None, words: str, **fields: Any) -> dict[str, Any]:
-    return result(is_error=True, api_error_status=status, result=words, **fields)
-
-
-def limit(**info: Any) -> dict[str, Any]:
-    return {"type": "rate_limit_event", "rate_limit_info": info}
 
 
 def run(frames: Sequence[dict[str, Any]], translator: TurnTranslator | None = None) -> list[TurnEvent]:
@@ -141,14 +121,6 @@ def test_stop_reasons(reason: str) -> None:
     assert end_of([start(), *ending(reason), result()]).stop_reason == reason
 
 
-def test_a_tool_that_was_not_offered() -> None:
-    translator = TurnTranslator()
-    with pytest.raises(CliFailed, match="called a tool"):
-        run([start(), *ending("tool_use")], translator)
-    # It waits for what the tool says: it must not be used again.
-    assert (translator.done, translator.clean) == (False, False)
-
-
 @pytest.mark.parametrize("reason", ["pause_turn", None])
 def test_a_stop_reason_that_is_new(reason: str | None) -> None:
     assert end_of([start(), *ending(reason), result()]).stop_reason == "other"
@@ -160,11 +132,6 @@ def test_the_stop_reason_of_the_result_stands_in_for_a_missing_one() -> None:
 
 
 # What a client will send back
-
-
-def block(kind: str, *deltas: dict[str, Any]) -> list[dict[str, Any]]:
-    begin = stream("content_block_start", index=0, content_block={"type": kind})
-    return [begin, *deltas, stream("content_block_stop", index=0)]
 
 
 def answer_of(*frames: dict[str, Any], end: dict[str, Any] | None = None) -> str | None:
@@ -188,7 +155,7 @@ def test_an_answer_that_is_more_than_one_text() -> None:
     thinking = stream("content_block_delta", delta={"type": "thinking_delta", "thinking": "hm"})
     assert answer_of(*block("thinking", thinking), *block("text", text("a"))) is None
     assert answer_of(*block("text", text("a")), *block("text", text("b"))) is None
-    assert answer_of(*block("text", text("a")), *block("tool_use")) is None
+    assert answer_of(*block("text", text("a")), *call("f", "{}")) is None
 
 
 def test_an_answer_of_nothing() -> None:

@@ -70,7 +70,7 @@ def test_no_text_ends_its_line(texts: list[str]) -> None:
         frame = frames.parse(line)
         assert frame is not None
         sent = [block["text"] for block in frame["message"]["content"]]
-        assert sent == (frames.literal(texts) if frame["type"] == "user" else texts)
+        assert sent == ([frames.literal(text) for text in texts] if frame["type"] == "user" else texts)
 
 
 def test_nothing_is_nothing() -> None:
@@ -78,16 +78,9 @@ def test_nothing_is_nothing() -> None:
 
 
 def test_a_text_that_looks_like_a_command() -> None:
-    assert frames.literal(["/clear", "/", "a/b", " /clear", "", "//x", "!ls", "#x"]) == [
-        " /clear",
-        " /",
-        "a/b",
-        " /clear",
-        "",
-        " //x",
-        "!ls",
-        "#x",
-    ]
+    texts = ["/clear", "/", "a/b", " /clear", "", "//x", "!ls", "#x"]
+    told = [" /clear", " /", "a/b", " /clear", "", " //x", "!ls", "#x"]
+    assert [frames.literal(text) for text in texts] == told
 
 
 def test_a_question() -> None:
@@ -138,6 +131,10 @@ def test_control_lines() -> None:
         "type": "control_request",
         "request_id": "r1",
         "request": {"subtype": "set_model", "model": "m"},
+    }
+    assert frames.control_answer("x", {"a": 1}) == {
+        "type": "control_response",
+        "response": {"subtype": "success", "request_id": "x", "response": {"a": 1}},
     }
     assert frames.control_refusal("x", "no") == {
         "type": "control_response",

@@ -238,7 +238,6 @@ def test_what_is_not_holding_the_conversation(
 def test_a_text_in_other_parts_is_another_conversation() -> None:
     # It reaches the API in other blocks.
     joined = Message("user", ("Q2\nmore",))
-    assert joined.text == Q2.text
     assert not WorkerState(messages=(Q2, A2)).holds(Need(), (joined, A2))
 
 
@@ -266,10 +265,15 @@ def test_no_system_prompt_is_set_where_there_was_none() -> None:
         (Need(effort="high", max_output_tokens=1), "1", "", "high"),
         (Need(max_output_tokens=64000, thinking=False), "64000", "1", None),
         (Need(thinking=False), "", "1", None),
+        (Need(body='{"top_p":0.5}'), "", "", None),
     ],
 )
 def test_all_flags_are_named_each_time(need: Need, limit: str, thinking: str, effort: str | None) -> None:
-    env = {"CLAUDE_CODE_MAX_OUTPUT_TOKENS": limit, "CLAUDE_CODE_DISABLE_THINKING": thinking}
+    env = {
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": limit,
+        "CLAUDE_CODE_DISABLE_THINKING": thinking,
+        "CLAUDE_CODE_EXTRA_BODY": need.body,
+    }
     request = flags(need)["request"]
     assert request == {
         "subtype": "apply_flag_settings",

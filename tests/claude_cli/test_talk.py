@@ -57,7 +57,7 @@ async def test_a_refusal() -> None:
 async def test_what_the_process_asks_for_meanwhile_is_refused() -> None:
     greeting = Greeting()
     request_id = await greeting.begun()
-    greeting.process.say({"type": "control_request", "request_id": "theirs", "request": {}})
+    greeting.process.say({"type": "control_request", "request_id": "theirs", "request": {"subtype": "x"}})
     assert greeting.process.written[-1]["response"]["request_id"] == "theirs"
     greeting.answer(request_id)
     await greeting.task

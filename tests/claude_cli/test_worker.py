@@ -47,10 +47,10 @@ def test_a_fresh_worker() -> None:
 def test_its_first_system_prompt() -> None:
     worker = Place(Launch("opus", custom_model="x")).worker
     assert worker.blank
-    worker.initialized("S")
+    worker.initialized(Need("haiku", "S", "high"))
     assert worker.state == WorkerState(Need("opus", "S"), "x", ())
     assert not worker.blank
-    worker.initialized("")
+    worker.initialized(Need())
     assert worker.blank
 
 

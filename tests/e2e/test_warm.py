@@ -36,6 +36,7 @@ WORDS = [
     "🦊",
     "quick",
 ]
+TOOL_NAMES = ("Bash", "Read", "lookup", "say", "Task")
 MODELS = ("sonnet", "haiku", "opus", "default", "claude-sonnet-4-6")
 
 
@@ -76,9 +77,21 @@ def random_request(rng: random.Random) -> dict[str, Any]:
     }
     if rng.random() < 0.3:
         body["max_tokens"] = rng.choice((100, 2000))
+    if rng.random() < 0.4:
+        body["tools"] = [random_tool(rng, name) for name in rng.sample(TOOL_NAMES, rng.randint(1, 3))]
+        body["tool_choice"] = rng.choice(("auto", "none", "required"))
+    if rng.random() < 0.2:
+        body["stop"] = say()
     if rng.random() < 0.3:
         body["reasoning_effort"] = rng.choice(("none", "low", "high"))
     return body
+
+
+def random_tool(rng: random.Random, name: str) -> dict[str, Any]:
+    """A tool that another request may describe in another way, or give other arguments."""
+    schema = {"type": "object", "properties": {rng.choice("ab"): {"type": rng.choice(("string", "number"))}}}
+    function = {"name": name, "description": rng.choice(WORDS), "parameters": schema}
+    return {"type": "function", "function": function}
 
 
 def comparable(request: ApiRequest) -> str:

@@ -1,6 +1,6 @@
 """The README and the pages under docs/ as their tests read them, and the part of them that is generated.
 
-`python -m tests.readme.document` writes the settings table into docs/settings.md anew.
+`python -m tests.readme.document` writes the tables of the settings and of the parameters anew.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import config
 from configuration.describing import default_text
 from tests.support import ROOT
+from translate.parameters import RULES
 
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
@@ -28,6 +29,7 @@ SESSIONS = DOCS / "sessions.md"
 SETTINGS = DOCS / "settings.md"
 PAGES = (README, *sorted(DOCS.glob("*.md")))
 _SETTINGS = re.compile(r"(?<=<!-- settings -->\n).*(?=<!-- /settings -->\n)", re.DOTALL)
+_PARAMETERS = re.compile(r"(?<=<!-- parameters -->\n).*(?=<!-- /parameters -->\n)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,21 @@ def settings_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def parameters_table() -> str:
+    """Every parameter of a chat as a row, from the table that decides what becomes of it."""
+    words = {"honour": "honoured", "ignore": "ignored", "refuse": "refused"}
+    lines = ["| parameter | | how, or why |", "|---|---|---|"]
+    lines += [f"| `{name}` | {words[rule.answer]} | {rule.why} |" for name, rule in RULES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def written_parameters_table() -> str:
+    """The table as docs/parameters.md has it."""
+    found = _PARAMETERS.search(PARAMETERS.read_text(encoding="utf-8"))
+    assert found, f"{PARAMETERS.name} has no <!-- parameters --> ... <!-- /parameters -->"
+    return found[0]
+
+
 def written_settings_table() -> str:
     """The table as docs/settings.md has it."""
     found = _SETTINGS.search(SETTINGS.read_text(encoding="utf-8"))
@@ -114,6 +131,8 @@ def written_settings_table() -> str:
 def main() -> int:
     text = SETTINGS.read_text(encoding="utf-8")
     SETTINGS.write_text(_SETTINGS.sub(lambda _: settings_table(), text), encoding="utf-8")
+    text = PARAMETERS.read_text(encoding="utf-8")
+    PARAMETERS.write_text(_PARAMETERS.sub(lambda _: parameters_table(), text), encoding="utf-8")
     return 0
 
 

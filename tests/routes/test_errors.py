@@ -17,6 +17,7 @@ from routes.errors import Verdict, body, install, invalid, response, verdict
 from turns import errors
 from turns.errors import (
     CliFailed,
+    InvalidAnswer,
     InvalidRequest,
     ModelNotFound,
     NotReady,
@@ -50,6 +51,7 @@ TABLE: list[tuple[type[TurnError], Verdict]] = [
     (RateLimited, Verdict(429, LIMIT, "rate_limit_exceeded", True)),
     (NotReady, Verdict(503, SERVER, "cli_not_ready", False)),
     (Overloaded, Verdict(503, SERVER, "overloaded", True)),
+    (InvalidAnswer, Verdict(502, SERVER, "invalid_answer", False)),
     (CliFailed, Verdict(502, SERVER, "cli_failed", True)),
     (TurnTimeout, Verdict(504, SERVER, "timeout", True)),
     (StateFailed, Verdict(503, SERVER, "state_failed", True)),

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from openai.types.chat.completion_create_params import (
+    CompletionCreateParamsBase,
+    CompletionCreateParamsNonStreaming,
+    CompletionCreateParamsStreaming,
+)
 
 from translate.parameters import RULES, judge
 from turns.errors import UnsupportedParameter
+from wire.chat import ChatRequest
 
 # name, values that ask for nothing, values that do
 IGNORED: list[tuple[str, list[Any], list[Any]]] = [
-    ("temperature", [1, 1.0], [0, 0.7, 2, "hot"]),
+    ("temperature", [1, 1.0], [0, 0.7, 2]),
     ("top_p", [1, 1.0], [0.5]),
-    ("stop", [[], ""], ["x", ["a", "b"]]),
-    ("verbosity", ["medium"], ["low", "high"]),
     ("presence_penalty", [0, 0.0], [0.5, -2]),
     ("frequency_penalty", [0, 0.0], [0.5, -2]),
     ("logit_bias", [{}], [{"50256": -100}]),
@@ -23,20 +27,10 @@ IGNORED: list[tuple[str, list[Any], list[Any]]] = [
     ("service_tier", ["auto", "default"], ["flex", "priority"]),
     ("store", [False], [True]),
     ("prompt_cache_retention", [], ["24h"]),
+    ("prompt_cache_options", [], [{}]),
     ("moderation", [], [{}]),
-    ("parallel_tool_calls", [True, False], ["x"]),
 ]
-TOOL = {"type": "function", "function": {"name": "f"}}
 REFUSED: list[tuple[str, list[Any], list[Any]]] = [
-    ("tools", [[]], [[TOOL]]),
-    ("functions", [[]], [[{"name": "f"}]]),
-    ("tool_choice", ["none", "auto"], ["required", TOOL]),
-    ("function_call", ["none", "auto"], [{"name": "f"}]),
-    (
-        "response_format",
-        [{"type": "text"}],
-        [{"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, "text", {}],
-    ),
     ("logprobs", [False], [True, 0]),
     ("top_logprobs", [0], [1, 20]),
     ("modalities", [["text"]], [["audio"], ["text", "audio"], [], "text"]),
@@ -51,6 +45,8 @@ PASSED_OVER: dict[str, Any] = {
     "colour": "red",
     "top_k": 5,
 }
+# Those that the request has no field for: they are only logged.
+LOGGED = {"user", "safety_identifier", "prompt_cache_key"}
 
 
 def cases(table: list[tuple[str, list[Any], list[Any]]], column: int) -> list[tuple[str, Any]]:
@@ -58,9 +54,40 @@ def cases(table: list[tuple[str, list[Any], list[Any]]], column: int) -> list[tu
 
 
 def test_the_tables_have_every_parameter() -> None:
-    assert {row[0]: "ignore" for row in IGNORED} | {row[0]: "refuse" for row in REFUSED} == {
-        name: rule.answer for name, rule in RULES.items()
+    rows = {row[0]: "ignore" for row in IGNORED} | {row[0]: "refuse" for row in REFUSED}
+    assert rows == {name: rule.answer for name, rule in RULES.items() if rule.answer != "honour"}
+
+
+def test_what_is_honoured_is_read() -> None:
+    """Nothing is said to be honoured that the request has no place for, and the other way round."""
+    honoured = {name for name, rule in RULES.items() if rule.answer == "honour"}
+    fields = {field.alias or name for name, field in ChatRequest.model_fields.items()}
+    # Both are forwarded for some models, and then not judged.
+    assert honoured | {"temperature", "top_p"} == fields | LOGGED
+
+
+def test_the_rules_have_every_parameter_of_the_sdk() -> None:
+    known = {
+        *CompletionCreateParamsNonStreaming.__annotations__,
+        *CompletionCreateParamsStreaming.__annotations__,
+        *CompletionCreateParamsBase.__annotations__,
     }
+    assert known and known - set(RULES) == set()
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.answer == "honour"])
+def test_what_is_honoured_is_not_judged(name: str) -> None:
+    assert judge({name: object()}, strict=True) == ()
+    assert RULES[name].why
+
+
+@pytest.mark.parametrize(("name", "value"), cases(IGNORED, 2))
+def test_what_is_ignored_is_refused_strictly(name: str, value: Any) -> None:
+    with pytest.raises(UnsupportedParameter) as raised:
+        judge({name: value}, strict=True)
+    assert raised.value.param == name
+    expected = f"'{name}' has no effect here: {RULES[name].why}. CLAUDE_STRICT refuses it."
+    assert raised.value.message == expected
 
 
 @pytest.mark.parametrize(("name", "value"), cases(IGNORED, 2))
@@ -78,8 +105,9 @@ def test_what_changes_the_answers_shape_is_refused(name: str, value: Any) -> Non
 
 
 @pytest.mark.parametrize(("name", "value"), cases(IGNORED, 1) + cases(REFUSED, 1))
-def test_what_asks_for_nothing_is_fine(name: str, value: Any) -> None:
-    assert judge({name: value}) == ()
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_asks_for_nothing_is_fine(name: str, value: Any, strict: bool) -> None:
+    assert judge({name: value}, strict=strict) == ()
 
 
 @pytest.mark.parametrize("name", [*RULES, *PASSED_OVER])
@@ -88,12 +116,12 @@ def test_null_is_absent(name: str) -> None:
 
 
 def test_other_fields_are_passed_over() -> None:
-    assert judge(PASSED_OVER) == ()
+    assert judge(PASSED_OVER) == judge(PASSED_OVER, strict=True) == ()
 
 
 def test_all_that_is_ignored_is_said_in_order() -> None:
-    extra = {"seed": 1, "user": "u", "temperature": 0, "top_p": 1, "stop": ["x"]}
-    assert judge(extra) == ("seed", "temperature", "stop")
+    extra = {"seed": 1, "user": "u", "temperature": 0, "top_p": 1, "store": True}
+    assert judge(extra) == ("seed", "temperature", "store")
 
 
 def test_a_refusal_wins() -> None:

@@ -22,7 +22,14 @@ ALL_ERRORS = [
 
 def test_which_errors_are_retried() -> None:
     retried = {kind.__name__ for kind in ALL_ERRORS if kind.retryable}
-    assert retried == {"RateLimited", "Overloaded", "CliFailed", "TurnTimeout", "StateFailed"}
+    assert retried == {
+        "RateLimited",
+        "Overloaded",
+        "CliFailed",
+        "TurnTimeout",
+        "StateFailed",
+        "InvalidAnswer",
+    }
 
 
 def test_an_error_carries_its_data() -> None:

@@ -31,12 +31,15 @@ from turns.errors import (
 from turns.model import (
     AttemptRequest,
     EngineState,
+    Image,
     Message,
     ModelInfo,
     SessionPlan,
     SessionState,
     TextDelta,
     ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
     TurnDone,
     TurnEvent,
     TurnRequest,
@@ -656,26 +659,33 @@ async def test_an_answer_that_can_not_be_recorded_is_given_with_a_notice(
 # Events
 
 
-TEXTS = st.builds(TextDelta, st.text(max_size=3))
-OTHERS = st.sampled_from([STARTED, ThinkingDelta("hm"), done()])
+DELTAS = st.builds(
+    lambda kind, text: kind(text),
+    st.sampled_from([TextDelta, ThinkingDelta, ToolCallDelta]),
+    st.text(max_size=3),
+)
+OTHERS = st.sampled_from([STARTED, ToolCallStarted("c", "f"), done()])
 
 
-@given(st.lists(TEXTS | OTHERS))
-def test_merging_joins_neighbouring_texts_and_nothing_else(events: list[TurnEvent]) -> None:
+@given(st.lists(DELTAS | OTHERS))
+def test_merging_joins_neighbouring_deltas_of_a_kind_and_nothing_else(events: list[TurnEvent]) -> None:
     result = list(merged(events))
 
     def pieces(given: list[TurnEvent]) -> list[object]:
         flat: list[object] = []
         for event in given:
-            flat += event.text if isinstance(event, TextDelta) else [event]
+            if isinstance(event, TextDelta | ThinkingDelta | ToolCallDelta):
+                flat += [(type(event), letter) for letter in event.text]
+            else:
+                flat.append(event)
         return flat
 
     assert pieces(result) == pieces(events)
-    kinds = [isinstance(event, TextDelta) for event in result]
-    assert not any(a and b for a, b in itertools.pairwise(kinds))
+    for one, two in itertools.pairwise(result):
+        assert type(one) is not type(two) or not hasattr(one, "text")
 
 
 def test_prompt_tokens_are_all_that_went_in() -> None:
     assert Usage(1, 20, 300, 4000, 5).prompt_tokens == 321
-    assert Message("user", ("a", "b")).text == "a\nb"
+    assert Message("user", ("a", Image("image/png", "x"), "b")).texts == ("a", "b")
     assert SessionRecord("o", "s", "u", "").turns == 0

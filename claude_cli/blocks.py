@@ -1,0 +1,69 @@
+"""Blocks of an answer that don't go to the client as they come. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from turns.model import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTool:
+    """The tool by which the model gives an answer that has a schema. `wrapped`: the answer is its argument
+    "value", since the schema isn't that of a plain object."""
+
+    tool: Tool
+    wrapped: bool
+
+
+class AnswerBlock:
+    """The arguments of the tool by which the answer is given: JSON text in, the answer's JSON text out.
+    `wrapped`: the answer is the argument "value", which shows only at the end."""
+
+    def __init__(self, wrapped: bool) -> None:
+        self._wrapped = wrapped
+        self._pieces: list[str] = []
+
+    def feed(self, piece: str) -> str:
+        """What can be told of the answer now."""
+        if not self._wrapped:
+            return piece
+        self._pieces.append(piece)
+        return ""
+
+    def rest(self) -> str:
+        """What is left to be told at the end. Text that isn't as expected is told as it is: it fails the
+        schema."""
+        text = "".join(self._pieces)
+        try:
+            return json.dumps(json.loads(text)["value"], ensure_ascii=False)
+        except (ValueError, KeyError, TypeError):
+            return text
+
+
+class StopText:
+    """Text up to the first of `stops`, which may be spread over pieces. `found` tells that it was there."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = stops
+        self._kept = ""
+        self.found = False
+
+    def feed(self, piece: str) -> str:
+        """The text that is certain not to be part of a stop."""
+        text = self._kept + piece
+        ends = [place for stop in self._stops if (place := text.find(stop)) >= 0]
+        if ends:
+            self.found, self._kept = True, ""
+            return text[: min(ends)]
+        begun = [n for stop in self._stops for n in range(len(stop)) if text.endswith(stop[:n])]
+        keep = max(begun, default=0)
+        self._kept = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def rest(self) -> str:
+        """What was kept back, once no more comes."""
+        kept, self._kept = self._kept, ""
+        return kept

@@ -1,0 +1,111 @@
+"""What a turn needs of a worker, in the CLI's and the API's terms. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from claude_cli.blocks import AnswerTool
+from claude_cli.state import Need
+from turns.model import AttemptRequest, Message, Tool, ToolChoice, ToolResult, ToolUse, TurnRequest
+
+_ANSWER = "json_answer"
+_ANSWER_TOLD = "Gives the answer. Call this once, with the whole answer as its arguments."
+# What the API takes for a tool's arguments at the top: one object, no alternatives.
+_NOT_AT_THE_TOP = frozenset({"anyOf", "oneOf", "allOf", "$ref", "not", "enum", "const", "if"})
+_ANY_OBJECT = '{"type":"object"}'
+# The API takes no smaller budget for thinking, and only one below the limit; older CLIs send some models one.
+_LEAST_THOUGHT = 1024
+_REF = re.compile(r"#(?=/|$)")
+
+
+def answer_tool(turn: TurnRequest) -> AnswerTool | None:
+    """The tool for this turn's answer, if its answer is to be given by one."""
+    if turn.answer is None or turn.answer.schema is None or turn.tool_choice.mode in ("any", "tool"):
+        return None
+    schema = json.loads(turn.answer.schema)
+    schema.pop("$schema", None)
+    wrapped = schema.get("type") != "object" or not _NOT_AT_THE_TOP.isdisjoint(schema)
+    if wrapped:
+        value = _moved(schema)
+        schema = {"type": "object", "properties": {"value": value}, "required": ["value"]}
+    taken = {tool.name for tool in turn.tools}
+    name = next(n for n in (_ANSWER + "_" * i for i in range(len(taken) + 1)) if n not in taken)
+    return AnswerTool(Tool(name, _ANSWER_TOLD, json.dumps(schema)), wrapped)
+
+
+def _moved(schema: Any) -> Any:
+    """A schema as it must be one level down: what refers to its top refers to the new place."""
+    if isinstance(schema, dict):
+        return {
+            key: _REF.sub("#/properties/value", value, count=1)
+            if key == "$ref" and isinstance(value, str) and value.startswith("#")
+            else _moved(value)
+            for key, value in schema.items()
+        }
+    return [_moved(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def need_of(request: AttemptRequest) -> Need:
+    """The state that a worker must be in for this try."""
+    turn = request.turn
+    answer = answer_tool(turn)
+    tools = [*turn.tools, answer.tool] if answer else list(turn.tools)
+    choice = _choice(turn, answer)
+    if not tools and (tools := _stubs((*request.history, turn.question))):
+        # The API takes a conversation with calls in it only if there are tools.
+        choice = {"type": "none"}
+    body: dict[str, Any] = {}
+    if choice is not None:
+        body["tool_choice"] = choice
+    # The API refuses those that are blank.
+    if stops := [text for text in turn.stop if text.strip()]:
+        body["stop_sequences"] = stops
+    for name, value in (("temperature", turn.temperature), ("top_p", turn.top_p)):
+        if value is not None:
+            body[name] = value
+    limit = turn.max_output_tokens
+    thinks = turn.thinking and (limit is None or limit > _LEAST_THOUGHT)
+    return Need(
+        model=turn.model,
+        system=request.system,
+        effort=turn.effort,
+        max_output_tokens=limit,
+        # With a call forced, or with sampling, the API takes none.
+        thinking=thinks and not body.keys() & {"temperature", "top_p"} and not _forced(choice),
+        tools=tuple(sorted(tools, key=lambda tool: tool.name)),
+        body=json.dumps(body) if body else "",
+    )
+
+
+def _choice(turn: TurnRequest, answer: AnswerTool | None) -> dict[str, Any] | None:
+    """The API's tool_choice; None: its default."""
+    choice = turn.tool_choice
+    if answer is not None:
+        alone = not turn.tools or choice.mode == "none"
+        named = ToolChoice("tool", answer.tool.name) if alone else ToolChoice("any")
+        choice = ToolChoice(named.mode, named.name, choice.parallel)
+    elif not turn.tools or choice == ToolChoice():
+        return None
+    result: dict[str, Any] = {"type": choice.mode}
+    if choice.name is not None:
+        result["name"] = choice.name
+    if not choice.parallel and choice.mode != "none":
+        result["disable_parallel_tool_use"] = True
+    return result
+
+
+def _forced(choice: dict[str, Any] | None) -> bool:
+    return choice is not None and choice["type"] in ("any", "tool")
+
+
+def _stubs(messages: Iterable[Message]) -> list[Tool]:
+    """A tool of each name that was called in a conversation."""
+    blocks = [block for message in messages for block in message.blocks]
+    names = {block.name for block in blocks if isinstance(block, ToolUse)}
+    if not names and any(isinstance(block, ToolResult) for block in blocks):
+        # In a session the calls were made before.
+        names = {"tool"}
+    return [Tool(name, "", _ANY_OBJECT) for name in names]

@@ -1,0 +1,54 @@
+"""Several answers to one request, each a turn of its own, as one stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from turns.errors import TurnError
+from turns.model import TurnEvent
+
+# Events that wait while the client takes its time.
+_AHEAD = 64
+# Tasks that are ending by themselves; the loop itself holds no reference to them.
+_ending: set[asyncio.Task[None]] = set()
+_Item = tuple[int, TurnEvent | TurnError | None]
+Run = AsyncGenerator[TurnEvent, None]
+
+
+async def together(runs: Sequence[Run]) -> AsyncGenerator[tuple[int, TurnEvent], None]:
+    """(number of the answer, event), as they come. The first that fails fails them all: raises TurnError."""
+    if len(runs) == 1:
+        async with aclosing(runs[0]) as only:
+            async for event in only:
+                yield 0, event
+        return
+    queue: asyncio.Queue[_Item] = asyncio.Queue(_AHEAD)
+    tasks = [asyncio.create_task(_pump(index, run, queue)) for index, run in enumerate(runs)]
+    left = len(tasks)
+    try:
+        while left:
+            index, item = await queue.get()
+            if isinstance(item, TurnError):
+                raise item
+            if item is None:
+                left -= 1
+            else:
+                yield index, item
+    finally:
+        # Synchronous: in a cancelled generator an await would be cancelled too.
+        for task in tasks:
+            task.cancel()
+            _ending.add(task)
+            task.add_done_callback(_ending.discard)
+
+
+async def _pump(index: int, run: Run, queue: asyncio.Queue[_Item]) -> None:
+    async with aclosing(run):
+        try:
+            async for event in run:
+                await queue.put((index, event))
+            await queue.put((index, None))
+        except TurnError as error:
+            await queue.put((index, error))

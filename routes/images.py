@@ -1,0 +1,107 @@
+"""Images at http(s) addresses, fetched for requests that name them. Never from a private network."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable
+
+import anyio
+import httpx
+
+from translate import media
+from turns.errors import InvalidRequest
+from turns.model import Image
+
+_WITHIN = 15.0
+_REDIRECTS = 3
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def public(address: Address) -> bool:
+    """Is this an address of the internet, also where one of IPv4 is written as one of IPv6?"""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
+        if inner or address in _NAT64:
+            return False
+    return address.is_global and not address.is_multicast
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class ImageFetcher:
+    """Fetches images of at most `limit` bytes. `allowed` says which addresses may be asked."""
+
+    def __init__(self, limit: int, allowed: Callable[[Address], bool] = public) -> None:
+        self._limit = limit
+        self._allowed = allowed
+
+    async def fetch(self, urls: Iterable[str]) -> dict[str, Image]:
+        """The images at the URLs. Raises InvalidRequest."""
+        wanted = list(dict.fromkeys(urls))
+        if not wanted:
+            return {}
+        try:
+            with anyio.fail_after(_WITHIN):
+                # No proxy of ours, no cookies, no credentials: what a stranger would get.
+                async with httpx.AsyncClient(trust_env=False, timeout=_WITHIN) as client:
+                    return {url: await self._one(client, url) for url in wanted}
+        except TimeoutError:
+            raise InvalidRequest(f"The images did not arrive within {_WITHIN:g} s.") from None
+
+    async def _one(self, client: httpx.AsyncClient, given: str) -> Image:
+        shown = given[:200]
+        try:
+            url = httpx.URL(given)
+            for _ in range(_REDIRECTS + 1):
+                data, url = await self._read(client, url, shown)
+                if data is not None:
+                    return media.image(data, shown)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise InvalidRequest(f"The image at '{shown}' can't be fetched: {error}.") from None
+        raise InvalidRequest(f"The image at '{shown}' is behind too many redirects.")
+
+    async def _read(
+        self, client: httpx.AsyncClient, url: httpx.URL, shown: str
+    ) -> tuple[bytes | None, httpx.URL]:
+        """The body, or where it is to be found instead."""
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+            raise InvalidRequest(f"The image at '{shown}' can't be fetched: no plain http(s) address.")
+        address = await self._resolved(url, shown)
+        # Asked by address, so that the name can't come to mean another one in between.
+        request = client.build_request(
+            "GET",
+            url.copy_with(host=str(address)),
+            headers={"host": url.netloc.decode(), "accept": "image/*"},
+            extensions={"sni_hostname": url.host},
+        )
+        response = await client.send(request, stream=True)
+        try:
+            if response.is_redirect:
+                return None, url.join(response.headers["location"])
+            if response.status_code != 200:
+                raise InvalidRequest(f"The image at '{shown}' can't be fetched: {response.status_code}.")
+            return await self._body(response, shown), url
+        finally:
+            await response.aclose()
+
+    async def _body(self, response: httpx.Response, shown: str) -> bytes:
+        body = bytearray()
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > self._limit:
+                raise InvalidRequest(
+                    f"The image at '{shown}' is larger than {self._limit} bytes (CLAUDE_IMAGE_SIZE)."
+                )
+        return bytes(body)
+
+    async def _resolved(self, url: httpx.URL, shown: str) -> Address:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(url.host, None, type=socket.SOCK_STREAM)
+        addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
+        # All of them: a name that has both kinds is a trick.
+        if not addresses or not all(map(self._allowed, addresses)):
+            raise InvalidRequest(f"The image at '{shown}' is not on the internet: it is not fetched.")
+        return addresses[0]

@@ -1,0 +1,59 @@
+"""Images and PDFs, from data URLs or as fetched. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from urllib.parse import unquote_to_bytes
+
+from turns.errors import InvalidRequest, UnsupportedParameter
+from turns.model import Document, Image
+
+_DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),(.*)", re.DOTALL)
+_BLANK = re.compile(r"\s+")
+_PDF_HEAD = 1024
+
+
+def data_url(url: str, place: str) -> tuple[str, bytes]:
+    """(media type, bytes) of a data URL. Raises InvalidRequest."""
+    found = _DATA_URL.fullmatch(url)
+    if found is None:
+        raise InvalidRequest(f"'{place}' must be a data URL: data:TYPE;base64,DATA.", param=place)
+    if "base64" not in found[2].lower().split(";"):
+        return found[1].lower(), unquote_to_bytes(found[3])
+    try:
+        text = _BLANK.sub("", unquote_to_bytes(found[3]).decode())
+        return found[1].lower(), base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(f"'{place}' is not valid base64.", param=place) from None
+
+
+def image(data: bytes, place: str) -> Image:
+    """An image of one of the kinds that Claude sees. What it is shows in its first bytes; what it is called
+    is not looked at. Raises InvalidRequest."""
+    media_type = _kind(data)
+    if media_type is None:
+        raise InvalidRequest(f"'{place}' is no PNG, JPEG, GIF or WebP image.", param=place)
+    return Image(media_type, base64.b64encode(data).decode())
+
+
+def document(url: str, title: str | None, place: str) -> Document:
+    """A PDF. Raises InvalidRequest or UnsupportedParameter."""
+    media_type, data = data_url(url, place)
+    if b"%PDF-" in data[:_PDF_HEAD]:
+        return Document(base64.b64encode(data).decode(), title)
+    if media_type == "application/pdf":
+        raise InvalidRequest(f"'{place}' is no PDF.", param=place)
+    what = media_type or "no type"
+    raise UnsupportedParameter(f"'{place}': only PDF files are supported, not {what}.", param=place)
+
+
+def _kind(data: bytes) -> str | None:
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None

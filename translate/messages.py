@@ -1,0 +1,231 @@
+"""The messages of a chat as a system prompt and a conversation. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from translate import media
+from turns.errors import InvalidRequest, UnsupportedParameter
+from turns.model import Block, Image, Message, Role, ToolResult, ToolUse
+from wire import chat
+
+# The API knows no name of a user; what it says is told in front of the text, as people do.
+_NAMED = "{name}: {text}"
+_ORPHAN = "[Result of the tool call {id}] {text}"
+_NO_RESULT = "No result was given."
+_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_-]")
+_IMAGES_OFF = "Images are taken as data URLs only; to have others fetched, set CLAUDE_FETCH_IMAGES=on."
+
+
+def remote_images(messages: Sequence[chat.ChatMessage]) -> Iterator[str]:
+    """The http(s) URLs of images in a chat."""
+    for message in messages:
+        for part in message.content if isinstance(message.content, list) else ():
+            url = _url(part)
+            if url is not None and _remote(url):
+                yield url
+
+
+def split(
+    messages: Sequence[chat.ChatMessage], fetched: Mapping[str, Image], *, session: bool = False
+) -> tuple[str, list[Message]]:
+    """The system prompt, and the conversation with neighbours of one role merged, as the API wants it.
+
+    `fetched`: the images at the remote URLs. `session`: calls that aren't here may be in the session.
+    Raises InvalidRequest or UnsupportedParameter with `param`.
+    """
+    system: list[str] = []
+    talk = _Conversation(session)
+    for index, message in enumerate(messages):
+        where = f"messages[{index}]"
+        blocks = [block for block in _blocks(message, where, fetched) if not _blank(block)]
+        if message.role in ("system", "developer"):
+            system += [_named(message, text) for text in _only_texts(blocks, where)]
+        elif message.role == "assistant":
+            talk.assistant(_only_texts(blocks, where), _calls(message))
+        elif message.role in ("tool", "function"):
+            name = message.tool_call_id if message.role == "tool" else message.name
+            talk.result(name or "", _results(blocks, where))
+        elif blocks:
+            talk.user([_named(message, b) if isinstance(b, str) else b for b in blocks])
+        elif index == len(messages) - 1:
+            raise InvalidRequest("The last message is blank: there is nothing to answer.", param=where)
+    return "\n\n".join(system), talk.messages()
+
+
+class _Conversation:
+    """Merges neighbours of one role, and sees to it that each call has its result right after it."""
+
+    def __init__(self, session: bool) -> None:
+        self._session = session
+        self._messages: list[tuple[Role, list[Block]]] = []
+        # The ids that the API gets for the calls that have no result yet, in order, ...
+        self._open: dict[str, None] = {}
+        # ... and those of the last calls by what a result may name: the client's id, or the function.
+        self._named: defaultdict[str, deque[str]] = defaultdict(deque)
+        self._ids: set[str] = set()
+        self._repeats: Counter[str] = Counter()
+
+    def user(self, blocks: Sequence[Block]) -> None:
+        self._add("user", blocks)
+
+    def assistant(self, texts: Sequence[str], calls: Sequence[chat.ToolCall]) -> None:
+        if not texts and not calls:
+            return
+        if self._messages and self._messages[-1][0] == "user":
+            # Not between the parts of one answer: some clients send each call by itself, all results after.
+            self._close()
+        uses = []
+        for call in calls:
+            ours = self._fresh_id(call.id)
+            self._open[ours] = None
+            for name in {call.id, call.function.name}:
+                self._named[name].append(ours)
+            uses.append(ToolUse(ours, call.function.name, _arguments(call.function.arguments)))
+        self._add("assistant", [*texts, *uses])
+
+    def result(self, name: str, blocks: tuple[str | Image, ...]) -> None:
+        """A result, by the call's id, or by the function's name."""
+        waiting = self._named[name]
+        while waiting:
+            ours = waiting.popleft()
+            if ours in self._open:
+                del self._open[ours]
+                self._add("user", [ToolResult(ours, blocks)])
+                return
+        if self._session:
+            self._add("user", [ToolResult(_allowed(name), blocks)])
+            return
+        text = " ".join(block for block in blocks if isinstance(block, str))
+        images = [block for block in blocks if isinstance(block, Image)]
+        self._add("user", [_ORPHAN.format(id=name, text=text), *images])
+
+    def messages(self) -> list[Message]:
+        self._close()
+        # The API wants the results before what else a message holds.
+        return [
+            Message(role, tuple(sorted(blocks, key=lambda block: not isinstance(block, ToolResult))))
+            for role, blocks in self._messages
+        ]
+
+    def _add(self, role: Role, blocks: Sequence[Block]) -> None:
+        if not blocks:
+            return
+        if self._messages and self._messages[-1][0] == role:
+            self._messages[-1][1].extend(blocks)
+        else:
+            self._messages.append((role, list(blocks)))
+
+    def _close(self) -> None:
+        """Before the next answer, or at the end: what still has no result gets one that says so."""
+        self._add("user", [ToolResult(ours, (_NO_RESULT,)) for ours in self._open])
+        self._open.clear()
+        self._named.clear()
+
+    def _fresh_id(self, wanted: str) -> str:
+        """An id as the API takes it; some clients begin anew with each answer."""
+        base = _allowed(wanted)
+        ours = base
+        while ours in self._ids:
+            self._repeats[base] += 1
+            ours = f"{base}_{self._repeats[base] + 1}"
+        self._ids.add(ours)
+        return ours
+
+
+def _allowed(id: str) -> str:
+    return _NOT_IN_AN_ID.sub("_", id)[:64] or "call"
+
+
+def _blocks(message: chat.ChatMessage, where: str, fetched: Mapping[str, Image]) -> Iterator[str | Block]:
+    if isinstance(message.content, str):
+        yield message.content
+    for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
+        yield _part(part, f"{where}.content[{number}]", fetched)
+    if message.refusal is not None:
+        yield message.refusal
+
+
+def _part(part: chat.ContentPart, place: str, fetched: Mapping[str, Image]) -> Block:
+    if part.type == "image_url":
+        return _image(part, f"{place}.image_url", fetched)
+    if part.type == "file":
+        return _file(part, f"{place}.file")
+    if part.type not in ("text", "refusal"):
+        raise UnsupportedParameter(f"Content parts of type '{part.type}' are not supported.", param=place)
+    text = part.text if part.type == "text" else part.refusal
+    if text is None:
+        raise InvalidRequest(f"A part of type '{part.type}' needs '{part.type}'.", param=place)
+    return text
+
+
+def _url(part: chat.ContentPart) -> str | None:
+    given = part.image_url if part.type == "image_url" else None
+    return given.url if isinstance(given, chat.ImageUrl) else given
+
+
+def _remote(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))
+
+
+def _image(part: chat.ContentPart, place: str, fetched: Mapping[str, Image]) -> Image:
+    url = _url(part)
+    if url is None:
+        raise InvalidRequest("A part of type 'image_url' needs 'image_url'.", param=place)
+    if _remote(url):
+        if url not in fetched:
+            raise UnsupportedParameter(_IMAGES_OFF, param=place)
+        return fetched[url]
+    return media.image(media.data_url(url, place)[1], place)
+
+
+def _file(part: chat.ContentPart, place: str) -> Block:
+    file = part.file
+    if file is None or (file.file_data is None and file.file_id is None):
+        raise InvalidRequest("A part of type 'file' needs 'file' with 'file_data'.", param=place)
+    if file.file_data is None:
+        raise UnsupportedParameter("There are no stored files here: send 'file_data'.", param=place)
+    return media.document(file.file_data, file.filename, f"{place}.file_data")
+
+
+def _only_texts(blocks: Sequence[Block], where: str) -> list[str]:
+    for block in blocks:
+        if not isinstance(block, str):
+            raise UnsupportedParameter("Images and files belong in user messages.", param=where)
+    return cast("list[str]", blocks)
+
+
+def _results(blocks: Sequence[Block], where: str) -> tuple[str | Image, ...]:
+    for block in blocks:
+        if not isinstance(block, str | Image):
+            raise UnsupportedParameter("The result of a tool is text and images.", param=where)
+    return cast("tuple[str | Image, ...]", tuple(blocks))
+
+
+def _calls(message: chat.ChatMessage) -> list[chat.ToolCall]:
+    calls = list(message.tool_calls or ())
+    if message.function_call is not None:
+        # It has no id; the one it gets here is found again by the function's name.
+        calls.append(chat.ToolCall(id=f"call_{message.function_call.name}", function=message.function_call))
+    return calls
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """What a model once wrote as arguments: nearly always an object."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        value = text
+    return value if isinstance(value, dict) else {"arguments": value}
+
+
+def _named(message: chat.ChatMessage, text: str) -> str:
+    return _NAMED.format(name=message.name, text=text) if message.name else text
+
+
+def _blank(block: Block) -> bool:
+    return isinstance(block, str) and not block.strip()

@@ -1,0 +1,96 @@
+"""Tools, the choice among them, and the form of the answer. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from turns.answer import AnswerFormat, BrokenSchema, validator
+from turns.errors import InvalidRequest
+from turns.model import Tool, ToolChoice
+from wire import chat
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def tools_of(request: chat.ChatRequest) -> tuple[tuple[Tool, ...], ToolChoice]:
+    """The tools that the model is offered, and whether it must call one. Raises InvalidRequest."""
+    if request.tools:
+        functions = [(f"tools[{i}].function", tool.function) for i, tool in enumerate(request.tools)]
+    else:
+        functions = [(f"functions[{i}]", function) for i, function in enumerate(request.functions or ())]
+    tools = tuple(_tool(function, place) for place, function in functions)
+    names = [tool.name for tool in tools]
+    for number, (place, _) in enumerate(functions):
+        if names[number] in names[:number]:
+            raise InvalidRequest(f"There are two tools named '{names[number]}'.", param=f"{place}.name")
+    return _chosen(request, tools)
+
+
+def _tool(function: chat.Function, place: str) -> Tool:
+    if not _NAME.fullmatch(function.name):
+        raise InvalidRequest(
+            f"'{function.name[:80]}' can't be a tool's name: 1 to 64 letters, digits, '_' and '-'.",
+            param=f"{place}.name",
+        )
+    given = function.parameters or {}
+    schema = {"type": "object", "properties": {}} if not given else {"type": "object", **given}
+    where = f"{place}.parameters"
+    if schema["type"] != "object":
+        raise InvalidRequest(f"The parameters of '{function.name}' must be an object.", param=where)
+    _check(json.dumps(schema), f"The schema of the tool '{function.name}'", where)
+    # It would reach the API as a property of the schema, and says nothing there.
+    schema.pop("$schema", None)
+    return Tool(function.name, function.description or "", json.dumps(schema))
+
+
+def _check(schema: str, what: str, place: str) -> None:
+    try:
+        validator(schema)
+    except BrokenSchema as error:
+        raise InvalidRequest(f"{what} is broken: {error}.", param=place) from None
+
+
+def _chosen(request: chat.ChatRequest, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], ToolChoice]:
+    legacy = not request.tools
+    choice = request.function_call if legacy and request.tool_choice is None else request.tool_choice
+    parallel = not legacy and request.parallel_tool_calls is not False
+    if isinstance(choice, chat.AllowedToolsChoice):
+        names = [named.function.name for named in choice.allowed_tools.tools]
+        for name in names:
+            _known(name, tools)
+        tools = tuple(tool for tool in tools if tool.name in names)
+        return tools, _mode(choice.allowed_tools.mode, tools, parallel)
+    if isinstance(choice, chat.NamedTool | chat.Named):
+        name = choice.name if isinstance(choice, chat.Named) else choice.function.name
+        _known(name, tools)
+        return tools, ToolChoice("tool", name, parallel)
+    return tools, _mode(choice or "auto", tools, parallel)
+
+
+def _mode(word: str, tools: Sequence[Tool], parallel: bool) -> ToolChoice:
+    if word == "required" and not tools:
+        raise InvalidRequest("A tool is required, but there are no 'tools'.", param="tool_choice")
+    if word == "required":
+        return ToolChoice("any", None, parallel)
+    return ToolChoice("none" if word == "none" else "auto", None, parallel or not tools)
+
+
+def _known(name: str, tools: Sequence[Tool]) -> None:
+    if name not in [tool.name for tool in tools]:
+        raise InvalidRequest(f"There is no tool '{name[:80]}' among the 'tools'.", param="tool_choice")
+
+
+def answer_of(request: chat.ChatRequest) -> AnswerFormat | None:
+    """The form that the answer must have; None: any. Raises InvalidRequest."""
+    form = request.response_format
+    if form is None or form.type == "text":
+        return None
+    if form.type == "json_object":
+        return AnswerFormat()
+    if form.json_schema is None:
+        raise InvalidRequest("'response_format' needs 'json_schema'.", param="response_format.json_schema")
+    schema = json.dumps(form.json_schema.schema_ or {})
+    _check(schema, "The schema of the answer", "response_format.json_schema.schema")
+    return AnswerFormat(schema)
