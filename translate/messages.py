@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from translate import media
 from turns.errors import InvalidRequest, UnsupportedParameter
-from turns.model import Block, Image, Message, Role, ToolResult, ToolUse
+from turns.model import Block, Document, Image, Message, Role, ToolResult, ToolUse
 from wire import chat
 
 # The API knows no name of a user; what it says is told in front of the text, as people do.
@@ -18,6 +18,8 @@ _NAMED = "{name}: {text}"
 _ORPHAN = "[Result of the tool call {id}] {text}"
 _NO_RESULT = "No result was given."
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_-]")
+_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
+_Content = str | Image | Document
 _IMAGES_OFF = "Images are taken as data URLs only; to have others fetched, set CLAUDE_FETCH_IMAGES=on."
 
 
@@ -49,7 +51,7 @@ def split(
             talk.assistant(_only_texts(blocks, where), _calls(message))
         elif message.role in ("tool", "function"):
             name = message.tool_call_id if message.role == "tool" else message.name
-            talk.result(name or "", _results(blocks, where))
+            talk.result(name or "", tuple(blocks))
         elif blocks:
             talk.user([_named(message, b) if isinstance(b, str) else b for b in blocks])
         elif index == len(messages) - 1:
@@ -88,7 +90,7 @@ class _Conversation:
             uses.append(ToolUse(ours, call.function.name, _arguments(call.function.arguments)))
         self._add("assistant", [*texts, *uses])
 
-    def result(self, name: str, blocks: tuple[str | Image, ...]) -> None:
+    def result(self, name: str, blocks: tuple[_Content, ...]) -> None:
         """A result, by the call's id, or by the function's name."""
         waiting = self._named[name]
         while waiting:
@@ -101,8 +103,8 @@ class _Conversation:
             self._add("user", [ToolResult(_allowed(name), blocks)])
             return
         text = " ".join(block for block in blocks if isinstance(block, str))
-        images = [block for block in blocks if isinstance(block, Image)]
-        self._add("user", [_ORPHAN.format(id=name, text=text), *images])
+        media = [block for block in blocks if not isinstance(block, str)]
+        self._add("user", [_ORPHAN.format(id=name, text=text), *media])
 
     def messages(self) -> list[Message]:
         self._close()
@@ -141,16 +143,19 @@ def _allowed(id: str) -> str:
     return _NOT_IN_AN_ID.sub("_", id)[:64] or "call"
 
 
-def _blocks(message: chat.ChatMessage, where: str, fetched: Mapping[str, Image]) -> Iterator[str | Block]:
+def _blocks(message: chat.ChatMessage, where: str, fetched: Mapping[str, Image]) -> Iterator[_Content]:
     if isinstance(message.content, str):
         yield message.content
     for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
+        if part.type in _THOUGHTS and message.role == "assistant":
+            # Some clients send it back. The CLI would drop it: it is for the model that is still at it.
+            continue
         yield _part(part, f"{where}.content[{number}]", fetched)
     if message.refusal is not None:
         yield message.refusal
 
 
-def _part(part: chat.ContentPart, place: str, fetched: Mapping[str, Image]) -> Block:
+def _part(part: chat.ContentPart, place: str, fetched: Mapping[str, Image]) -> _Content:
     if part.type == "image_url":
         return _image(part, f"{place}.image_url", fetched)
     if part.type == "file":
@@ -183,7 +188,7 @@ def _image(part: chat.ContentPart, place: str, fetched: Mapping[str, Image]) -> 
     return media.image(media.data_url(url, place)[1], place)
 
 
-def _file(part: chat.ContentPart, place: str) -> Block:
+def _file(part: chat.ContentPart, place: str) -> Document:
     file = part.file
     if file is None or (file.file_data is None and file.file_id is None):
         raise InvalidRequest("A part of type 'file' needs 'file' with 'file_data'.", param=place)
@@ -192,18 +197,11 @@ def _file(part: chat.ContentPart, place: str) -> Block:
     return media.document(file.file_data, file.filename, f"{place}.file_data")
 
 
-def _only_texts(blocks: Sequence[Block], where: str) -> list[str]:
+def _only_texts(blocks: Sequence[_Content], where: str) -> list[str]:
     for block in blocks:
         if not isinstance(block, str):
             raise UnsupportedParameter("Images and files belong in user messages.", param=where)
     return cast("list[str]", blocks)
-
-
-def _results(blocks: Sequence[Block], where: str) -> tuple[str | Image, ...]:
-    for block in blocks:
-        if not isinstance(block, str | Image):
-            raise UnsupportedParameter("The result of a tool is text and images.", param=where)
-    return cast("tuple[str | Image, ...]", tuple(blocks))
 
 
 def _calls(message: chat.ChatMessage) -> list[chat.ToolCall]:
@@ -227,5 +225,5 @@ def _named(message: chat.ChatMessage, text: str) -> str:
     return _NAMED.format(name=message.name, text=text) if message.name else text
 
 
-def _blank(block: Block) -> bool:
+def _blank(block: _Content) -> bool:
     return isinstance(block, str) and not block.strip()

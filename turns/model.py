@@ -53,7 +53,7 @@ class ToolResult:
     """The caller's answer to the call `id`."""
 
     id: str
-    blocks: tuple[str | Image, ...]
+    blocks: tuple[str | Image | Document, ...]
 
 
 # A text is simply a string.

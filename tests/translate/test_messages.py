@@ -119,6 +119,23 @@ def test_names_are_told_in_front_of_the_text() -> None:
     assert made.question == user("Bob: 3")
 
 
+def test_what_a_tool_gives_may_hold_a_pdf() -> None:
+    calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    made = turn(
+        msg("user", "1"), msg("assistant", None, tool_calls=calls), msg("tool", [PDF_PART], tool_call_id="c")
+    )
+    assert made.question.blocks == (ToolResult("c", (PDF,)),)
+
+
+def test_thinking_that_is_sent_back_is_left_out() -> None:
+    parts = [
+        {"type": "thinking", "thinking": "hm", "signature": "s"},
+        {"type": "redacted_thinking", "data": "x"},
+    ]
+    made = turn(msg("user", "1"), msg("assistant", [*parts, part("2")]), msg("user", "3"))
+    assert made.history == (user("1"), assistant("2"))
+
+
 @pytest.mark.parametrize(
     ("bad", "param"),
     [
@@ -132,8 +149,7 @@ def test_names_are_told_in_front_of_the_text() -> None:
         (msg("system", [part("a"), IMAGE_PART]), "messages[1]"),
         (msg("developer", [PDF_PART]), "messages[1]"),
         (msg("assistant", [IMAGE_PART]), "messages[1]"),
-        (msg("tool", [PDF_PART], tool_call_id="c"), "messages[1]"),
-        (msg("function", [PDF_PART], name="f"), "messages[1]"),
+        (msg("user", [{"type": "thinking", "thinking": "hm"}]), "messages[1].content[0]"),
     ],
 )
 def test_what_is_not_supported(bad: dict[str, Any], param: str) -> None:
