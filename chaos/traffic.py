@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chaos.marks import mark, text_of
@@ -63,7 +64,9 @@ class Question:
 
     name: its mark, in every text of it. before: the earlier messages that it brings along. reply: the text
     that the API answers, `cut` characters of it if the limit is tight. leaves_after: seconds until its
-    client hangs up; None: it stays.
+    client hangs up; None: it stays. tools: the names of the tools that it offers. call: the arguments with
+    which the API calls the first of them, instead of a text. result: what a tool said before. form: the
+    object that the API answers with, where a schema is asked for.
     """
 
     name: str
@@ -77,6 +80,10 @@ class Question:
     leaves_after: float | None = None
     reads_slowly: bool = False
     talk: Talk | None = None
+    tools: tuple[str, ...] = ()
+    call: Mapping[str, Any] | None = None
+    result: str | None = None
+    form: Mapping[str, Any] | None = None
 
     @property
     def streamed(self) -> bool:
@@ -84,11 +91,15 @@ class Question:
 
     @property
     def answer(self) -> str:
-        """What the client must get."""
-        return self.reply[: self.cut]
+        """The text that the client must get."""
+        if self.form is not None:
+            return json.dumps(self.form, separators=(",", ":"), ensure_ascii=False)
+        return "" if self.call is not None else self.reply[: self.cut]
 
     @property
     def finish(self) -> str:
+        if self.call is not None:
+            return "tool_calls"
         return "stop" if self.cut is None else "length"
 
 
@@ -180,6 +191,39 @@ class Client:
     def _tight(self, kind: str) -> Question:
         return self._plain(kind, max_completion_tokens=None, max_tokens=_TIGHT_LIMIT)
 
+    def _tools(self, kind: str) -> Question:
+        """The model calls a tool of two."""
+        made = self._plain(kind)
+        names = self._tool_names(made)
+        call = {"text": text_of(made.name, "call", 80), "number": self._asked}
+        return replace(made, tools=names, call=call, body={**made.body, "tools": [_tool(n) for n in names]})
+
+    def _result(self, kind: str) -> Question:
+        """What the tool said comes back; the model answers."""
+        made = self._plain(kind)
+        (name, *_) = names = self._tool_names(made)
+        arguments = json.dumps({"text": text_of(made.name, "earlier call", 40)})
+        called = {"id": f"call_{self._asked}", "type": "function"}
+        call = {**called, "function": {"name": name, "arguments": arguments}}
+        result = text_of(made.name, "result", 200)
+        messages = [
+            *made.body["messages"],
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": called["id"], "content": result},
+        ]
+        body = {**made.body, "messages": messages, "tools": [_tool(n) for n in names]}
+        return replace(made, tools=names, result=result, body=body)
+
+    def _tool_names(self, made: Question) -> tuple[str, ...]:
+        # In the order of the alphabet, in which the CLI lists them.
+        return tuple(f"{verb}_{self._number}_{self._asked}" for verb in ("find", "look"))
+
+    def _schema(self, kind: str) -> Question:
+        made = self._plain(kind)
+        form = {"text": text_of(made.name, "form", 120), "number": self._asked}
+        wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": _SCHEMA}}
+        return replace(made, form=form, body={**made.body, "response_format": wanted})
+
     def _session(self, kind: str) -> Question:
         rng = self._rng
         talk = self._talk
@@ -195,6 +239,18 @@ class Client:
         return question
 
 
+_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "number": {"type": "integer"}},
+    "required": ["text", "number"],
+    "additionalProperties": False,
+}
+
+
+def _tool(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "description": "Looks.", "parameters": _SCHEMA}}
+
+
 # Kind to (weight, maker).
 _KINDS: Mapping[str, tuple[int, Callable[[Client, str], Question]]] = {
     "short": (40, Client._short),
@@ -204,5 +260,8 @@ _KINDS: Mapping[str, tuple[int, Callable[[Client, str], Question]]] = {
     "big": (4, Client._big),
     "limited": (4, Client._limited),
     "cut short": (4, Client._tight),
+    "tools": (8, Client._tools),
+    "tool result": (5, Client._result),
+    "schema": (6, Client._schema),
 }
 KINDS: tuple[str, ...] = tuple(_KINDS)

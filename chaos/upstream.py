@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from chaos.marks import conversations_in, first_difference, marks_in
 from chaos.traffic import Question, Said
-from standin import Answer, ApiError, ApiRequest, Cut, Reply, Silence, StreamError
+from standin import Answer, ApiError, ApiRequest, Block, Cut, Reply, Silence, StreamError, Text, ToolUse
 
 # What is kept of findings: the first ones say enough.
 _KEPT = 20
@@ -63,11 +63,12 @@ class Upstream:
             self.met["outage"] += 1
             return outage
         rng = random.Random(f"{self._seed} {question.name} {self._tries[question.name]}")
+        reply = _reply(question, request.tools, rng)
         if self.troubled and rng.random() < self._trouble:
             name = rng.choices(list(_TROUBLE), [weight for weight, _ in _TROUBLE.values()])[0]
             self.met[name] += 1
-            return _TROUBLE[name][1](question, rng)
-        return _reply(question, rng)
+            return _TROUBLE[name][1](reply, rng)
+        return reply
 
     def _asked(self, request: ApiRequest) -> Question | None:
         """The question behind a request: its name is in the last message of a user that has one."""
@@ -94,7 +95,7 @@ class Upstream:
             return "wrong requests upstream", f"after the question: {_names(said[asked + 1 :])}"
         if not self._context_fits(question, said[:asked]):
             return "wrong requests upstream", f"the messages before differ: {_names(said[:asked])}"
-        wrong = _wrong_parameters(request, question)
+        wrong = _wrong_parameters(request, question) or _wrong_tools(request, question)
         return ("wrong requests upstream", wrong) if wrong else None
 
     def _context_fits(self, question: Question, before: Said) -> bool:
@@ -120,36 +121,61 @@ def _wrong_parameters(request: ApiRequest, question: Question) -> str | None:
     return None
 
 
-def _reply(question: Question, rng: random.Random) -> Reply:
-    return Reply.of(
-        question.answer,
-        stop_reason="end_turn" if question.cut is None else "max_tokens",
+def _wrong_tools(request: ApiRequest, question: Question) -> str | None:
+    # A schema is asked for by a tool of the server's own.
+    if question.form is None and tuple(request.tools) != question.tools:
+        return f"the tools are {request.tools}, not {list(question.tools)}"
+    if question.result is not None and question.result not in _results(request):
+        return "the tool's result differs"
+    return None
+
+
+def _results(request: ApiRequest) -> list[str]:
+    """The texts of all tool results."""
+    blocks = [b for m in request.messages if isinstance(m["content"], list) for b in m["content"]]
+    contents = [b.get("content") for b in blocks if b.get("type") == "tool_result"]
+    return [c if isinstance(c, str) else "".join(b.get("text", "") for b in c or ()) for c in contents]
+
+
+def _blocks(question: Question, tools: Sequence[str]) -> list[Block]:
+    if question.call is not None:
+        return [ToolUse(question.tools[0], question.call)]
+    if question.form is not None and tools:
+        return [ToolUse(tools[0], question.form)]
+    return [Text(question.answer)]
+
+
+def _reply(question: Question, tools: Sequence[str], rng: random.Random) -> Reply:
+    stops = "end_turn" if question.call is None and question.form is None else "tool_use"
+    return Reply(
+        _blocks(question, tools),
+        stop_reason=stops if question.cut is None else "max_tokens",
         first_delay=rng.choice((0.0, 0.05, 0.3)),
         delay=rng.choice((0.0, 0.0, 0.002, 0.01)),
         chunk_chars=rng.choice((8, 40, 400)),
     )
 
 
-def _slow(question: Question, rng: random.Random) -> Reply:
-    """Some two seconds long: most faults from outside fall into such answers."""
-    return replace(_reply(question, rng), delay=0.05, chunk_chars=max(1, len(question.answer) // 40))
+def _slow(reply: Reply, rng: random.Random) -> Reply:
+    """Some seconds long: most faults from outside fall into such answers."""
+    return replace(reply, delay=0.05, chunk_chars=8)
 
 
-def _at(question: Question, rng: random.Random) -> int:
-    return rng.randint(0, len(question.answer))
+def _at(rng: random.Random) -> int:
+    return rng.choice((0, 1, 20, 60, 300))
 
 
-_Make = Callable[[Question, random.Random], Answer]
+_Make = Callable[[Reply, random.Random], Answer]
 # Name to (weight, maker).
 _TROUBLE: Mapping[str, tuple[int, _Make]] = {
-    "529": (12, lambda q, rng: ApiError.overloaded()),
-    "500": (8, lambda q, rng: ApiError.server_error()),
-    "429": (8, lambda q, rng: ApiError.rate_limited(rng.randint(0, 1))),
-    "401": (2, lambda q, rng: ApiError.unauthorized()),
-    "no answer": (8, lambda q, rng: Cut(_reply(q, rng), None)),
-    "cut": (20, lambda q, rng: Cut(_reply(q, rng), _at(q, rng))),
-    "error in the stream": (16, lambda q, rng: StreamError(_reply(q, rng), _at(q, rng))),
-    "silent": (4, lambda q, rng: Silence(30.0)),
-    "falls silent": (6, lambda q, rng: Silence(30.0, _reply(q, rng), _at(q, rng))),
+    "529": (12, lambda reply, rng: ApiError.overloaded()),
+    "500": (8, lambda reply, rng: ApiError.server_error()),
+    "429": (8, lambda reply, rng: ApiError.rate_limited(rng.randint(0, 1))),
+    "401": (2, lambda reply, rng: ApiError.unauthorized()),
+    "no answer": (8, lambda reply, rng: Cut(reply, None)),
+    "cut": (20, lambda reply, rng: Cut(reply, _at(rng))),
+    "error in the stream": (16, lambda reply, rng: StreamError(reply, _at(rng))),
+    "silent": (4, lambda reply, rng: Silence(30.0)),
+    "falls silent": (6, lambda reply, rng: Silence(30.0, reply, _at(rng))),
     "slow": (16, _slow),
 }

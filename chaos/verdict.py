@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,9 @@ def of_whole(question: Question, status: int, headers: Mapping[str, str], text: 
     if status != 200:
         return _refused(status, headers, body)
     choice = body["choices"][0]
-    return _answered(question, choice["message"]["content"], choice["finish_reason"], body["x_claude"])
+    message = choice["message"]
+    calls = [call["function"] for call in message.get("tool_calls") or ()]
+    return _answered(question, message["content"] or "", calls, choice["finish_reason"], body["x_claude"])
 
 
 def of_stream(question: Question, lines: Iterable[str]) -> Verdict:
@@ -73,21 +75,45 @@ def of_stream(question: Question, lines: Iterable[str]) -> Verdict:
     if errors:
         if ended or finishes or len(errors) > 1 or "error" not in events[-1]:
             return Verdict(BROKEN_END, "an error event and another end")
-        if not question.answer.startswith(text):
+        # How JSON is spaced is not told beforehand.
+        if question.form is None and not question.answer.startswith(text):
             return Verdict(WRONG, f"before the error, {first_difference(text, question.answer)}")
         return _told(errors[0], after_200=True)
     if not ended or len(finishes) != 1:
         return Verdict(BROKEN_END, f"finish_reason {finishes}, [DONE] {'there' if ended else 'missing'}")
     facts: Mapping[str, Any] = next((e["x_claude"] for e in reversed(events) if e.get("x_claude")), {})
-    return _answered(question, text, finishes[0], facts)
+    return _answered(question, text, _calls(choices), finishes[0], facts)
 
 
-def _answered(question: Question, text: str, finish: str, facts: Mapping[str, Any]) -> Verdict:
-    if text != question.answer:
+def _calls(choices: Sequence[Any]) -> list[dict[str, str]]:
+    """Streamed calls, put together."""
+    calls: dict[int, dict[str, str]] = {}
+    for piece in (piece for choice in choices for piece in choice["delta"].get("tool_calls") or ()):
+        call = calls.setdefault(piece["index"], {"name": "", "arguments": ""})
+        for key in call:
+            call[key] += piece["function"].get(key) or ""
+    return list(calls.values())
+
+
+def _answered(
+    question: Question, text: str, calls: Sequence[Mapping[str, str]], finish: str, facts: Mapping[str, Any]
+) -> Verdict:
+    same = _as_json(text) == question.form if question.form is not None else text == question.answer
+    if not same:
         return Verdict(WRONG, first_difference(text, question.answer), facts=facts)
+    expected = [(question.tools[0], question.call)] if question.call is not None else []
+    if [(call["name"], _as_json(call["arguments"])) for call in calls] != expected:
+        return Verdict(WRONG, f"calls {calls}, not {expected}"[:300], facts=facts)
     if finish != question.finish:
         return Verdict(WRONG, f"finish_reason {finish}, not {question.finish}", facts=facts)
     return Verdict(RIGHT, facts=facts)
+
+
+def _as_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _foreign(question: Question, text: str) -> Verdict | None:

@@ -28,6 +28,26 @@ def chunk(text: str = "", finish: str | None = None) -> str:
     return json.dumps({"choices": [{"delta": {"content": text}, "finish_reason": finish}]})
 
 
+def test_calls_and_forms() -> None:
+    asked = Client("seed", 1, 0.0).next("tools")
+    function = {"name": asked.tools[0], "arguments": json.dumps(asked.call)}
+
+    def called(*functions: dict[str, str]) -> str:
+        calls = [{"index": i, "function": each} for i, each in enumerate(functions)]
+        return json.dumps({"choices": [{"delta": {"tool_calls": calls}, "finish_reason": None}]})
+
+    end = chunk(finish="tool_calls")
+    assert stream(asked, called(function), end, "[DONE]").outcome == verdict.RIGHT
+    for wrong in ({**function, "name": "other"}, {**function, "arguments": "{}"}):
+        assert stream(asked, called(wrong), end, "[DONE]").outcome == verdict.WRONG
+    assert stream(asked, called(function, function), end, "[DONE]").outcome == verdict.WRONG
+    assert stream(asked, end, "[DONE]").outcome == verdict.WRONG
+    shaped = Client("seed", 1, 0.0).next("schema")
+    spaced = json.dumps(shaped.form, indent=1)
+    assert stream(shaped, chunk(spaced), chunk(finish="stop"), "[DONE]").outcome == verdict.RIGHT
+    assert stream(shaped, chunk("{}"), chunk(finish="stop"), "[DONE]").outcome == verdict.WRONG
+
+
 def error(code: str) -> dict[str, Any]:
     return {"error": {"message": "What to do.", "type": "t", "param": None, "code": code}}
 

@@ -26,7 +26,7 @@ from tests.support import IdleBackend
 from turns.errors import TurnError
 from turns.model import AttemptRequest, EngineState, TextDelta, TurnDone, TurnEvent, TurnStarted, Usage
 
-FUZZED = settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+FUZZED = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 class Echo:
