@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,11 +17,15 @@ from claude_cli.state import Level, Need, WorkerState, can_serve
 from claude_cli.worker import Limits, Share, Worker
 from tests.claude_cli.scripted import ABLE, ScriptedProcess, Stage
 from turns.errors import CliFailed
-from turns.model import Message, SessionPlan
+from turns.model import Message, SessionPlan, Tool
 
 LIMITS = Limits(turns=3, age=400.0, idle=100.0)
 Q, A = Message("user", ("Q",)), Message("assistant", ("A",))
 _SESSIONS = ("s1", "s2", "s3")
+# The last two differ only by a description, which a process keeps as it was first told.
+FIND, LOOK = Tool("f", "finds", "{}"), Tool("g", "looks", "{}")
+OTHER = Tool("f", "finds others", "{}")
+TOOLS: st.SearchStrategy[tuple[Tool, ...]] = st.sampled_from([(), (), (FIND,), (FIND, LOOK), (OTHER,)])
 
 
 class Given:
@@ -43,6 +48,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.seen: dict[CliProcess, Worker] = {}
         self.marks: dict[str, str] = {}
         self.owners: dict[Worker, str] = {}
+        self.told: dict[Worker, list[tuple[Tool, ...]]] = {}
+        self.abilities = ABLE
         self.turns = 0
 
     @initialize(
@@ -50,11 +57,21 @@ class AnyOrder(RuleBasedStateMachine):
         kept=st.integers(0, 2),
         share=st.sampled_from(["key", "any", "never"]),
         level=st.sampled_from(["warm", "warm", "keyed", "spawn"]),
+        swaps=st.booleans(),
     )
-    def begin(self, size: int, kept: int, share: Share, level: Level) -> None:
+    def begin(self, size: int, kept: int, share: Share, level: Level, swaps: bool) -> None:
         self.stage.end()
         self.size, self.kept, self.share, self.level = size, kept, share, level
-        self.stage = Stage(size=size, kept_sessions=kept, share=share, level=level, limits=LIMITS, hold=True)
+        self.abilities = replace(ABLE, swap_tools=swaps)
+        self.stage = Stage(
+            size=size,
+            kept_sessions=kept,
+            share=share,
+            level=level,
+            limits=LIMITS,
+            hold=True,
+            abilities=self.abilities,
+        )
 
     # What happens
 
@@ -72,20 +89,34 @@ class AnyOrder(RuleBasedStateMachine):
         custom=st.sampled_from([None, None, "x"]),
         owner=st.sampled_from(["a", "b"]),
         goes_on=st.booleans(),
+        tools=TOOLS,
     )
-    def ask(self, system: str, model: str | None, custom: str | None, owner: str, goes_on: bool) -> None:
-        need = Need(model, system)
+    def ask(
+        self,
+        system: str,
+        model: str | None,
+        custom: str | None,
+        owner: str,
+        goes_on: bool,
+        tools: tuple[Tool, ...],
+    ) -> None:
+        need = Need(model, system, tools=tools)
         launch = Launch(custom_model=custom) if self.level == "warm" else Launch(model)
         self.lease(Demand(need, launch, owner, (Q, A) if goes_on else ()))
 
-    @rule(uuid=st.sampled_from(_SESSIONS), goes_on=st.booleans(), system=st.sampled_from(["S", "T"]))
-    def ask_in_a_session(self, uuid: str, goes_on: bool, system: str) -> None:
+    @rule(
+        uuid=st.sampled_from(_SESSIONS),
+        goes_on=st.booleans(),
+        system=st.sampled_from(["S", "T"]),
+        tools=TOOLS,
+    )
+    def ask_in_a_session(self, uuid: str, goes_on: bool, system: str, tools: tuple[Tool, ...]) -> None:
         if any(given.demand.session == uuid for given in self.leases):
             return  # one at a time: the session's lock
         mark = self.marks.get(uuid)
         resume = goes_on and mark is not None
         plan = SessionPlan(uuid, "resume", mark) if resume else SessionPlan(uuid, "create")
-        self.lease(Demand(Need("m", system), Launch("m", plan), "a"))
+        self.lease(Demand(Need("m", system, tools=tools), Launch("m", plan), "a"))
 
     @precondition(lambda self: any(not given.future.done() for given in self.leases))
     @rule(data=st.data())
@@ -114,6 +145,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.turns += 1
             worker.turns += 1
             self.owners[worker] = given.demand.owner
+            self.told.setdefault(worker, []).append(given.demand.need.tools)
             worker.mark = f"mark {self.turns}"
             if given.demand.session is not None and clean:
                 self.marks[given.demand.session] = worker.mark
@@ -181,7 +213,19 @@ class AnyOrder(RuleBasedStateMachine):
             if worker.state is None or self.level == "spawn":
                 assert worker.launch == demand.launch
             else:
-                assert can_serve(worker.state, demand.need, demand.launch.custom_model, ABLE)
+                assert can_serve(worker.state, demand.need, demand.launch.custom_model, self.abilities)
+        if self.level != "spawn":
+            self.nobody_elses_tools(worker, demand.need.tools)
+
+    def nobody_elses_tools(self, worker: Worker, wanted: tuple[Tool, ...]) -> None:
+        """What the API is told of tools is what this turn says, whatever the process was told before."""
+        before = [tools for tools in self.told.get(worker, ()) if tools]
+        if self.abilities.swap_tools:
+            first = {tool.name: tool for tools in reversed(before) for tool in tools}
+            assert all(first.get(tool.name, tool) == tool for tool in wanted)
+        elif before:
+            # What it was given once can't be taken from it.
+            assert set(before) == {wanted}
 
     @invariant()
     def no_worker_is_with_two(self) -> None:
