@@ -315,6 +315,7 @@ def resolve(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     chosen.notes.extend((*settings.login.notes, *settings.login.missing))
+    chosen.notes.extend(sources.without_effect({**file, **process}))
     if any(len(key.get_secret_value()) < _LONG_ENOUGH for key in settings.chosen_keys.values()):
         chosen.notes.append(
             f"a key of less than {_LONG_ENOUGH} characters in API_KEY or API_KEYS can be guessed"
