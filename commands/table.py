@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from commands import doctor, keys
+from commands import check, doctor, keys
 
 
 class Command(Protocol):
@@ -17,7 +17,7 @@ class Command(Protocol):
     def main(self, argv: Sequence[str]) -> int: ...
 
 
-COMMANDS: Mapping[str, Command] = {"doctor": doctor, "keys": keys}
+COMMANDS: Mapping[str, Command] = {"check": check, "doctor": doctor, "keys": keys}
 
 
 def listing() -> str:

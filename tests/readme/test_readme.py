@@ -263,7 +263,7 @@ def test_every_endpoint_is_listed(server: Server) -> None:
 
 
 def test_is_my_request_right(server: Server, tmp_path: Path) -> None:
-    (block,) = [block for block in BLOCKS if block.page == "endpoints.md"]
+    (block,) = [block for block in BLOCKS if block.section == "Is my request right?"]
     example = Example(block, server, tmp_path)
     report, debug = [json.loads(example.shell(line)) for line in example.text.splitlines()]
     assert report["compatibility_report"]["unsupported_parameters"] == ["seed", "logprobs"]
@@ -297,6 +297,10 @@ def test_commands(command: str, server: Server, api: StandIn, claude_bin: Path, 
     elif program == "pip":
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
         subprocess.run([*pip, *arguments, "--dry-run"], cwd=ROOT, check=True, timeout=PATIENCE)
+    elif arguments[:2] == ["claude_api.py", "check"]:
+        options = [word.replace(WRITTEN_URL, server.url) for word in arguments[1:]]
+        assert "All is right." in run([sys.executable, str(ROOT / arguments[0]), *options], tmp_path)
+        assert bool(api.turns) == ("--no-turns" not in options)
     elif arguments[0] == "claude_api.py":
         environment = clean_environment(tmp_path / "home", api.url, CLAUDE_BIN=str(claude_bin))
         environment |= dict(word.split("=", 1) for word in settings)
