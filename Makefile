@@ -74,7 +74,8 @@ $(CLIENTS)/node/.installed: tests/clients/package.json
 
 $(CLIENTS)/%/.installed: tests/clients/requirements/%.txt | $(VENV)/.dev
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
-	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python -r $<
+	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python -r $< \
+	  $(patsubst %,--override %,$(wildcard tests/clients/overrides/$*.txt))
 	@touch $@
 
 clean:

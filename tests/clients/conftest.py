@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from standin import StandIn
+from tests.clients.environments import NODE
 from tests.clients.program import Program
 from tests.clients.proxy import Proxy, proxying
 from tests.support import Server, clean_environment, serving
@@ -52,3 +53,8 @@ def start(shared_proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iter
     yield started
     for program in programs.values():
         program.stop()
+
+
+@pytest.fixture(params=["python", "node"])
+def openai(request: pytest.FixtureRequest, start: Start) -> Program:
+    return start("openai", "with_openai.py") if request.param == "python" else start(NODE, "with_openai.mjs")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from tests.clients.environments import FOLDER, HERE, NODE, interpreter
 from tests.clients.proxy import Proxy
-from tests.support import BASE_PATH
+from tests.support import BASE_PATH, PATIENCE
 
 # Nothing of this is ours to send: libraries ask after news of themselves, or tell somebody that they run.
 QUIET = {
@@ -64,19 +65,17 @@ class Program:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps({"case": case, "arguments": arguments}) + "\n")
         self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, f"the program ended:\n{self._errors.read_text()}"
+        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
+        line = self._process.stdout.readline() if ready else ""
+        assert line, f"the program ended or hangs:\n{self._errors.read_text()}"
         answer = json.loads(line)
         assert "failure" not in answer, answer["failure"]
         return answer["result"]
 
     def stop(self) -> None:
-        """End it by the end of its input."""
+        """It has nothing to put away."""
         assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.kill()
+        self._process.wait()
         self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._process.stdout.close()
+        self._process.stdout.close()

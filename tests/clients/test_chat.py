@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from standin import ApiError, Reply, StandIn
+from standin import ApiError, Reply, StandIn, Text, Thinking
 from tests.clients.conftest import Start
 from tests.clients.environments import NODE
 from tests.clients.program import Program
+from tests.clients.scenes import PNG, blocks
 
 HISTORY = [
     {"role": "system", "content": "You are terse."},
@@ -20,11 +21,6 @@ HISTORY = [
 PAIRS = [[message["role"], message["content"]] for message in HISTORY]
 SAID = [(message["role"], message["content"]) for message in HISTORY[1:]]
 COUNTED = "One, two, three, four."
-
-
-@pytest.fixture(params=["python", "node"])
-def openai(request: pytest.FixtureRequest, start: Start) -> Program:
-    return start("openai", "with_openai.py") if request.param == "python" else start(NODE, "with_openai.mjs")
 
 
 @pytest.fixture
@@ -166,3 +162,42 @@ def test_litellm_errors(start: Start, api: StandIn) -> None:
     api.push(ApiError.rate_limited())
     got = start("litellm", "with_litellm.py")("error", messages=HISTORY)
     assert got == {"kind": "RateLimitError"}
+
+
+@pytest.fixture
+def thoughtful(api: StandIn) -> None:
+    api.responder = lambda request: Reply.of(Thinking("Who asks?"), Text("Ada."))
+
+
+REASONED = {"text": "Ada.", "reasoning": "Who asks?"}
+
+
+@pytest.mark.usefixtures("thoughtful")
+def test_ai_sdk_shows_reasoning(start: Start) -> None:
+    got = start(NODE, "with_ai_sdk.mjs")("reasoning", prompt="Who am I?")
+    assert got == {"whole": REASONED, "streamed": REASONED}
+
+
+@pytest.mark.usefixtures("thoughtful")
+def test_pydantic_ai_shows_reasoning(start: Start) -> None:
+    assert start("openai", "with_pydantic_ai.py")("reasoning", prompt="Who am I?") == REASONED
+
+
+@pytest.mark.usefixtures("thoughtful")
+def test_litellm_shows_reasoning(start: Start) -> None:
+    answer = start("litellm", "with_litellm.py")("completion", messages=HISTORY)
+    assert answer["choices"][0]["message"]["reasoning_content"] == "Who asks?"
+
+
+def test_ai_sdk_sends_a_picture(start: Start, api: StandIn) -> None:
+    api.push("A dot.")
+    assert start(NODE, "with_ai_sdk.mjs")("see", prompt="What is it?", image=PNG) == {"text": "A dot."}
+    (image,) = blocks(api.last, "image")
+    assert image["source"] == {"type": "base64", "media_type": "image/png", "data": PNG}
+
+
+def test_openai_asks_for_several_answers(openai: Program, api: StandIn) -> None:
+    api.responder = lambda request: Reply.of("One. Two.")
+    answer = openai("create", messages=HISTORY, n=2, stop=[" Two"])
+    said = [(choice["index"], choice["message"]["content"]) for choice in answer["choices"]]
+    assert said == [(0, "One."), (1, "One.")] and len(api.turns) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from pathlib import Path
@@ -12,6 +13,16 @@ from standin import Reply, StandIn
 from tests.clients.environments import FOLDER
 from tests.clients.program import environment
 from tests.clients.proxy import Proxy
+from tests.clients.scenes import (
+    ANSWER,
+    LISBON,
+    PNG,
+    WEATHER,
+    blocks,
+    check_weather,
+    play_lisbon,
+    play_weather,
+)
 from tests.support import PATIENCE
 
 EDIT = """greeting.py
@@ -96,6 +107,37 @@ def test_llm_goes_on_with_a_conversation(llm: Command, api: StandIn) -> None:
     ]
     logged = json.loads(llm("openai", "llm", "logs", "--json", "-n", "1"))
     assert logged[0]["output_tokens"] == 3
+
+
+FUNCTION = '''
+def get_weather(city: str) -> str:
+    """The weather in a city."""
+    return f"21 degrees in {city}"
+'''
+
+
+@pytest.mark.parametrize("option", ["--log", "--no-stream"])
+def test_llm_with_a_tool(llm: Command, api: StandIn, option: str) -> None:
+    play_weather(api)
+    said = llm("openai", "llm", "-m", "claude", option, "--functions", FUNCTION, WEATHER)
+    assert said.strip().endswith(ANSWER)
+    check_weather(api)
+
+
+def test_llm_with_a_schema(llm: Command, api: StandIn) -> None:
+    play_lisbon(api)
+    schema = {"type": "object", "properties": {"name": {}, "country": {}, "twins": {"type": "array"}}}
+    said = llm("openai", "llm", "-m", "claude", "--schema", json.dumps(schema), "Tell me of Lisbon.")
+    assert json.loads(said) == LISBON
+    assert len(api.turns) == 1 and b'"twins"' in api.last.raw
+
+
+def test_llm_with_a_picture(llm: Command, api: StandIn) -> None:
+    (llm.home / "dot.png").write_bytes(base64.b64decode(PNG))
+    api.push("A dot.")
+    assert llm("openai", "llm", "-m", "claude", "-a", "dot.png", "What is it?").strip() == "A dot."
+    (image,) = blocks(api.last, "image")
+    assert image["source"] == {"type": "base64", "media_type": "image/png", "data": PNG}
 
 
 def test_aider_edits_and_commits(command: Command, api: StandIn, proxy: Proxy) -> None:

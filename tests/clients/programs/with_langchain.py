@@ -1,14 +1,31 @@
-"""LangChain's ChatOpenAI."""
+"""LangChain's ChatOpenAI by itself, and an agent."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from langchain.agents import create_agent
+from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
 from served import serve
 
 # By chat completions: its other way is /v1/responses.
 model = ChatOpenAI(model="sonnet", max_retries=0, use_responses_api=False)
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    country: str
+    twins: list[str]
+
+
+@tool
+def get_weather(city: str) -> str:
+    """The weather in a city."""
+    return f"21 degrees in {city}"
 
 
 def invoke(messages: list[list[str]]) -> Any:
@@ -20,4 +37,30 @@ def stream(prompt: str) -> Any:
     return {"texts": [chunk.content for chunk in model.stream(prompt) if chunk.content]}
 
 
-serve({"invoke": invoke, "stream": stream})
+def agent(prompt: str) -> Any:
+    answer = create_agent(model, [get_weather]).invoke({"messages": [{"role": "user", "content": prompt}]})
+    return {"text": answer["messages"][-1].content, "kinds": [message.type for message in answer["messages"]]}
+
+
+def agent_streamed(prompt: str) -> Any:
+    texts = []
+    asked = {"messages": [{"role": "user", "content": prompt}]}
+    for chunk, _ in create_agent(model, [get_weather]).stream(asked, stream_mode="messages"):
+        if chunk.type == "AIMessageChunk" and chunk.content:
+            texts.append(chunk.content)
+    return {"texts": texts}
+
+
+def structured(prompt: str, method: str) -> Any:
+    return model.with_structured_output(City, method=method).invoke(prompt).model_dump()
+
+
+serve(
+    {
+        "invoke": invoke,
+        "stream": stream,
+        "agent": agent,
+        "agent_streamed": agent_streamed,
+        "structured": structured,
+    }
+)

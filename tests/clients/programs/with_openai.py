@@ -1,4 +1,4 @@
-"""The openai SDK: whole and streamed."""
+"""The openai SDK: whole, streamed and parsed, and a loop of tool calls."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ from typing import Any
 
 import openai
 from openai import AsyncOpenAI, OpenAI
+from pydantic import BaseModel
 from served import serve
 
 client = OpenAI(max_retries=0)
 async_client = AsyncOpenAI(max_retries=0)
 Messages = list[dict[str, Any]]
+
+
+class City(BaseModel):
+    name: str
+    country: str
+    twins: list[str]
+
+
+class GetWeather(BaseModel):
+    """The weather in a city."""
+
+    city: str
 
 
 def create(messages: Messages, **options: Any) -> Any:
@@ -38,6 +51,42 @@ def streamed(messages: Messages, **options: Any) -> Any:
         return {"events": kinds, "answer": stream.get_final_completion().model_dump()}
 
 
+def parse(messages: Messages) -> Any:
+    answer = client.chat.completions.parse(model="sonnet", messages=messages, response_format=City)
+    parsed = answer.choices[0].message.parsed
+    return {"city": isinstance(parsed, City) and parsed.model_dump()}
+
+
+def parse_streamed(messages: Messages) -> Any:
+    with client.chat.completions.stream(model="sonnet", messages=messages, response_format=City) as stream:
+        for _ in stream:
+            pass
+        parsed = stream.get_final_completion().choices[0].message.parsed
+    return {"city": isinstance(parsed, City) and parsed.model_dump()}
+
+
+def tools(messages: Messages, stream: bool) -> Any:
+    """The loop by hand: this SDK's runners are for /v1/responses only."""
+    calls = []
+    weather_tool = openai.pydantic_function_tool(GetWeather, name="get_weather")
+    asked = {"model": "sonnet", "messages": messages, "tools": [weather_tool]}
+    while True:
+        if stream:
+            with client.chat.completions.stream(**asked) as events:
+                events.until_done()
+                message = events.get_final_completion().choices[0].message
+        else:
+            message = client.chat.completions.parse(**asked).choices[0].message
+        if not message.tool_calls:
+            return {"text": message.content, "calls": calls}
+        messages.append(message.to_dict())
+        for call in message.tool_calls:
+            weather = call.function.parsed_arguments
+            calls.append([call.function.name, weather.model_dump()])
+            result = {"role": "tool", "tool_call_id": call.id, "content": f"21 degrees in {weather.city}"}
+            messages.append(result)
+
+
 def error(messages: Messages, **options: Any) -> Any:
     """What the SDK raises."""
     try:
@@ -57,6 +106,9 @@ serve(
         "create_async": create_async,
         "pieces": pieces,
         "streamed": streamed,
+        "parse": parse,
+        "parse_streamed": parse_streamed,
+        "tools": tools,
         "error": error,
         "models": models,
     }
