@@ -13,10 +13,12 @@ from starlette.responses import Response
 
 from routes import body
 from routes.openapi import json_body
-from routes.state import shared
+from routes.state import Shared, shared
+from translate.chat import to_turn
 from translate.compatibility import report
-from translate.parameters import judge
+from translate.messages import remote_images
 from turns.errors import InvalidRequest, UnsupportedParameter
+from turns.model import Image
 from wire.chat import ChatRequest
 from wire.compatibility import Compatibility
 from wire.debug import Complaint, DebugAnswer, DebugInfo, ValidationResult
@@ -24,6 +26,7 @@ from wire.debug import Complaint, DebugAnswer, DebugInfo, ValidationResult
 router = APIRouter(tags=["server"])
 
 _SECRET = re.compile(r"auth|cookie|key|token|secret|password|credential", re.IGNORECASE)
+_SOME_IMAGE = Image("image/png", "")
 _EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
 
 
@@ -42,7 +45,7 @@ async def debug_request(request: Request) -> Response:
         raw_body=raw.decode("utf-8", "replace"),
         json_parse_error=problem,
         parsed_body=parsed,
-        validation_result=_validated(raw),
+        validation_result=_validated(parts, raw),
         debug_mode_enabled=parts.debug,
         example_valid_request=_EXAMPLE,
     )
@@ -78,10 +81,12 @@ def _parsed(raw: bytes) -> tuple[Any, str | None]:
         return None, str(error)
 
 
-def _validated(raw: bytes) -> ValidationResult:
+def _validated(parts: Shared, raw: bytes) -> ValidationResult:
     try:
         asked = ChatRequest.model_validate_json(raw)
-        judge(asked.model_extra or {})
+        # No image is fetched for it: any will do in its place.
+        remote = remote_images(asked.messages) if parts.images is not None else ()
+        to_turn(asked, "debug", parts.policy, dict.fromkeys(remote, _SOME_IMAGE))
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
         # Not the whole body once more, which is what pydantic names where it isn't JSON.
@@ -95,10 +100,12 @@ def _validated(raw: bytes) -> ValidationResult:
             for item in found
         ]
         return ValidationResult(valid=False, errors=complaints)
-    except UnsupportedParameter as error:
-        value = (asked.model_extra or {}).get(error.param or "")
+    except InvalidRequest as error:
         refused = Complaint(
-            field=error.param or "", message=error.message, type="unsupported_parameter", input=value
+            field=error.param or "",
+            message=error.message,
+            type="unsupported_parameter" if isinstance(error, UnsupportedParameter) else "value_error",
+            input=asked.model_dump().get(error.param or ""),
         )
         return ValidationResult(valid=False, errors=[refused])
     return ValidationResult(valid=True, validated_data=asked.model_dump(exclude_unset=True))

@@ -72,6 +72,7 @@ async def test_no_secret_comes_back(client: httpx.AsyncClient) -> None:
         (b"[]", "", "model_type"),
         (b'{"messages": [{"role": "user", "content": 7}]}', "messages.0.content.str", "string_type"),
         (json.dumps({**GOOD, "audio": {}}).encode(), "audio", "unsupported_parameter"),
+        (b'{"messages": [{"role": "user", "content": " "}]}', "messages[0]", "value_error"),
     ],
 )
 async def test_what_is_wrong(client: httpx.AsyncClient, body: bytes, field: str, kind: str) -> None:
