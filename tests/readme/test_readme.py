@@ -38,6 +38,7 @@ from tests.readme.document import (
     ERRORS,
     KEYS,
     LOGIN,
+    MIGRATING,
     PAGES,
     PARAMETERS,
     README,
@@ -559,3 +560,21 @@ def test_the_files_that_are_named() -> None:
     text = ARCHITECTURE.read_text(encoding="utf-8")
     for name in re.findall(r"`([\w/]+\.py)`", text):
         assert (ROOT / name).exists() or list(ROOT.glob(f"*/{name}")), name
+
+
+# docs/migrating.md
+
+
+def test_the_endpoints_of_the_wrapper(server: Server) -> None:
+    """Those that are said to be there are routes, and the others a 404."""
+    written = {
+        (endpoint, said)
+        for endpoints, said in rows("Its endpoints", MIGRATING)
+        for endpoint in names(endpoints)
+    }
+    assert len(written) > 20
+    for endpoint, said in written:
+        method, path = endpoint.split()
+        answer = httpx.request(method, f"{server.url}{path}", timeout=PATIENCE)
+        missing = answer.status_code in (404, 405) and "{id}" not in path
+        assert missing is said.startswith("not there yet"), endpoint
