@@ -113,12 +113,21 @@ def test_a_warm_worker_sends_what_a_fresh_process_sends(
     """300 random requests through two workers; each body is compared with that of a fresh process."""
     rng = random.Random(seed)
     requests = [random_request(rng) for _ in range(300)]
-    api.responder = lambda request: Reply.of("ok")
+    for number, body in enumerate(requests):
+        body["messages"][-1]["content"] += f" number {number}"
+
+    def bodies(server: Server) -> list[str]:
+        """What reaches the API, two at a time."""
+        api.reset()
+        api.responder = lambda request: Reply.of("ok")
+        with ThreadPoolExecutor(2) as pool:
+            assert {answer.status_code for answer in pool.map(lambda body: post(server, body), requests)} == {
+                200
+            }
+        return sorted(map(comparable, api.turns))
+
     # Same folder, so that the same path is printed into the requests; the fresh ones come after.
-    bodies = []
-    for body in requests:
-        assert post(warm, body).status_code == 200
-        bodies.append(comparable(api.last))
+    sent = bodies(warm)
     seen = workers(warm)
     assert seen["reused"] > 200
     assert warm.stop() == 0
@@ -130,10 +139,8 @@ def test_a_warm_worker_sends_what_a_fresh_process_sends(
         CLAUDE_MAX_CONCURRENCY="2",
     )
     with serving(tmp_path / "home", environment) as fresh:
-        # One in six of the fresh ones, as each takes a process of its own.
-        for number in range(0, 300, 6):
-            assert post(fresh, requests[number]).status_code == 200
-            assert comparable(api.last) == bodies[number], requests[number]
+        for warmed, cold in zip(sent, bodies(fresh), strict=True):
+            assert warmed == cold
 
 
 def test_nothing_of_one_conversation_reaches_another(warm: Server, api: StandIn) -> None:
