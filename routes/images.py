@@ -16,19 +16,19 @@ from turns.model import Image
 
 _WITHIN = 15.0
 _REDIRECTS = 3
+_LAST_PORT = 65535
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def public(address: Address) -> bool:
     """Is this an address of the internet, also where one of IPv4 is written as one of IPv6?"""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
-        if inner or address in _NAT64:
-            return False
+    if isinstance(address, ipaddress.IPv6Address) and (address.sixtofour or address not in _UNICAST):
+        return False
     return address.is_global and not address.is_multicast
 
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# All that is given out on the internet; NAT64 and other ways to write an address of IPv4 are outside.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 class ImageFetcher:
@@ -59,7 +59,7 @@ class ImageFetcher:
                 data, url = await self._read(client, url, shown)
                 if data is not None:
                     return media.image(data, shown)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise InvalidRequest(f"The image at '{shown}' can't be fetched: {error}.") from None
         raise InvalidRequest(f"The image at '{shown}' is behind too many redirects.")
 
@@ -67,7 +67,8 @@ class ImageFetcher:
         self, client: httpx.AsyncClient, url: httpx.URL, shown: str
     ) -> tuple[bytes | None, httpx.URL]:
         """The body, or where it is to be found instead."""
-        if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+        plain = url.scheme in ("http", "https") and url.host and not url.userinfo
+        if not plain or (url.port or 0) > _LAST_PORT:
             raise InvalidRequest(f"The image at '{shown}' can't be fetched: no plain http(s) address.")
         address = await self._resolved(url, shown)
         # Asked by address, so that the name can't come to mean another one in between.
@@ -79,7 +80,7 @@ class ImageFetcher:
         )
         response = await client.send(request, stream=True)
         try:
-            if response.is_redirect:
+            if response.has_redirect_location:
                 return None, url.join(response.headers["location"])
             if response.status_code != 200:
                 raise InvalidRequest(f"The image at '{shown}' can't be fetched: {response.status_code}.")
