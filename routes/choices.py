@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from turns.errors import TurnError
 from turns.model import TurnEvent
 
 # Events that wait while the client takes its time.
 _AHEAD = 64
 # Tasks that are ending by themselves; the loop itself holds no reference to them.
 _ending: set[asyncio.Task[None]] = set()
-_Item = tuple[int, TurnEvent | TurnError | None]
+_Item = tuple[int, TurnEvent | Exception | None]
 Run = AsyncGenerator[TurnEvent, None]
 
 
@@ -30,7 +29,7 @@ async def together(runs: Sequence[Run]) -> AsyncGenerator[tuple[int, TurnEvent],
     try:
         while left:
             index, item = await queue.get()
-            if isinstance(item, TurnError):
+            if isinstance(item, Exception):
                 raise item
             if item is None:
                 left -= 1
@@ -50,5 +49,6 @@ async def _pump(index: int, run: Run, queue: asyncio.Queue[_Item]) -> None:
             async for event in run:
                 await queue.put((index, event))
             await queue.put((index, None))
-        except TurnError as error:
+        except Exception as error:
+            # The edge of a task of its own: whoever asked for the answers waits for this one.
             await queue.put((index, error))
