@@ -24,11 +24,13 @@ class AnswerBlock:
 
     def __init__(self, wrapped: bool) -> None:
         self._wrapped = wrapped
+        self._told = False
         self._pieces: list[str] = []
 
     def feed(self, piece: str) -> str:
         """What can be told of the answer now."""
         if not self._wrapped:
+            self._told = self._told or bool(piece)
             return piece
         self._pieces.append(piece)
         return ""
@@ -36,6 +38,9 @@ class AnswerBlock:
     def rest(self) -> str:
         """What is left to be told at the end. Text that isn't as expected is told as it is: it fails the
         schema."""
+        if not self._wrapped:
+            # A call without arguments may come without a piece of them.
+            return "" if self._told else "{}"
         text = "".join(self._pieces)
         try:
             return json.dumps(json.loads(text)["value"], ensure_ascii=False)
@@ -54,10 +59,11 @@ class StopText:
     def feed(self, piece: str) -> str:
         """The text that is certain not to be part of a stop."""
         text = self._kept + piece
-        ends = [place for stop in self._stops if (place := text.find(stop)) >= 0]
+        # The one that is whole first, however the text was cut into pieces.
+        ends = [(place + len(stop), place) for stop in self._stops if (place := text.find(stop)) >= 0]
         if ends:
             self.found, self._kept = True, ""
-            return text[: min(ends)]
+            return text[: min(ends)[1]]
         begun = [n for stop in self._stops for n in range(len(stop)) if text.endswith(stop[:n])]
         keep = max(begun, default=0)
         self._kept = text[len(text) - keep :]

@@ -48,6 +48,11 @@ def _validator(schema: str) -> jsonschema_rs.Validator:
         raise BrokenSchema(why) from None
 
 
+def _no_number(name: str) -> None:
+    """Python reads NaN and Infinity, which are not JSON."""
+    raise ValueError(name)
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerFormat:
     """JSON that holds to the JSON text `schema`; None: any JSON object."""
@@ -59,8 +64,8 @@ class AnswerFormat:
         fenced = _FENCED.fullmatch(text)
         found = fenced[1] if fenced else text.strip()
         try:
-            value = json.loads(found)
-        except ValueError:
+            value = json.loads(found, parse_constant=_no_number)
+        except (ValueError, RecursionError):
             raise InvalidAnswer("The model's answer is not the JSON that was asked for.") from None
         problem = self._problem(value)
         if problem is not None:
@@ -70,7 +75,10 @@ class AnswerFormat:
     def _problem(self, value: Any) -> str | None:
         if self.schema is None:
             return None if isinstance(value, dict) else "it is no object"
-        first = next(iter(validator(self.schema).iter_errors(value)), None)
+        try:
+            first = next(iter(validator(self.schema).iter_errors(value)), None)
+        except UnicodeEncodeError:
+            return "it holds half a character"
         if first is None:
             return None
         place = "".join(f"[{step!r}]" for step in first.instance_path)
