@@ -38,7 +38,7 @@ def answer_tool(turn: TurnRequest) -> AnswerTool | None:
 
 def _moved(schema: Any) -> Any:
     """A schema as it must be one level down: what refers to its top refers to the new place."""
-    if isinstance(schema, dict):
+    if isinstance(schema, dict) and not _has_a_top_of_its_own(schema):
         return {
             key: _REF.sub("#/properties/value", value, count=1)
             if key == "$ref" and isinstance(value, str) and value.startswith("#")
@@ -46,6 +46,11 @@ def _moved(schema: Any) -> Any:
             for key, value in schema.items()
         }
     return [_moved(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _has_a_top_of_its_own(schema: dict[str, Any]) -> bool:
+    name = schema.get("$id")
+    return isinstance(name, str) and not name.startswith("#")
 
 
 def need_of(request: AttemptRequest) -> Need:

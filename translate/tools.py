@@ -21,10 +21,11 @@ def tools_of(request: chat.ChatRequest) -> tuple[tuple[Tool, ...], ToolChoice]:
     else:
         functions = [(f"functions[{i}]", function) for i, function in enumerate(request.functions or ())]
     tools = tuple(_tool(function, place) for place, function in functions)
-    names = [tool.name for tool in tools]
-    for number, (place, _) in enumerate(functions):
-        if names[number] in names[:number]:
-            raise InvalidRequest(f"There are two tools named '{names[number]}'.", param=f"{place}.name")
+    names: set[str] = set()
+    for (place, _), tool in zip(functions, tools, strict=True):
+        if tool.name in names:
+            raise InvalidRequest(f"There are two tools named '{tool.name}'.", param=f"{place}.name")
+        names.add(tool.name)
     return _chosen(request, tools)
 
 
