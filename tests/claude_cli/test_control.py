@@ -19,12 +19,24 @@ from claude_cli.control import (
     transcript_text,
 )
 from claude_cli.events import TurnTranslator
+from tests.claude_cli.lines import block, call, ending, text
 from turns.errors import CliFailed, Overloaded
-from turns.model import Message, TextDelta, TurnDone, TurnStarted
+from turns.model import (
+    Document,
+    Image,
+    Message,
+    TextDelta,
+    Tool,
+    ToolResult,
+    ToolUse,
+    TurnDone,
+    TurnStarted,
+)
 
 Q1, A1 = Message("user", ("Q1",)), Message("assistant", ("A1",))
 Q2, A2 = Message("user", ("Q2", "more")), Message("assistant", ("A2a", "A2b"))
 Q3 = Message("user", ("Q3",))
+PNG, PDF = Image("image/png", "cG5n"), Document("cGRm", "a.pdf")
 INJECTED = {"type": "result", "subtype": "success", "num_turns": 0, "is_error": False}
 START: dict[str, Any] = {
     "type": "stream_event",
@@ -60,6 +72,11 @@ def test_initialize() -> None:
     assert frame["request"] == {"subtype": "initialize", "systemPrompt": "Be kind" * 100_000}
     assert step.answer is Answer.ACKS
     assert step.request_ids == {frame["request_id"]}
+
+
+def test_initialize_names_the_server_of_the_tools() -> None:
+    (frame,) = initialize("", "f0").frames
+    assert frame["request"] == {"subtype": "initialize", "systemPrompt": "", "sdkMcpServers": ["f0"]}
 
 
 def test_each_control_request_has_an_id_of_its_own() -> None:
@@ -106,6 +123,48 @@ def test_a_conversation_as_text() -> None:
 def test_a_conversation_written_out() -> None:
     assert transcript_text((), Q3) == "User: Q3\n\nAssistant:"
     assert transcript_text((Q1, A1), Q2) == "User: Q1\n\nAssistant: A1\n\nUser: Q2\nmore\n\nAssistant:"
+
+
+CALLED = Message("assistant", ("So", ToolUse("c1", "f", {"a": 1}), ToolUse("c2", "g", {})))
+SEEN = Message("user", (ToolResult("c1", ("one", PNG)), ToolResult("c2", ()), "and", PDF))
+
+
+def test_calls_and_media_written_out() -> None:
+    """The images and documents follow the text, in their order."""
+    (step,) = as_text((Message("user", ("Look", PNG)), CALLED), SEEN)
+    (frame,) = step.frames
+    told, *media = frame["message"]["content"]
+    assert told["text"] == (
+        "User: Look\n[an image, below]\n\n"
+        'Assistant: So\n[call c1 of f: {"a": 1}]\n[call c2 of g: {}]\n\n'
+        "User: [result of call c1: one [an image, below]]\n[result of call c2: ]\nand\n"
+        "[a document, below]\n\n"
+        "Assistant:"
+    )
+    assert [block["type"] for block in media] == ["image", "document"]
+
+
+def test_calls_and_media_as_they_are() -> None:
+    steps = conversation((Q1, CALLED), SEEN)
+    told = [frame["message"]["content"] for step in steps for frame in step.frames]
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "cG5n"}}
+    assert told[1:] == [
+        [
+            {"type": "text", "text": "So"},
+            {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}},
+            {"type": "tool_use", "id": "c2", "name": "g", "input": {}},
+        ],
+        [
+            {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "one"}, image]},
+            {"type": "tool_result", "tool_use_id": "c2", "content": []},
+            {"type": "text", "text": "and"},
+            {
+                "type": "document",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": "cGRm"},
+                "title": "a.pdf",
+            },
+        ],
+    ]
 
 
 def test_a_dialogue_needs_its_process_to_go_on_listening() -> None:
@@ -228,6 +287,41 @@ def test_what_the_process_asks_of_us_is_refused_at_any_time() -> None:
     assert lines(dialogue.receive(question)[0]) == [refusal]
 
 
+def asks(subtype: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "control_request", "request_id": "theirs", "request": {"subtype": subtype, **fields}}
+
+
+def test_the_process_is_told_of_the_tools_at_any_time() -> None:
+    listing = asks(
+        "mcp_message", server_name="f1", message={"jsonrpc": "2.0", "id": 7, "method": "tools/list"}
+    )
+    dialogue = Dialogue(conversation((), Q1), TurnTranslator(), (Tool("f", "does f", '{"type":"object"}'),))
+    told = {"name": "f", "description": "does f", "inputSchema": {"type": "object"}}
+    answer = {"mcp_response": {"jsonrpc": "2.0", "id": 7, "result": {"tools": [told]}}}
+    for then in (dialogue.start, lambda: dialogue.receive(START), lambda: dialogue.receive(RESULT)):
+        data, events = dialogue.receive(listing)
+        (line,) = lines(data)
+        assert (line["type"], events) == ("control_response", ())
+        assert line["response"] == {"subtype": "success", "request_id": "theirs", "response": answer}
+        then()
+    assert dialogue.done
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        asks("can_use_tool", tool_name="f", input={}),
+        asks("mcp_message", server_name="f0", message={"id": 2, "method": "tools/call", "params": {}}),
+    ],
+)
+def test_a_call_waits_for_ever(frame: dict[str, Any]) -> None:
+    """Whatever was said, the CLI would ask the model again."""
+    dialogue = Dialogue(conversation((), Q1), TurnTranslator(), (Tool("f", "", "{}"),))
+    assert dialogue.receive(frame) == (b"", ())
+    dialogue.start()
+    assert dialogue.receive(frame) == (b"", ())
+
+
 def test_a_failed_turn_raises_its_error() -> None:
     dialogue = Dialogue(conversation((), Q1), TurnTranslator())
     dialogue.start()
@@ -266,6 +360,20 @@ def test_a_turn_that_is_cut_is_interrupted_once_and_ends_with_its_result(taken: 
     (done,) = events
     assert isinstance(done, TurnDone) and done.stop_reason == "max_tokens"
     assert dialogue.done
+
+
+@pytest.mark.parametrize("before", [[], ["Let me see."]])
+def test_a_call_is_a_cut(before: list[str]) -> None:
+    dialogue = Dialogue(conversation((), Q1), TurnTranslator())
+    dialogue.start()
+    frames = [START, *(line for words in before for line in block("text", text(words))), *call("f", "{}")]
+    assert b"".join(dialogue.receive(frame)[0] for frame in frames) == b""
+    (end, stop) = ending("tool_use")
+    data, _ = dialogue.receive(end)
+    assert [line["request"] for line in lines(data)] == [{"subtype": "interrupt"}]
+    assert dialogue.receive(stop) == (b"", ())
+    _, (done,) = dialogue.receive({**RESULT, "subtype": "error_during_execution", "is_error": True})
+    assert isinstance(done, TurnDone) and done.stop_reason == "tool_use"
 
 
 def test_without_a_translator_a_turn_gives_no_events() -> None:

@@ -6,12 +6,13 @@ The steps are run on a model of the CLI: what counts is the request that reaches
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from claude_cli.control import Answer, Step
@@ -25,8 +26,9 @@ from claude_cli.state import (
     flags,
     session_steps,
     steps,
+    takes_tools,
 )
-from turns.model import Message
+from turns.model import Message, Tool
 
 Q1, A1 = Message("user", ("Q1",)), Message("assistant", ("A1",))
 Q2, A2 = Message("user", ("Q2", "more")), Message("assistant", ("A2",))
@@ -39,8 +41,19 @@ ALL = Abilities(
     set_system=True,
     set_flags=True,
     literal_slash=True,
+    tools=True,
+    swap_tools=True,
+    extra_body=True,
 )
+BOUND = replace(ALL, swap_tools=False)
 KEYED = replace(ALL, set_system=False)
+# The same name and schema, told in other words; with its keys in another order; with another schema.
+F, G = Tool("f", "does f", '{"a":{},"type":"object"}'), Tool("g", "", "{}")
+F_TOLD, F_TURNED, F_OTHER = (
+    replace(F, description="or not"),
+    replace(F, schema='{"type":"object","a":{}}'),
+    replace(F, schema='{"type":"object"}'),
+)
 # What set_model writes into the conversation, once it is done.
 LEFT_BEHIND = ("user", ("/model",))
 
@@ -77,7 +90,9 @@ def request_in(step: Step, subtype: str) -> dict[str, Any]:
 
 class Cli:
     """What the facts say of a CLI: a boundary counts only while it is idle; set_model without a system prompt
-    keeps the one before, without a model it takes the default; its texts are there after its answer."""
+    keeps the one before, without a model it takes the default; its texts are there after its answer. Under a
+    name that a server had before, it finds that one's tools; a tool of a name and schema that it knows, it
+    goes on telling of as it did."""
 
     def __init__(self, now: Need, said: Sequence[tuple[str, tuple[str, ...]]]) -> None:
         self.model = now.model
@@ -86,9 +101,21 @@ class Cli:
         self.environment = dict(now.environment)
         self.said = list(said)
         self.asked: list[tuple[str, tuple[str, ...]]] | None = None
+        self.tools: list[Tool] = []
+        self._servers: dict[str, tuple[Tool, ...]] = {}
+        self._told: dict[tuple[str, object], Tool] = {}
+        if now.tools:
+            self._serve("f0", now.tools)
 
-    def run(self, step: Step) -> None:
+    def _serve(self, name: str, tools: tuple[Tool, ...]) -> None:
+        listed = self._servers.setdefault(name, tools)
+        keys = [(tool.name, str(sorted(json.loads(tool.schema).items()))) for tool in listed]
+        self.tools = [self._told.setdefault(key, tool) for key, tool in zip(keys, listed, strict=True)]
+
+    def run(self, step: Step, tools: tuple[Tool, ...]) -> None:
+        """`tools` are listed when it asks."""
         left_behind = False
+        self._offered = tools
         assert self.asked is None, "nothing is said after the question"
         for number, frame in enumerate(step.frames):
             if frame["type"] == "system":
@@ -109,6 +136,12 @@ class Cli:
             self.model = request.get("model")
             self.system = request.get("system_prompt", self.system)
             return True
+        if request["subtype"] == "mcp_set_servers":
+            self.tools = []
+            for name, server in request["servers"].items():
+                assert server == {"type": "sdk", "name": name}
+                self._serve(name, self._offered)
+            return False
         assert request["subtype"] == "apply_flag_settings"
         self.effort = request["settings"]["effortLevel"]
         self.environment.update(request["settings"]["env"])
@@ -158,7 +191,7 @@ def test_a_fresh_worker_is_told_the_history_without_being_emptied() -> None:
     ]
 
 
-NOW = Need("sonnet", "Be kind.", "low", 100, False)
+NOW = Need("sonnet", "Be kind.", "low", 100, False, (F,), '{"top_p":0.5}')
 
 
 @pytest.mark.parametrize(
@@ -172,8 +205,12 @@ NOW = Need("sonnet", "Be kind.", "low", 100, False)
         (replace(NOW, max_output_tokens=None), ["apply_flag_settings"]),
         (replace(NOW, max_output_tokens=101), ["apply_flag_settings"]),
         (replace(NOW, thinking=True), ["apply_flag_settings"]),
+        (replace(NOW, body=""), ["apply_flag_settings"]),
+        (replace(NOW, tools=()), ["mcp_set_servers"]),
+        (replace(NOW, tools=(F, G)), ["mcp_set_servers"]),
+        (replace(NOW, body="", tools=(G,)), ["apply_flag_settings", "mcp_set_servers"]),
         (replace(NOW, model="opus", thinking=True), ["set_model", "apply_flag_settings"]),
-        (Need("opus", "Be brief."), ["set_model", "apply_flag_settings"]),
+        (Need("opus", "Be brief."), ["set_model", "apply_flag_settings", "mcp_set_servers"]),
     ],
 )
 def test_what_differs_is_set_in_one_write_of_its_own(need: Need, said: list[str]) -> None:
@@ -282,6 +319,69 @@ def test_all_flags_are_named_each_time(need: Need, limit: str, thinking: str, ef
     assert need.environment == env
 
 
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        # None at first, then some, none, others, and the first ones again.
+        ([(), (F,), (), (G,), (F,)], ["f0", None, "f1", "f2"]),
+        # Those of the greeting have the first name.
+        ([(F,), (G,), (F, G)], ["f1", "f2"]),
+    ],
+)
+def test_each_server_of_tools_has_a_name_of_its_own(
+    rows: list[tuple[Tool, ...]], names: list[str | None]
+) -> None:
+    """Under an old one it might find its old tools."""
+    worker = WorkerState.initialized(Need(tools=rows[0]), None)
+    given: list[str | None] = []
+    for tools in rows[1:]:
+        (first, *_) = steps(worker, Need(tools=tools), (), Q1)
+        servers = request_in(first, "mcp_set_servers")["servers"]
+        given.append(next(iter(servers), None))
+        assert servers == ({name: {"type": "sdk", "name": name} for name in servers} if tools else {})
+        worker = worker.after(Need(tools=tools), None)
+    assert given == names
+
+
+@pytest.mark.parametrize(
+    ("had", "needs", "swaps", "bound"),
+    [
+        ([()], (), True, True),
+        ([()], (F,), True, True),
+        ([(F,)], (F,), True, True),
+        ([(F,)], (G,), True, False),
+        ([(F,)], (), True, False),
+        ([(F,), ()], (), True, True),
+        ([(F,), ()], (F,), True, False),
+        # It would go on telling the API of it in the words that it was first told.
+        ([(F,)], (F_TOLD,), False, False),
+        ([(F,)], (F_TURNED,), False, False),
+        ([(F,), (), (G,)], (F_TOLD, G), False, False),
+        ([(F,), (G,)], (F, G), True, False),
+        ([(F,)], (F_OTHER,), True, False),
+        ([(F,), (F_OTHER,)], (F_TOLD,), False, False),
+    ],
+)
+def test_which_tools_a_worker_takes(
+    had: list[tuple[Tool, ...]], needs: tuple[Tool, ...], swaps: bool, bound: bool
+) -> None:
+    """With a CLI that can swap them, and with one that keeps what it was given."""
+    worker = WorkerState.initialized(Need(tools=had[0]), None)
+    for tools in had[1:]:
+        worker = worker.after(Need(tools=tools), None)
+    for abilities, takes in ((ALL, swaps), (BOUND, bound)):
+        assert takes_tools(worker, Need(tools=needs), abilities) is takes
+        assert can_serve(worker, Need(tools=needs), None, abilities) is takes
+
+
+def test_the_state_after_the_greeting() -> None:
+    """It holds the model, the system prompt and the tools; the rest is told later."""
+    made = WorkerState.initialized(Need("m", "S", "high", 5, False, (F,), "{}"), "x")
+    assert made.now == Need("m", "S", tools=(F,))
+    assert (made.custom_model, made.messages, made.servers) == ("x", (), 1)
+    assert WorkerState.initialized(Need("m"), None) == WorkerState(Need("m"))
+
+
 # Any way
 
 
@@ -303,9 +403,13 @@ needs = st.builds(
     effort=st.sampled_from([None, "low", "high"]),
     max_output_tokens=st.sampled_from([None, 1, 777]),
     thinking=st.booleans(),
+    tools=st.sampled_from([(), (F,), (G,), (F, G), (F_TOLD,), (F_TURNED, G), (F_OTHER,)]),
+    body=st.sampled_from(["", '{"top_p":0.5}']),
 )
 states = st.builds(
-    WorkerState, now=needs, custom_model=st.none(), messages=st.one_of(st.none(), st.just(()), histories)
+    lambda now, messages: WorkerState.initialized(now, None).after(now, messages),
+    needs,
+    st.one_of(st.none(), st.just(()), histories),
 )
 
 
@@ -328,8 +432,9 @@ def test_any_row_of_turns_reaches_the_api_as_if_each_were_alone(
         if state.holds(need, history):
             assert plan(made) == [(["Q"], Answer.TURN)]
         for step in made:
-            cli.run(step)
+            cli.run(step, need.tools)
         assert cli.asked == told([*history, question])
+        assert cli.tools == list(need.tools)
         assert (cli.model, cli.system) == (need.model, need.system)
         assert (cli.effort, cli.environment) == (need.effort, need.environment)
         answered = (*history, question, Message("assistant", answer))
@@ -346,13 +451,15 @@ def test_a_turn_of_a_session_adds_to_its_conversation(
     state: WorkerState, need: Need, history: tuple[Message, ...], asked: tuple[str, ...]
 ) -> None:
     need = replace(need, model=state.now.model, system=state.now.system)
+    assume(takes_tools(state, need, ALL))
     held = told(state.messages or ())
     cli = Cli(state.now, held)
     made = session_steps(state, need, history, Message("user", asked))
     answers_fit(made)
     for step in made:
         assert "E" not in kinds(step)
-        cli.run(step)
+        cli.run(step, need.tools)
+    assert cli.tools == list(need.tools)
     assert cli.asked == [*held, *told([*history, Message("user", asked)])]
     assert (cli.effort, cli.environment) == (need.effort, need.environment)
 
@@ -376,10 +483,10 @@ def test_a_sessions_first_turn_brings_its_history() -> None:
 
 
 def test_the_state_after_a_turn() -> None:
-    before = WorkerState(now=NOW, custom_model="x", messages=())
-    assert before.after(Need(), (Q1, A1)) == WorkerState(Need(), "x", (Q1, A1))
-    assert before.after(NOW, None) == WorkerState(NOW, "x", None)
-    assert before == WorkerState(now=NOW, custom_model="x", messages=())
+    before = WorkerState(now=NOW, custom_model="x", messages=(), servers=1)
+    assert before.after(Need(), (Q1, A1)) == WorkerState(Need(), "x", (Q1, A1), 1)
+    assert before.after(NOW, None) == WorkerState(NOW, "x", None, 1)
+    assert before == WorkerState(now=NOW, custom_model="x", messages=(), servers=1)
 
 
 # Who can serve what

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turns import errors
-from turns.errors import CliFailed, NotReady, Overloaded, RateLimited, TurnError
+from turns.errors import CliFailed, InvalidAnswer, NotReady, Overloaded, RateLimited, TurnError
 from turns.retry import BACKOFF_CAP, RetryPolicy
 
 FAILURE = CliFailed("crashed")
@@ -76,6 +76,13 @@ def test_retries_are_counted_after_the_first_try() -> None:
 
 def test_no_backoff_is_a_delay_of_nothing_and_not_an_end() -> None:
     assert RetryPolicy(1, 0.0).delay(FAILURE, 1, 0.0) == 0
+
+
+@pytest.mark.parametrize("retries", [0, 1, 5])
+def test_an_answer_without_its_form_is_asked_for_once_more_and_at_once(retries: int) -> None:
+    policy = RetryPolicy(retries, 2.0)
+    wanted = [0.0 if retries else None, None, None]
+    assert [policy.delay(InvalidAnswer("x"), n, 0.0) for n in (1, 2, 3)] == wanted
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from sessions import SessionRecord, SessionRegistry, session_uuid
 from turns.admission import Admission
+from turns.answer import AnswerFormat
 from turns.errors import (
     CliFailed,
+    InvalidAnswer,
     NotReady,
     Overloaded,
     QueueFull,
@@ -384,6 +386,94 @@ async def test_a_full_queue(bench: Make) -> None:
     gate.opened.set()
     await running
     made.assert_all_is_given_back()
+
+
+# What is shown, and the form of the answer
+
+
+async def test_thinking_that_is_shown_begins_the_answer(bench: Make) -> None:
+    gate = Gate()
+    made = bench([STARTED, ThinkingDelta("hm"), gate, TextDelta("a"), done()])
+    run = made.runner.run(request(shows_thinking=True))
+    assert [await anext(run), await anext(run)] == [STARTED, ThinkingDelta("hm")]
+    assert not gate.reached.is_set()
+    await run.aclose()
+    made.assert_all_is_given_back()
+
+
+async def test_a_turn_that_showed_its_thinking_is_not_retried(bench: Make) -> None:
+    made = bench([STARTED, ThinkingDelta("hm"), Overloaded("x")])
+    assert await made.fails(Overloaded, shows_thinking=True) == [STARTED, ThinkingDelta("hm")]
+    made.assert_all_is_given_back()
+
+
+@pytest.mark.parametrize("delta", [ToolCallStarted("c", "f"), TextDelta("a")])
+async def test_a_call_begins_the_answer_too(bench: Make, delta: TurnEvent) -> None:
+    made = bench([STARTED, delta, Overloaded("x")])
+    assert await made.fails(Overloaded) == [STARTED, delta]
+    assert made.slept == []
+
+
+SCHEMA = AnswerFormat('{"type":"object","required":["a"]}')
+GOOD, BAD = TextDelta('{"a": 1}'), TextDelta("Sure!")
+
+
+@pytest.mark.parametrize("form", [SCHEMA, AnswerFormat()])
+async def test_a_buffered_answer_without_its_form_is_asked_for_once_more(
+    bench: Make, form: AnswerFormat
+) -> None:
+    made = bench([STARTED, BAD, done()], [STARTED, GOOD, done()])
+    events = await made.turn(answer=form, buffered=True)
+    assert events[:2] == [STARTED, GOOD]
+    end = events[2]
+    assert isinstance(end, TurnDone) and end.retries == 1
+    assert made.slept == [0]
+    made.assert_all_is_given_back()
+
+
+async def test_a_second_answer_without_its_form_is_the_end(bench: Make) -> None:
+    made = bench([STARTED, BAD, done()], [STARTED, BAD, done()], retries=9)
+    assert await made.fails(InvalidAnswer, answer=SCHEMA, buffered=True) == []
+    assert made.slept == [0]
+    made.assert_all_is_given_back()
+
+
+async def test_a_streamed_answer_without_its_form_fails_behind_what_was_told(bench: Make) -> None:
+    made = bench([STARTED, BAD, done()])
+    assert await made.fails(InvalidAnswer, answer=SCHEMA) == [STARTED, BAD]
+    assert made.slept == []
+    made.assert_all_is_given_back()
+
+
+async def test_a_streamed_object_is_told_when_it_is_whole(bench: Make) -> None:
+    """Its fences come off at the end; until then it can be asked for again."""
+    gate = Gate()
+    made = bench(
+        [STARTED, BAD, done()], [STARTED, TextDelta("```json\n{}"), gate, TextDelta("\n```"), done()]
+    )
+    run = made.runner.run(request(answer=AnswerFormat()))
+    first = asyncio.ensure_future(anext(run))
+    await gate.reached.wait()
+    assert not first.done()
+    gate.opened.set()
+    events = [await first, *[event async for event in run]]
+    assert events[:2] == [STARTED, TextDelta("{}")] and isinstance(events[2], TurnDone)
+    assert made.slept == [0]
+    made.assert_all_is_given_back()
+
+
+async def test_an_answer_without_its_form_is_not_recorded(
+    bench: Make, stored: Callable[[], list[tuple[Any, ...]]]
+) -> None:
+    """The session goes on from the answer before."""
+    made = bench([STARTED, GOOD, done("m1")], [STARTED, BAD, done("m2")])
+    await made.turn(session_id="s")
+    assert await made.fails(InvalidAnswer, session_id="s", answer=SCHEMA) == [
+        TurnStarted("claude-x", "resumed"),
+        BAD,
+    ]
+    (row,) = stored()
+    assert row[2] == "m1"
 
 
 # With a session
