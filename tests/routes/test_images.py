@@ -185,11 +185,11 @@ async def test_a_server_that_hangs_up(site: Site) -> None:
 
 async def test_a_server_that_says_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_WITHIN", 0.05)
-    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    message = await problem(f"http://127.0.0.1:{port}/x")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        message = await problem(f"http://127.0.0.1:{silent.getsockname()[1]}/x")
     assert "did not arrive" in message or "can't be fetched" in message
-    silent.close()
 
 
 @pytest.mark.parametrize(
