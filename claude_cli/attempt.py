@@ -14,13 +14,14 @@ from claude_cli.plain import PlainDialogue
 from claude_cli.talk import ODD_FRAME, odd, sound
 from claude_cli.worker import Worker
 from turns.errors import CliFailed, TurnError
-from turns.model import AttemptRequest, TextDelta, ThinkingDelta, TurnEvent
+from turns.model import AttemptRequest, TextDelta, ThinkingDelta, ToolCallDelta, TurnEvent
 
 # An interrupted CLI answers within some 25 ms.
 _CUT_WITHIN = 2.0
 # Events that wait for a client that takes its time; with more the CLI is made to wait too.
 _EVENTS_KEPT = 64
 # Characters. No model answers so much: a CLI that goes on and on would fill the memory.
+_COUNTED = TextDelta | ThinkingDelta | ToolCallDelta
 _LONGEST_ANSWER = 64 * 1024 * 1024
 
 
@@ -113,7 +114,7 @@ class CliAttempt:
         if len(self._events) > _EVENTS_KEPT and not self._held:
             self._held = True
             worker.process.hold(True)
-        self._length += sum(len(e.text) for e in events if isinstance(e, TextDelta | ThinkingDelta))
+        self._length += sum(len(e.text) for e in events if isinstance(e, _COUNTED))
         if self._length > _LONGEST_ANSWER:
             self.fail(CliFailed(f"The claude CLI wrote an answer of more than {_LONGEST_ANSWER} characters."))
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from turns.model import Tool
+
+_WRAPPING = re.compile(r'^\s*\{\s*"value"\s*:\s*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,12 @@ class AnswerBlock:
             return "" if self._told else "{}"
         text = "".join(self._pieces)
         try:
-            return json.dumps(json.loads(text)["value"], ensure_ascii=False)
+            told = json.dumps(json.loads(text)["value"], ensure_ascii=False)
         except (ValueError, KeyError, TypeError):
-            return text
+            # Cut short, perhaps: then it is what there is of the answer.
+            told = _WRAPPING.sub("", text)
+        # Half a pair of surrogates can't go out.
+        return told.encode("utf-8", "replace").decode()
 
 
 class StopText:

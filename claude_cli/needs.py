@@ -91,7 +91,8 @@ def _choice(turn: TurnRequest, answer: AnswerTool | None) -> dict[str, Any] | No
     if answer is not None:
         alone = not turn.tools or choice.mode == "none"
         named = ToolChoice("tool", answer.tool.name) if alone else ToolChoice("any")
-        choice = ToolChoice(named.mode, named.name, choice.parallel)
+        # Two answers are none.
+        choice = ToolChoice(named.mode, named.name, choice.parallel and not alone)
     elif not turn.tools or choice == ToolChoice():
         return None
     result: dict[str, Any] = {"type": choice.mode}
