@@ -226,4 +226,5 @@ def _named(message: chat.ChatMessage, text: str) -> str:
 
 
 def _blank(block: _Content) -> bool:
-    return isinstance(block, str) and not block.strip()
+    # For the CLI a byte order mark is white space too: it would put "(no content)" there, or drop an answer.
+    return isinstance(block, str) and not block.replace("\ufeff", "").strip()

@@ -102,7 +102,7 @@ TEXTS = (
     | ANY
     | st.tuples(st.sampled_from(SEEDS), ANY | st.sampled_from(SEEDS)).map("".join)
     | st.tuples(st.sampled_from(SEEDS), st.integers(2000, 20_000)).map(lambda pair: pair[0] * pair[1])
-).filter(lambda text: text.strip())
+).filter(lambda text: text.replace("\ufeff", "").strip())
 
 
 def as_sent(text: str) -> str:

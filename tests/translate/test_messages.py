@@ -73,7 +73,7 @@ def test_many_neighbours_are_merged() -> None:
 
 
 def test_a_blank_message_in_between_is_left_out_and_its_neighbours_meet() -> None:
-    made = turn(msg("user", "1"), msg("assistant", " \n"), msg("user", ""), msg("user", "2"))
+    made = turn(msg("user", "1"), msg("assistant", " \n\ufeff"), msg("user", ""), msg("user", "2"))
     assert (made.history, made.question) == ((), user("1", "2"))
 
 
@@ -411,7 +411,9 @@ def test_a_part_without_its_text(kind: str) -> None:
     assert error.message == f"A part of type '{kind}' needs '{kind}'."
 
 
-@pytest.mark.parametrize("content", ["", "  \n", None, [], [part("")], [part(" "), part("\t")]])
+@pytest.mark.parametrize(
+    "content", ["", "  \n", "\ufeff", " \ufeff", None, [], [part("")], [part(" "), part("\t")]]
+)
 def test_a_blank_last_message(content: Any) -> None:
     error = refusal(msg("user", "1"), msg("user", content))
     assert (type(error), error.param) == (InvalidRequest, "messages[1]")
