@@ -132,6 +132,10 @@ class TurnTranslator:
         if kind == "content_block_stop":
             return self._block_ended()
         if kind == "message_start":
+            if self._blocks:
+                # Newer CLIs do so where the connection breaks after a whole block. The model goes on, or
+                # begins anew, and both answers would be one.
+                raise CliFailed("The answer broke off, and the claude CLI asked the model again by itself.")
             first = not self._model
             self._model = event["message"]["model"]
             self._usage = _usage(event["message"].get("usage"), Usage())

@@ -371,3 +371,20 @@ def test_models_are_the_clis_own_and_the_aliases(server: Server) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("gpt-4")
     assert caught.value.code == "model_not_found"
+
+
+def test_an_answer_that_breaks_off_after_its_text(server: Server, api: StandIn) -> None:
+    """The CLI would ask the model to go on, and the answer would hold its text twice."""
+    whole = Reply.of("All of it.", chunk_chars=40)
+    api.push(StreamError(whole, 60), whole, whole)
+    url, body = f"{server.base_url}/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}
+    answer = httpx.post(url, json=body, timeout=PATIENCE).json()
+    assert answer["choices"][0]["message"]["content"] == "All of it."
+    assert answer["x_claude"]["retries"] == 1
+    api.reset()
+    api.push(StreamError(whole, 60), whole, whole)
+    streamed = httpx.post(
+        f"{server.base_url}/chat/completions", json={**body, "stream": True}, timeout=PATIENCE
+    )
+    assert streamed.text.count("All of it.") == 1
+    assert '"cli_failed"' in streamed.text and "[DONE]" not in streamed.text
