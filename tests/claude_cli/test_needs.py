@@ -171,7 +171,7 @@ def test_a_plain_turn() -> None:
 
 AB, ANY, NOT_PARALLEL = (B, A), {"type": "any"}, {"disable_parallel_tool_use": True}
 ANSWER = AnswerFormat(json.dumps(PLAIN))
-ONLY_THE_ANSWER = {"type": "tool", "name": "json_answer"}
+ONLY_THE_ANSWER = {"type": "tool", "name": "json_answer", "disable_parallel_tool_use": True}
 
 
 @pytest.mark.parametrize(
