@@ -16,7 +16,8 @@ from claude_cli import control, selftest, state, transcripts
 from claude_cli.argv import Launch, valid_model
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.control import Dialogue, initialize
-from claude_cli.events import NOT_LOGGED_IN, TurnTranslator
+from claude_cli.events import TurnTranslator
+from claude_cli.login import Login
 from claude_cli.needs import answer_tool, need_of
 from claude_cli.plain import PlainDialogue
 from claude_cli.pool import Demand, Pool
@@ -82,8 +83,7 @@ class CliEngine:
         self._problem: str | None = "The claude CLI has not been looked at yet."
         self._looking: asyncio.Task[None] | None = None
         self._old: list[_Engine] = []
-        self._logged_in: bool | None = None
-        self._refusal: str | None = None
+        self._login = Login(self._config_dir)
         self._asking: asyncio.Task[None] | None = None
         self._pause = Pause()
         self._failed_on = ""
@@ -110,6 +110,10 @@ class CliEngine:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._inspect())
 
+    def look_again(self) -> None:
+        if self._current() is None and self._worth_a_look():
+            self._look()
+
     async def _inspect(self) -> None:
         try:
             fresh = await self._inspected()
@@ -124,12 +128,12 @@ class CliEngine:
             self._old = [*(old for old in self._old if len(old.table)), self._engine]
             await self._engine.pool.close()
         self._engine, self._problem = fresh, None
-        self._logged_in, self._refusal = fresh.found.logged_in, None
+        self._login.told(fresh.found.logged_in)
         await fresh.pool.warm_up()
 
     async def look_at_login(self) -> None:
         if self._asking is None or self._asking.done():
-            if self._engine is None or self._logged_in is not False:
+            if self._engine is None or self._login.logged_in is not False:
                 return
             self._asking = asyncio.get_running_loop().create_task(self._ask_again(self._engine))
         await asyncio.shield(self._asking)
@@ -144,7 +148,7 @@ class CliEngine:
         news = found.logged_in and found.login_method != engine.found.login_method
         if news and engine is self._engine:
             self._engine = replace(engine, found=found)
-            self._logged_in, self._refusal = True, None
+            self._login.told(True)
 
     async def _inspected(self) -> _Engine:
         binary = find_binary(self._binary_name, self._environ.get("PATH"))
@@ -185,12 +189,12 @@ class CliEngine:
         found = engine.found if engine else None
         problem = self._problem or (engine.pool.broken if engine else None)
         return EngineState(
-            ready=problem is None and self._logged_in is not False,
+            ready=problem is None and self._login.ready,
             level=engine.level if engine else "none",
             cli_version=found.version_text if found else None,
-            logged_in=self._logged_in,
+            logged_in=self._login.logged_in,
             login_method=found.login_method if found else None,
-            problem=problem or ((self._refusal or NOT_LOGGED_IN) if self._logged_in is False else None),
+            problem=problem or self._login.problem,
             processes=sum(len(e.table) for e in self._engines),
             abilities=_shown(engine.abilities) if engine else {},
             workers={"idle": engine.pool.idle, **engine.pool.counts} if engine else {},
@@ -202,8 +206,9 @@ class CliEngine:
 
     # Sessions
 
-    def has_transcript(self, session_uuid: str) -> bool:
-        return transcripts.transcript(self._config_dir, self._work, session_uuid).exists()
+    def has_transcript(self, session_uuid: str, mark: str = "") -> bool:
+        path = transcripts.transcript(self._config_dir, self._work, session_uuid)
+        return transcripts.holds(path, mark)
 
     def kept_sessions(self) -> frozenset[str]:
         return frozenset(uuid for engine in self._engines for uuid in engine.pool.kept_sessions())
@@ -232,15 +237,27 @@ class CliEngine:
         return CliAttempt(self._lease(request), partial(self._script, request), self._give_back)
 
     def _lease(self, request: AttemptRequest) -> asyncio.Future[Worker]:
-        engine = self._engine
-        current = engine is not None and signature_of(engine.binary) == engine.signature
-        if engine is not None and current:
-            self._problem = None
+        refused = self._login.bars()
+        if refused is not None:
+            return _failed(NotReady(refused))
+        engine = self._current()
+        if engine is not None:
             return self._lease_from(engine, request)
-        if self._problem is not None and self._pause.left(monotonic()) and self._seen() == self._failed_on:
+        if self._problem is not None and not self._worth_a_look():
             return _failed(NotReady(self._problem))
         self._look()
         return asyncio.get_running_loop().create_task(self._lease_later(request))
+
+    def _current(self) -> _Engine | None:
+        """What serves turns now: nothing, if another binary is there."""
+        engine = self._engine
+        if engine is None or signature_of(engine.binary) != engine.signature:
+            return None
+        self._problem = None
+        return engine
+
+    def _worth_a_look(self) -> bool:
+        return not self._pause.left(monotonic()) or self._seen() != self._failed_on
 
     def _seen(self) -> str:
         """What is there now under the binary's name."""
@@ -314,8 +331,10 @@ class CliEngine:
             worker.home.give_back(worker, clean=True)
             return
         translator, request = script.translator, script.request
-        if translator.logged_in is not None:
-            self._logged_in, self._refusal = translator.logged_in, translator.refusal
+        if translator.login_problem is not None:
+            self._login.refused(translator.login_problem)
+        elif translator.done:
+            self._login.accepted()
         worker.cost_usd = translator.total_cost
         worker.mark = translator.mark if translator.done else None
         if worker.state is not None:

@@ -85,9 +85,8 @@ class TurnTranslator:
         self._began = time.monotonic()
         self._model = ""
         self.mark: str | None = None
-        # What the turn showed of the login; None: nothing. If it was refused: how.
-        self.logged_in: bool | None = None
-        self.refusal: str | None = None
+        # Why the login was refused, if it was.
+        self.login_problem: str | None = None
         # The answer has ended, and the CLI is about to go on by itself: it must be interrupted.
         self.cut = False
         self._texts: list[str] = []
@@ -202,8 +201,9 @@ class TurnTranslator:
             return (self._finish(self._usage, self._cost(result, self._usage)),)
         if result.get("is_error") or result.get("subtype") != "success":
             error = error_from_result(result, self._limit, self._clock())
-            if isinstance(error, NotReady):
-                self.logged_in, self.refusal = False, error.message
+            # A 403 may be about the model alone.
+            if isinstance(error, NotReady) and result.get("api_error_status") != 403:
+                self.login_problem = error.message
             raise error
         if not self._model:
             # A command of the CLI's own would end like this.
@@ -228,7 +228,7 @@ class TurnTranslator:
         return max(0.0, self.total_cost - before)
 
     def _finish(self, usage: Usage, cost: float | None) -> TurnDone:
-        self.done = self.logged_in = True
+        self.done = True
         reason = self._stop if self._stop in _STOP_REASONS else "other"
         return TurnDone(
             stop_reason=cast(StopReason, reason),

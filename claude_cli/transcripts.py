@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from turns.errors import SessionLost
 
+# Bytes: an answer, and what the CLI notes after it.
+_TAIL = 1024 * 1024
 # What the CLI says when the event to resume at is not on the branch that it resumes.
 HIDDEN = "No message found with message.uuid"
 
@@ -23,6 +26,16 @@ def transcript(config: Path, cwd: Path, session_uuid: str) -> Path:
     """The transcript of a session whose process runs in `cwd` (resolved)."""
     slug = re.sub(r"[^A-Za-z0-9]", "-", str(cwd))
     return config / "projects" / slug / f"{session_uuid}.jsonl"
+
+
+def holds(path: Path, mark: str) -> bool:
+    """Is the transcript there, with the event `mark` among its last ("": any)? On a full disk it isn't."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            return mark.encode() in file.read()
+    except OSError:
+        return False
 
 
 def set_aside(path: Path) -> None:

@@ -44,15 +44,16 @@ class Home(Protocol):
 
 
 class Pause:
-    """How long to wait after a failed start: 0.5 s, doubled each time, 30 s at most. Times are the pool's."""
+    """How long to wait after a failure: `first` seconds, doubled each time, 30 s at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: float = _FIRST_PAUSE) -> None:
+        self._first = first
         self.failures = 0
         self._until = 0.0
 
     def failed(self, now: float) -> None:
         self.failures += 1
-        self._until = now + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self.failures - 1))
+        self._until = now + min(_LONGEST_PAUSE, self._first * 2.0 ** (self.failures - 1))
 
     def over(self) -> None:
         self.failures, self._until = 0, 0.0

@@ -38,6 +38,8 @@ class IdleBackend:
 
     async def start(self) -> None: ...
 
+    def look_again(self) -> None: ...
+
     async def close(self) -> None: ...
 
     async def look_at_login(self) -> None: ...
@@ -45,7 +47,7 @@ class IdleBackend:
     def open(self, request: AttemptRequest) -> Attempt:
         raise AssertionError("no turn was to be started")
 
-    def has_transcript(self, session_uuid: str) -> bool:
+    def has_transcript(self, session_uuid: str, mark: str = "") -> bool:
         return False
 
     def kept_sessions(self) -> frozenset[str]:

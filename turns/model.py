@@ -275,6 +275,9 @@ class Backend(Protocol):
     async def start(self) -> None:
         """Find out what the CLI can do. Doesn't raise: a CLI that can't serve shows in `state`."""
 
+    def look_again(self) -> None:
+        """Look at the CLI anew if no turn can succeed and it is time to. Doesn't wait."""
+
     async def close(self) -> None:
         """End every process; returns when none is left."""
 
@@ -284,8 +287,8 @@ class Backend(Protocol):
     def open(self, request: AttemptRequest) -> Attempt:
         """Begin a try. Raises nothing: what goes wrong comes out of the iteration."""
 
-    def has_transcript(self, session_uuid: str) -> bool:
-        """Is there a conversation of the CLI under this UUID?"""
+    def has_transcript(self, session_uuid: str, mark: str = "") -> bool:
+        """Is there a conversation of the CLI under this UUID, with the event `mark` in it?"""
 
     def kept_sessions(self) -> frozenset[str]:
         """The UUIDs of the sessions that have an idle process."""

@@ -135,6 +135,7 @@ class _Opening:
     def __init__(self, turn: TurnRequest, session: Session | None, backend: Backend) -> None:
         self._turn = turn
         self._session = session
+        self._backend = backend
         self._state: SessionState | None = None
         self._plan: SessionPlan | None = None
         self._system = turn.system
@@ -199,6 +200,8 @@ class _Opening:
             except StoreFailed as error:
                 # The client has its answer; what can't be promised is that the session remembers it.
                 self._notices += (_unrecorded(error),)
+            if not self._backend.has_transcript(session.uuid, done.mark):
+                self._notices += ("the claude CLI could not keep this conversation: it may be lost",)
         return replace(done, retries=retries, session=self._state, notices=self._notices)
 
 

@@ -219,7 +219,7 @@ def test_a_turn_that_the_cli_would_go_on_with_ends_with_its_result(reason: str, 
     assert (end.stop_reason, end.model, end.mark) == (reason, "claude-x", "m")
     assert end.usage == Usage(3, 0, 0, 1)
     assert (end.cost_usd, end.total_cost_usd, translator.total_cost) == (0.125, 0.25, 0.25)
-    assert (translator.done, translator.clean, translator.logged_in) == (True, True, True)
+    assert (translator.done, translator.clean, translator.login_problem) == (True, True, None)
     assert translator.plain_answer is None
 
 
@@ -290,28 +290,22 @@ def test_a_failed_turn_costs_too() -> None:
 # What a turn shows of the login
 
 
-def test_what_a_turn_shows_of_the_login() -> None:
-    translator = TurnTranslator()
-    run([start(), text("a")], translator)
-    assert translator.logged_in is None
-    run([result()], translator)
-    assert translator.logged_in is True
-
-
 @pytest.mark.parametrize(
-    ("frame", "logged_in"),
+    ("frame", "refused"),
     [
-        (failed(401, "Failed to authenticate."), False),
-        (failed(None, "Not logged in - Please run /login"), False),
-        (failed(529, "API Error: 529"), None),
-        (failed(429, "You've hit your session limit"), None),
+        (failed(401, "Failed to authenticate."), True),
+        (failed(None, "Not logged in - Please run /login"), True),
+        # It may be about the model alone.
+        (failed(403, "Failed to authenticate."), False),
+        (failed(529, "API Error: 529"), False),
+        (failed(429, "You've hit your session limit"), False),
     ],
 )
-def test_what_a_failed_turn_shows_of_the_login(frame: dict[str, Any], logged_in: bool | None) -> None:
+def test_what_a_failed_turn_shows_of_the_login(frame: dict[str, Any], refused: bool) -> None:
     translator = TurnTranslator()
-    with pytest.raises(TurnError):
+    with pytest.raises(TurnError) as raised:
         run([start(), frame], translator)
-    assert translator.logged_in is logged_in
+    assert translator.login_problem == (raised.value.message if refused else None)
 
 
 # Errors: each row of the facts' table

@@ -126,3 +126,11 @@ def running(server: Server, turns: int, waiting: int = 0) -> None:
     eventually(
         lambda: (server.health()["slots"]["running"], server.health()["queue"]["waiting"]), (turns, waiting)
     )
+
+
+def readiness(server: Server) -> tuple[int, str]:
+    """Status and word of /readyz."""
+    answer = httpx.get(f"{server.url}/readyz")
+    body = answer.json()
+    assert set(body) == {"status", "service"}
+    return answer.status_code, body["status"]

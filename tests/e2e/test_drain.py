@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.faulty import Call, running, serving_fake, write_fake
+from tests.e2e.faulty import Call, readiness, running, serving_fake, write_fake
 from tests.fakes.fake_cli import ASKED
 from tests.invariants import eventually
 from tests.support import PATIENCE, Server, clean_environment, wait_until_gone
@@ -30,13 +30,6 @@ def stopping(tmp_path: Path, **settings: str) -> Iterator[Server]:
         assert server.stop() == 0
         assert server.output[-1] == "claude-api has stopped."
         assert "Traceback" not in "\n".join(server.output)
-
-
-def readiness(server: Server) -> tuple[int, str]:
-    answer = httpx.get(f"{server.url}/readyz")
-    body = answer.json()
-    assert set(body) == {"status", "service"}
-    return answer.status_code, body["status"]
 
 
 def signalled(server: Server, sign: signal.Signals) -> None:

@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -272,32 +271,7 @@ def memory(server: Server) -> int:
     return int(pages) * resource.getpagesize()
 
 
-# What the machine does
-
-
-@contextmanager
-def limited(server: Server, kind: int, limit: int) -> Iterator[None]:
-    """The server has less of something for a while."""
-    before = resource.prlimit(server.process.pid, kind)
-    resource.prlimit(server.process.pid, kind, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(server.process.pid, kind, before)
-
-
-@STREAMED
-def test_no_descriptors_left_for_a_process(server: Server, stream: bool) -> None:
-    used = [int(fd.name) for fd in Path(f"/proc/{server.process.pid}/fd").iterdir()]
-    # Enough for a connection or two, and not for the pipes of a process.
-    with limited(server, resource.RLIMIT_NOFILE, max(used) + 4):
-        first = Call(server, "good", stream)
-        assert first.answer == f"fine{first.word}"
-        refused = Call(server, "good", stream)
-        assert (refused.error["code"], refused.status) == ("overloaded", 503)
-        assert int(refused.headers["retry-after"]) >= 1 and refused.headers["x-should-retry"] == "true"
-    # After a failed start comes a pause.
-    eventually(lambda: chat(server, "good").status_code, 200)
+# What is installed
 
 
 def test_no_cli(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""A refused login: who is barred, who tries again, and when."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from claude_cli.events import NOT_LOGGED_IN
+from claude_cli.login import Login
+
+
+class Now:
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def now() -> Now:
+    return Now()
+
+
+@pytest.fixture
+def login(tmp_path: Path, now: Now) -> Login:
+    return Login(tmp_path, now)
+
+
+@pytest.mark.parametrize("told", [None, True])
+def test_nothing_is_barred_before_a_refusal(login: Login, told: bool | None) -> None:
+    login.told(told)
+    assert (login.logged_in, login.problem, login.ready, login.bars()) == (told, None, True, None)
+
+
+def test_the_word_of_the_cli_alone_bars_nobody(login: Login, tmp_path: Path) -> None:
+    """A turn costs nothing then, and shows if it still holds."""
+    login.told(False)
+    assert (login.logged_in, login.problem, login.ready) == (False, NOT_LOGGED_IN, False)
+    assert login.bars() is None
+    (tmp_path / ".credentials.json").write_text("{}")
+    assert login.ready
+
+
+def test_after_a_refusal_one_turn_tries_at_the_end_of_each_pause(login: Login, now: Now) -> None:
+    tries = []
+    login.refused("no")
+    assert (login.logged_in, login.ready, login.bars()) == (False, False, "no")
+    for _ in range(600):
+        now.seconds += 0.5
+        if login.bars() is None:
+            tries.append(now.seconds)
+            # The others are not let through while it is under way, or after it failed.
+            assert login.bars() == "no"
+            login.refused("no")
+            assert login.bars() == "no" and not login.ready
+    waits = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert tries[0] == 105.0 and waits[:3] == [10.0, 20.0, 30.0] and set(waits[3:]) == {30.0}
+
+
+def test_it_is_ready_when_a_turn_would_be_let_through(login: Login, now: Now) -> None:
+    login.refused("no")
+    now.seconds += 5
+    assert login.ready
+    assert login.bars() is None
+    assert not login.ready
+
+
+def test_an_answer_ends_it(login: Login, now: Now) -> None:
+    login.refused("no")
+    login.accepted()
+    assert (login.logged_in, login.problem, login.ready, login.bars()) == (True, None, True, None)
+    # The next time the first pause is short again.
+    login.refused("no")
+    now.seconds += 5
+    assert login.bars() is None
+
+
+def test_many_refusals_at_once_are_one(login: Login, now: Now) -> None:
+    for _ in range(8):
+        login.refused("no")
+    now.seconds += 5
+    assert login.bars() is None
+
+
+def test_fresh_credentials_are_tried_at_once(login: Login, tmp_path: Path) -> None:
+    file = tmp_path / ".credentials.json"
+    file.write_text("{}")
+    login.refused("no")
+    assert login.bars() == "no"
+    file.write_text('{"fresh": true}')
+    assert login.ready
+    assert login.bars() is None
+    assert login.bars() == "no"
