@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 
 from claude_cli.blocks import AnswerBlock, AnswerTool, StopText
 from claude_cli.frames import Frame
+from claude_cli.redact import redacted
 from turns.errors import (
     CliFailed,
     InvalidRequest,
@@ -269,7 +270,8 @@ def _tokens(model_usage: Mapping[str, Any]) -> int:
 def error_from_result(result: Frame, limit: Mapping[str, Any], now: float) -> TurnError:
     """The error that a failed turn's `result` frame means. `limit`: the last rate_limit_event, or empty."""
     status = result.get("api_error_status")
-    text = str(result.get("result") or "; ".join(map(str, result.get("errors") or ())) or "no reason given")
+    said = result.get("result") or "; ".join(map(str, result.get("errors") or ()))
+    text = redacted(str(said or "no reason given"))
     if "No conversation found" in text:
         return SessionLost(text)
     if text.startswith("Not logged in"):

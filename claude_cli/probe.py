@@ -13,6 +13,7 @@ from claude_cli import argv
 from claude_cli.argv import Launch
 from claude_cli.control import initialize
 from claude_cli.frames import Frame
+from claude_cli.redact import redacted
 from claude_cli.table import ProcessTable
 from claude_cli.talk import Talk
 from turns.errors import NotReady, TurnError
@@ -68,7 +69,7 @@ async def read_version(binary: str, environ: Mapping[str, str]) -> tuple[int, in
             await process.wait()
     version = argv.parse_version(out.decode("utf-8", "replace"))
     if version is None:
-        said = (err or out).decode("utf-8", "replace").strip()[:300]
+        said = redacted((err or out).decode("utf-8", "replace")).strip()[:300]
         raise NotReady(f"{binary} --version told no version: {said or 'nothing'}. {INSTALL_HINT}")
     if version < argv.OLDEST:
         wanted = ".".join(map(str, argv.OLDEST))

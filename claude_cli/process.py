@@ -19,6 +19,7 @@ import structlog
 
 from claude_cli.frames import Frame, parse, torn
 from claude_cli.framing import LineSplitter, LineTooLong
+from claude_cli.redact import redacted
 
 _STDERR_KEPT = 64 * 1024
 # A stray line on stdout is skipped; a process that keeps babbling is not the one we know.
@@ -62,8 +63,8 @@ class CliProcess(asyncio.SubprocessProtocol):
 
     @property
     def stderr(self) -> str:
-        """The last of what it wrote to standard error."""
-        return self._stderr.decode("utf-8", "replace")
+        """The last of what it wrote to standard error, without keys and tokens."""
+        return redacted(self._stderr.decode("utf-8", "replace"))
 
     def write(self, data: bytes) -> None:
         """Send bytes. What a dead process doesn't take is lost; its end is told to the listener."""

@@ -22,7 +22,7 @@ from claude_cli.argv import Launch
 from claude_cli.control import Answer, Step, conversation, initialize
 from claude_cli.process import CliProcess
 from claude_cli.state import FIRST_SERVER, Abilities, Need, WorkerState
-from claude_cli.table import ProcessTable
+from claude_cli.table import ProcessTable, write_private
 from claude_cli.talk import Talk
 from standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
 from turns.errors import CliFailed, TurnError, TurnTimeout
@@ -272,6 +272,5 @@ class AbilityStore:
         """Keep it, alone: an older binary's are of no use. A file that can't be written does no harm."""
         fresh = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):
-            fresh.write_text(json.dumps({key: asdict(abilities)}, indent=2))
-            fresh.chmod(0o600)
+            write_private(fresh, json.dumps({key: asdict(abilities)}, indent=2))
             fresh.replace(self._path)

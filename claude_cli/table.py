@@ -79,9 +79,7 @@ class ProcessTable:
             # A folder of its own: what the CLI leaves in it goes with the process.
             folder = private_folder(self.tmp / str(owner) / str(next(self._folders)))
             if launch.plain is not None:
-                (folder / argv.SYSTEM_PROMPT_FILE).write_text(
-                    launch.plain, encoding="utf-8", errors="replace"
-                )
+                write_private(folder / argv.SYSTEM_PROMPT_FILE, launch.plain)
         async with self._starts:
             try:
                 with _as_turn_errors():
@@ -139,6 +137,13 @@ def private_folder(path: Path) -> Path:
     """The folder, made with mode 0700 if missing, without symbolic links in its name."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path.resolve()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file for its owner alone. Raises OSError."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(file, "w", encoding="utf-8", errors="replace") as stream:
+        stream.write(text)
 
 
 @contextmanager

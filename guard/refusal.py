@@ -63,6 +63,13 @@ def too_many(seconds: float) -> Response:
     return Response(RateLimitBody(error=detail).model_dump_json(), 429, headers, "application/json")
 
 
+def not_json(kind: str) -> Response:
+    """415: nothing else is read."""
+    what = f"is '{kind[:100]}'" if kind else "isn't told"
+    message = f"The body's content type {what}: send JSON, with the header 'Content-Type: application/json'."
+    return _response(415, message, "unsupported_media_type", _FINAL)
+
+
 def malformed() -> Response:
     """400: no HTTP."""
     return _response(400, "This is not a valid HTTP request.", "invalid_request_error", _FINAL)

@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from config import ConfigError, Settings
 from guard.authenticate import RequireKey
+from guard.content import JsonOnly
 from guard.keyfile import KeyFile, KeyFileFailed
 from guard.keys import from_settings
 from guard.origin import ANY_ORIGIN, EXPOSED, KnownOrigins
@@ -52,6 +53,7 @@ def install(app: FastAPI, made: Guards, settings: Settings) -> None:
     Rates are counted before keys are looked at, so that guessing a key has its limit too; both come after
     CORS, so that a page can read how it was refused.
     """
+    app.add_middleware(JsonOnly)
     app.add_middleware(RequireKey, ring=made.ring, window=made.window)
     limits = settings.rate_limits
     if limits is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -82,6 +83,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self._going_down is None:
             print(greeting(self._url, self._backend.state, self._keyed), flush=True)
+            if os.geteuid() == 0:
+                log.warning("running as root, and so does the claude CLI: give the server a user of its own")
 
 
 def greeting(url: str, state: EngineState, keyed: bool) -> str:

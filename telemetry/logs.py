@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
+
+# For its owner alone: it has ids, models and costs, and who asked.
+_APPENDED = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 class Steady:
@@ -42,8 +46,8 @@ def configure(level: str, form: str, file: Path | None) -> None:
     """Set up logging for the process: our lines and those of uvicorn in one form. `form`: console or json."""
     stream: TextIO = sys.stderr
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        stream = file.open("a", encoding="utf-8", buffering=1)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stream = os.fdopen(os.open(file, _APPENDED, 0o600), "a", encoding="utf-8", buffering=1)
     out: Any = Steady(stream)
     number = logging.getLevelName(level.upper())
     shared: list[Any] = [

@@ -48,7 +48,7 @@ EVERYTHING = {"claude_api", "tests"}
 # Plain functions and classes, driven by bytes and events.
 PURE_OF_THE_ENGINE = (
     *("framing", "frames", "control", "events", "argv", "state", "plain"),
-    *("blocks", "mcp", "needs"),
+    *("blocks", "mcp", "needs", "redact"),
 )
 PURE = [
     *(f"claude_cli/{name}.py" for name in PURE_OF_THE_ENGINE),

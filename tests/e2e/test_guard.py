@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from standin import StandIn
-from tests.support import Server
+from tests.support import PATIENCE, Server
 
 BODY = '{"messages": [{"role": "user", "content": "hi"}]}'
 
@@ -44,3 +44,37 @@ def test_the_servers_own_page_may_use_it(server: Server) -> None:
     assert httpx.get(f"{server.url}/health", headers={"origin": server.url}).status_code == 200
     # A page of ours that loads scripts from elsewhere would let those in.
     assert httpx.get(f"{server.url}/docs").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        "",
+        "text/plain",
+        "text/plain; application/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/jsonx",
+        "text/json",
+    ],
+)
+def test_what_a_page_may_send_unasked_is_refused(server: Server, api: StandIn, kind: str | None) -> None:
+    """Older browsers send no Origin along."""
+    headers = {} if kind is None else {"content-type": kind}
+    answer = httpx.post(f"{server.base_url}/chat/completions", content=BODY, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+    assert "application/json" in answer.json()["error"]["message"]
+    assert answer.headers["x-should-retry"] == "false"
+    assert api.turns == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"]
+)
+def test_json_by_its_other_names(server: Server, api: StandIn, kind: str) -> None:
+    headers = {"content-type": kind}
+    answer = httpx.post(
+        f"{server.base_url}/chat/completions", content=BODY, headers=headers, timeout=PATIENCE
+    )
+    assert answer.status_code == 200

@@ -10,13 +10,14 @@ import pytest
 from standin import StandIn
 from tests.support import PATIENCE, Server
 
+JSON = {"content-type": "application/json"}
 HI = [{"role": "user", "content": "hi"}]
 
 
 def post(server: Server, body: bytes | dict[str, Any]) -> httpx.Response:
     url = f"{server.base_url}/chat/completions"
     if isinstance(body, bytes):
-        return httpx.post(url, content=body, timeout=PATIENCE)
+        return httpx.post(url, content=body, headers=JSON, timeout=PATIENCE)
     return httpx.post(url, json=body, timeout=PATIENCE)
 
 
@@ -159,9 +160,15 @@ def test_a_body_over_the_limit(server: Server, api: StandIn) -> None:
     big = b'{"messages": [{"role": "user", "content": "' + b"x" * (21 * 1024 * 1024) + b'"}]}'
     check_error(post(server, big), 413, "request_too_large")
     pieces = (big[i : i + 65536] for i in range(0, len(big), 65536))
-    answer = httpx.post(f"{server.base_url}/chat/completions", content=pieces, timeout=PATIENCE)
+    url = f"{server.base_url}/chat/completions"
+    answer = httpx.post(url, content=pieces, headers=JSON, timeout=PATIENCE)
     check_error(answer, 413, "request_too_large")
     assert api.turns == []
+
+
+def test_a_head_over_the_limit(server: Server) -> None:
+    for headers in ({"x": "x" * 70_000}, {f"x-{number}": "x" for number in range(2_000)}):
+        check_error(httpx.get(f"{server.url}/health", headers=headers), 431, "headers_too_large")
 
 
 def test_very_many_messages(server: Server, api: StandIn) -> None:

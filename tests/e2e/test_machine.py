@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 
 from standin import StandIn
 from tests.e2e.faulty import chat, readiness, serving_fake, write_fake
+from tests.fakes.fake_cli import ASKED
 from tests.invariants import Invariants, eventually
 from tests.support import PATIENCE, Server, clean_environment, serving
 
@@ -123,3 +125,38 @@ def test_a_binary_that_goes_and_comes(tmp_path: Path) -> None:
         assert server.health()["cli"]["version"] == "2.1.331"
         assert chat(server).status_code == 200
         Invariants(server).check()
+
+
+def test_what_is_written_is_for_its_owner_alone(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    log = tmp_path / "logs" / "server.log"
+    more = {"CLAUDE_BIN": str(claude_bin), "CLAUDE_ENGINE": "plain", "LOG_FILE": str(log)}
+    environment = clean_environment(home, api.url, **more)
+    before = os.umask(0)
+    try:
+        server = Server(home, environment)
+    finally:
+        os.umask(before)
+    try:
+        assert say(server, "hi", "a session").status_code == 200
+        written = {path: path.stat().st_mode & 0o777 for path in (home / "state").rglob("*")}
+        assert {"sessions.sqlite3", "work", "tmp"} <= {path.name for path in written}
+        for path in (home / "state", log.parent, log):
+            written[path] = path.stat().st_mode & 0o777
+        assert {path: mode for path, mode in written.items() if mode & 0o077} == {}
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is warned")
+def test_root_is_warned(server: Server) -> None:
+    server.wait_for_line("running as root")
+
+
+def test_a_key_that_the_cli_tells_goes_no_further(tmp_path: Path) -> None:
+    """Neither to the client nor to the log."""
+    with serving_fake(tmp_path, ASKED) as (server, _):
+        answer = chat(server, "tells a key")
+        assert answer.status_code == 502
+        assert "Authorization: Bearer ***" in answer.json()["error"]["message"]
+        assert "sk-ant-made-up" not in answer.text + "".join(server.output)

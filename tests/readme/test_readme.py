@@ -438,7 +438,7 @@ def turn_errors(parent: type[TurnError] = TurnError) -> Iterator[type[TurnError]
 REFUSALS = (
     *(refusal.foreign_host("h"), refusal.foreign_client(), refusal.foreign_origin("o")),
     *(refusal.no_key(), refusal.key_busy(1), refusal.too_many(1.0)),
-    *(refusal.malformed(), refusal.late_head(1.0), refusal.large_head(1, 1)),
+    *(refusal.not_json(""), refusal.malformed(), refusal.late_head(1.0), refusal.large_head(1, 1)),
 )
 
 

@@ -1,0 +1,45 @@
+"""Keys and tokens don't get out."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_cli.redact import redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("invalid x-api-key: sk-ant-api03-made_up-Key123 given", "sk-ant-api03-made_up-Key123"),
+        ("Authorization: Bearer abcdefgh.1234/x+y== was refused", "abcdefgh.1234/x+y=="),
+        ("token eyJhbGciOi.eyJzdWIiOjEy.c2lnbmF0dXJl", "eyJhbGciOi.eyJzdWIiOjEy.c2lnbmF0dXJl"),
+        ('{"accessToken": "made-up-token", "expiresAt": 4}', "made-up-token"),
+        ("AWS_SECRET_ACCESS_KEY=made/up+secret", "made/up+secret"),
+        ("key AKIAABCDEFGHIJKLMNOP", "AKIAABCDEFGHIJKLMNOP"),
+        ("connect to http://user:made-up-pw@proxy:3128 failed", "user:made-up-pw"),
+        ("https://x.example/?api_key=made-up-key&y=1", "made-up-key"),
+        ("ya29.made-up-token", "ya29.made-up-token"),
+        ("ghp_abcdefghijklmnop", "ghp_abcdefghijklmnop"),
+        ("ANTHROPIC_AUTH_TOKEN: 'made-up-token'", "made-up-token"),
+    ],
+)
+def test_secrets(text: str, secret: str) -> None:
+    assert secret in text
+    assert secret not in redacted(text) and "***" in redacted(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Fix the JSON in /home/me/.claude.json, or move the file aside.",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "There's an issue with the selected model (claude-sonnet-4-6).",
+        "unknown option '--resume-session-at'",
+        "The claude CLI is not logged in. Log in with `claude auth login`.",
+        "a task-force of risk-averse people at https://example.com/a/b",
+        "messages.1: `tool_use` ids were found without `tool_result` blocks: toolu_0123456789",
+    ],
+)
+def test_what_is_no_secret(text: str) -> None:
+    assert redacted(text) == text
