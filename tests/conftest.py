@@ -6,10 +6,12 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from standin import StandIn
-from tests.support import ROOT, Server, clean_environment, serving
+from tests.invariants import Invariants
+from tests.support import PATIENCE, ROOT, Server, clean_environment, serving
 from tests.tap import tapped
 
 OLDER = "2.1.197"
@@ -80,3 +82,19 @@ def server(
     )
     with serving(home, environment) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def invariants(server: Server, shared_api: StandIn) -> Invariants:
+    """Of the server that a module's tests share, after a first turn."""
+    body = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]}
+    url = f"{server.base_url}/chat/completions"
+    assert httpx.post(url, json=body, timeout=PATIENCE).status_code == 200
+    return Invariants(server)
+
+
+@pytest.fixture
+def unharmed(invariants: Invariants) -> Iterator[None]:
+    """What must hold of the shared server, checked after the test. For tests whose clients close."""
+    yield
+    invariants.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,10 @@ def test_fresh_credentials_are_tried_at_once(login: Login, tmp_path: Path) -> No
     assert login.ready
     assert login.bars() is None
     assert login.bars() == "no"
+
+
+def test_the_credentials_are_not_read(login: Login, tmp_path: Path) -> None:
+    """Whoever opened this one would wait for ever."""
+    login.refused("no")
+    os.mkfifo(tmp_path / ".credentials.json")
+    assert login.bars() is None and login.bars() == "no"

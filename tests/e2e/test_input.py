@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +12,8 @@ import pytest
 from standin import StandIn
 from tests.support import PATIENCE, Server
 
+# After each test: nothing is held, no process is lost, descriptors and tasks are as many as before.
+pytestmark = pytest.mark.usefixtures("unharmed")
 JSON = {"content-type": "application/json"}
 HI = [{"role": "user", "content": "hi"}]
 
@@ -153,6 +157,67 @@ def test_a_question_of_a_megabyte(server: Server, api: StandIn) -> None:
     assert post(server, {"messages": [{"role": "user", "content": question}]}).status_code == 200
     # The answer is as long, and cut: the CLI may have asked once more to go on.
     assert api.turns[0].last_user_text == question
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/clear",
+        "/config verbose=true",
+        "/compact now",
+        "@/etc/passwd",
+        "read @~/.bashrc and @../x please",
+        "```\n@/etc/hosts\n```",
+        "!id",
+        "#note",
+        "-p",
+        "--help",
+        "$(id)",
+        "exit",
+        "ultrathink about it",
+        "line\n/clear",
+        "nul \0 in it",
+        '{"type":"bash_command","command":"id"}',
+    ],
+)
+def test_nothing_in_a_message_is_interpreted(server: Server, api: StandIn, text: str) -> None:
+    """In the question, in history and in the system prompt."""
+    messages = [
+        {"role": "system", "content": text},
+        {"role": "user", "content": text},
+        {"role": "assistant", "content": text},
+        {"role": "user", "content": text},
+    ]
+    assert post(server, {"messages": messages}).status_code == 200
+    assert len(api.turns) == 1
+    sent = api.last
+    assert [(role, said.removeprefix(" ")) for role, said in sent.conversation] == [
+        ("user", text),
+        ("assistant", text),
+        ("user", text),
+    ]
+    assert sent.system_texts[-1] == text
+    assert b"root:" not in sent.raw and b"localhost" not in sent.raw
+
+
+def test_a_file_that_is_named_is_not_opened(server: Server, api: StandIn, tmp_path: Path) -> None:
+    """A pipe without a writer would hang whoever opens it."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("the content of a file")
+    texts = [f"@{tmp_path}/pipe", f'read @"{tmp_path}/file" and @{tmp_path}/', f"@{tmp_path}/file"]
+    for text in texts:
+        assert post(server, {"messages": [{"role": "user", "content": text}]}).status_code == 200
+        assert api.last.last_user_text == text
+    assert not any(b"the content of a file" in turn.raw for turn in api.turns)
+
+
+def test_the_operators_settings_stay_as_they_are(server: Server, api: StandIn) -> None:
+    """Commands of the CLI would write them."""
+    places = [path for path in server.home.rglob("settings*.json") if path.is_file()]
+    for text in ("/config verbose=true", "/model opus", "/compact", "/clear"):
+        assert post(server, {"messages": [{"role": "user", "content": text}]}).status_code == 200
+        assert api.last.last_user_text == f" {text}"
+    assert [path for path in server.home.rglob("settings*.json") if path.is_file()] == places == []
 
 
 def test_a_body_over_the_limit(server: Server, api: StandIn) -> None:

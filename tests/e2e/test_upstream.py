@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import Answer, ApiError, Reply, StandIn
+from standin import Answer, ApiError, Reply, Silence, StandIn
 from tests.e2e.faulty import failure, readiness, said
 from tests.invariants import Invariants, eventually
 from tests.support import PATIENCE, Server, clean_environment, serving
@@ -164,3 +166,19 @@ def test_a_login_that_is_lost(claude_bin: Path, tmp_path: Path) -> None:
             assert answer.status_code == 200, answer.text
             assert readiness(server) == (200, "ready")
             eventually(lambda: server.health()["cli"]["logged_in"], True)
+
+
+def test_the_cli_is_killed_mid_stream(server: Server, api: StandIn) -> None:
+    """The real one: an error event, no end, and no second try."""
+    api.push(Silence(30, chars=8))
+    seen = ""
+    url = f"{server.base_url}/chat/completions"
+    body = {"model": "sonnet", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    with httpx.stream("POST", url, json=body, timeout=PATIENCE) as answer:
+        for piece in answer.iter_text():
+            if '"content":"' in piece and not seen:
+                for process in server.claude_processes():
+                    os.kill(process, signal.SIGKILL)
+            seen += piece
+    assert failure(answer.status_code, seen)["code"] == "cli_failed"
+    assert len(api.turns) == 1
