@@ -77,7 +77,7 @@ class ProcessTable:
         owner = os.getpid()
         with _as_turn_errors():
             # A folder of its own: what the CLI leaves in it goes with the process.
-            folder = private_folder(self.tmp / str(owner) / str(next(self._folders)))
+            folder = private_folder(private_folder(self.tmp / str(owner)) / str(next(self._folders)))
             if launch.plain is not None:
                 write_private(folder / argv.SYSTEM_PROMPT_FILE, launch.plain)
         async with self._starts:
@@ -134,7 +134,8 @@ def work_folder(state_dir: Path) -> Path:
 
 
 def private_folder(path: Path) -> Path:
-    """The folder, made with mode 0700 if missing, without symbolic links in its name."""
+    """The folder, made with mode 0700 if missing, without symbolic links in its name. A folder that this one
+    is in, if it is missing too, gets the mode of any other."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path.resolve()
 

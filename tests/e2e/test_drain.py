@@ -25,7 +25,7 @@ def stopping(tmp_path: Path, **settings: str) -> Iterator[Server]:
         children = server.claude_processes()
         yield server
         assert server.process.wait(PATIENCE) == 0
-        wait_until_gone([*children, *server.claude_processes()], 1.0)
+        wait_until_gone([*children, *server.claude_processes()])
         assert server.claude_processes() == []
         assert server.stop() == 0
         assert server.output[-1] == "claude-api has stopped."
@@ -86,7 +86,8 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 def test_a_half_sent_request_holds_nothing_up(tmp_path: Path) -> None:
     with stopping(tmp_path) as server, socket.create_connection(("127.0.0.1", port_of(server))) as half:
-        half.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        half.sendall(head + b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
         assert readiness(server) == (200, "ready")
         signalled(server, signal.SIGTERM)
         assert half.recv(100) == b""

@@ -33,9 +33,8 @@ STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "strea
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Invariants]]:
-    """One server for many cases, with short deadlines."""
-    short = {"CLAUDE_FIRST_EVENT_TIMEOUT": "1", "CLAUDE_IDLE_TIMEOUT": "1"}
-    with serving_fake(tmp_path_factory.mktemp("faulty"), ASKED, **short) as (server, _):
+    """One server for many cases."""
+    with serving_fake(tmp_path_factory.mktemp("faulty"), ASKED) as (server, _):
         chat(server, "good")
         yield server, Invariants(server)
 
@@ -48,6 +47,24 @@ def server(faulty: tuple[Server, Invariants]) -> Iterator[Server]:
     invariants.check()
     after = Call(running, "good")
     assert after.answer == f"fine{after.word}"
+    invariants.check()
+
+
+@pytest.fixture(scope="module")
+def short_of_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Invariants]]:
+    short = {"CLAUDE_FIRST_EVENT_TIMEOUT": "2", "CLAUDE_IDLE_TIMEOUT": "1", "CLAUDE_MAX_RETRIES": "0"}
+    with serving_fake(tmp_path_factory.mktemp("hasty"), ASKED, **short) as (server, _):
+        eventually(lambda: chat(server, "good").status_code, 200)
+        yield server, Invariants(server)
+
+
+@pytest.fixture
+def hasty(short_of_time: tuple[Server, Invariants]) -> Iterator[Server]:
+    """A server with short deadlines. On a slow machine a good turn may need a second try."""
+    running, invariants = short_of_time
+    yield running
+    invariants.check()
+    eventually(lambda: chat(running, "good").status_code, 200)
     invariants.check()
 
 
@@ -94,7 +111,6 @@ def test_a_question_of_the_cli_is_refused(server: Server) -> None:
         ("only garbage", 502, "cli_failed"),
         ("exit at once", 502, "cli_failed"),
         ("a frame out of shape", 502, "cli_failed"),
-        ("silent", 504, "timeout"),
     ],
 )
 def test_faults_before_the_first_token(
@@ -110,8 +126,6 @@ def test_faults_before_the_first_token(
     [
         ("crash mid-stream", "cli_failed"),
         ("holds stdout", "cli_failed"),
-        ("stalls", "timeout"),
-        ("ignores SIGTERM", "timeout"),
     ],
 )
 def test_faults_in_the_stream(server: Server, mode: str, code: str) -> None:
@@ -120,15 +134,28 @@ def test_faults_in_the_stream(server: Server, mode: str, code: str) -> None:
     assert (call.error["code"], call.status) == (code, 200)
 
 
+@STREAMED
+def test_silence(hasty: Server, stream: bool) -> None:
+    call = Call(hasty, "silent", stream)
+    assert (call.error["code"], call.status) == ("timeout", 504)
+    assert call.headers["x-should-retry"] == "true"
+
+
+@pytest.mark.parametrize("mode", ["stalls", "ignores SIGTERM"])
+def test_silence_in_the_stream(hasty: Server, mode: str) -> None:
+    call = Call(hasty, mode)
+    assert call.error["code"] == "timeout"
+
+
 def test_many_faults_at_once(server: Server) -> None:
     """No answer has a word of another's."""
-    modes = ["good", "crash mid-stream", "some garbage", "exit at once", "good", "stalls", "exit once"]
+    modes = ["good", "crash mid-stream", "some garbage", "exit at once", "good", "exit once"]
     calls = [Call(server, mode) for mode in modes]
     for mode, call in zip(modes, calls, strict=True):
         if mode in ("good", "some garbage", "exit once"):
             assert call.answer == f"fine{call.word}"
         else:
-            assert call.error["code"] in ("cli_failed", "timeout")
+            assert call.error["code"] == "cli_failed"
         assert not any(other.word in call.text for other in calls if other is not call)
 
 
@@ -173,7 +200,7 @@ class Leaver:
     ids=["mid-stream", "before the first token", "whole answer"],
 )
 def test_a_client_that_leaves_ends_its_turn(patient: Server, mode: str, stream: bool) -> None:
-    """The process of the turn and what it started are gone within a second."""
+    """The process of the turn and what it started are gone."""
     word = f"left-{mode}-{stream}".replace(" ", "-")
     with Leaver(patient, f"{mode}#{word}", stream) as leaver:
         eventually(lambda: word in asked(patient), True)
@@ -182,8 +209,8 @@ def test_a_client_that_leaves_ends_its_turn(patient: Server, mode: str, stream: 
             leaver.gets(b"half of")
         eventually(lambda: len(children(turn)), 1 if mode != "silent" else 0)
         processes = [turn, *children(turn)]
-    wait_until_gone(processes, 1.0)
-    eventually(lambda: patient.health()["slots"]["running"], 0, 1.0)
+    wait_until_gone(processes, PATIENCE)
+    eventually(lambda: patient.health()["slots"]["running"], 0)
 
 
 def children(pid: int) -> list[int]:

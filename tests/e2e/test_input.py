@@ -233,7 +233,8 @@ def test_a_body_over_the_limit(server: Server, api: StandIn) -> None:
 
 def test_a_head_over_the_limit(server: Server) -> None:
     for headers in ({"x": "x" * 70_000}, {f"x-{number}": "x" for number in range(2_000)}):
-        check_error(httpx.get(f"{server.url}/health", headers=headers), 431, "headers_too_large")
+        refused = httpx.get(f"{server.url}/health", headers=headers)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (431, "headers_too_large")
 
 
 def test_very_many_messages(server: Server, api: StandIn) -> None:

@@ -140,7 +140,7 @@ TURNS: Mapping[str, Callable[[], object]] = {
     "ignores SIGTERM": ignore_term,
     "a frame out of shape": lambda: put(type="stream_event", event=None),
     "asks us something": then(
-        lambda: put(type="control_request", request_id="q1", request={"subtype": "can_use_tool"}),
+        lambda: put(type="control_request", request_id="q1", request={"subtype": "hook_callback"}),
         lambda: good(json.loads(sys.stdin.readline())["response"]["subtype"]),
     ),
     "unknown frames": then(lambda: put(type="news", subtype="today"), good),

@@ -24,6 +24,7 @@ async def client(tmp_path: Path) -> AsyncGenerator[httpx.AsyncClient, None]:
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as made,
     ):
+        made.headers["content-type"] = "application/json"
         yield made
 
 
@@ -107,4 +108,5 @@ async def test_a_body_that_is_too_large(tmp_path: Path, path: str) -> None:
     app = create_app(Settings(state_dir=tmp_path, max_request_size=2000), IdleBackend())
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        assert (await client.post(path, content=b" " * 2001)).status_code == 413
+        too_large = await client.post(path, content=b" " * 2001, headers={"content-type": "application/json"})
+        assert too_large.status_code == 413
