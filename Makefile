@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 CLIS := .cache/cli
 # The newest CLI comes with claude-agent-sdk; these are the older ones that tests run against.
 TEST_CLIS := $(foreach v,2.1.50 2.1.90 2.1.197,$(CLIS)/$(v)/.installed)
+# Test files at a time: much of a test is waiting for a process.
+JOBS ?= 3
 # Client libraries: their wishes for one another contradict, so each group has an environment of its own.
 CLIENTS := .cache/clients
 CLIENT_GROUPS := node $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
@@ -23,10 +25,10 @@ demo: $(VENV)/.dev
 	@$(BIN)/python -m standin.demo
 
 test: $(VENV)/.dev $(TEST_CLIS)
-	@$(BIN)/python -m pytest --ignore=tests/clients
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/clients $(ARGS)
 
 test-clients: $(VENV)/.dev $(CLIENT_GROUPS:%=$(CLIENTS)/%/.installed)
-	@$(BIN)/python -m pytest tests/clients
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/clients $(ARGS)
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .
