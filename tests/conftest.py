@@ -11,6 +11,7 @@ import pytest
 
 from standin import StandIn
 from tests.invariants import Invariants
+from tests.proxy import Proxy, proxying
 from tests.support import PATIENCE, ROOT, Server, clean_environment, serving
 from tests.tap import tapped
 
@@ -98,3 +99,10 @@ def unharmed(invariants: Invariants) -> Iterator[None]:
     """What must hold of the shared server, checked after the test. For tests whose clients close."""
     yield
     invariants.check()
+
+
+@pytest.fixture(scope="module")
+def watched(server: Server, complaints: list[str]) -> Iterator[Proxy]:
+    """The server for a client in a process of its own: what it gets is checked, too."""
+    with proxying(server.url) as running:
+        yield running

@@ -10,7 +10,7 @@ import pytest
 from standin import StandIn
 from tests.clients.environments import NODE
 from tests.clients.program import Program
-from tests.clients.proxy import Proxy, proxying
+from tests.proxy import Proxy, proxying
 from tests.support import Server, clean_environment, serving
 
 Start = Callable[[str, str], Program]

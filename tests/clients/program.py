@@ -9,15 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.clients.environments import FOLDER, HERE, NODE, interpreter
-from tests.clients.proxy import Proxy
+from tests.proxy import Proxy
 from tests.support import BASE_PATH, PATIENCE
-
-# Nothing of this is ours to send: libraries ask after news of themselves, or tell somebody that they run.
-QUIET = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "LANGSMITH_TRACING": "false",
-    "AI_SDK_LOG_WARNINGS": "false",
-}
 
 
 def environment(home: Path, proxy: Proxy) -> dict[str, str]:
@@ -32,7 +25,8 @@ def environment(home: Path, proxy: Proxy) -> dict[str, str]:
         "HTTP_PROXY": proxy.url,
         "HTTPS_PROXY": proxy.url,
         "NO_PROXY": "127.0.0.1",
-        **QUIET,
+        # It asks the web for prices, else.
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
 
 

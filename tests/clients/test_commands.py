@@ -12,7 +12,6 @@ import pytest
 from standin import Reply, StandIn
 from tests.clients.environments import FOLDER
 from tests.clients.program import environment
-from tests.clients.proxy import Proxy
 from tests.clients.scenes import (
     ANSWER,
     LISBON,
@@ -23,6 +22,7 @@ from tests.clients.scenes import (
     play_lisbon,
     play_weather,
 )
+from tests.proxy import Proxy
 from tests.support import PATIENCE
 
 EDIT = """greeting.py

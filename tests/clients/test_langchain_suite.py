@@ -11,7 +11,7 @@ from standin import StandIn
 from tests.clients.actor import act
 from tests.clients.environments import HERE, interpreter
 from tests.clients.program import environment
-from tests.clients.proxy import Proxy
+from tests.proxy import Proxy
 from tests.readme.document import DOCS, names, rows
 from tests.support import PATIENCE
 

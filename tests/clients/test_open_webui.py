@@ -17,7 +17,7 @@ import pytest
 from standin import Reply, StandIn
 from tests.clients.environments import interpreter
 from tests.clients.program import environment
-from tests.clients.proxy import Proxy
+from tests.proxy import Proxy
 from tests.support import PATIENCE
 
 START = 2 * PATIENCE

@@ -10,8 +10,8 @@ from standin import ApiRequest, Reply, StandIn, ToolUse
 from tests.clients.conftest import Start
 from tests.clients.environments import NODE
 from tests.clients.program import Program
-from tests.clients.proxy import Proxy
 from tests.clients.scenes import LISBON, blocks, play_lisbon
+from tests.proxy import Proxy
 
 ASK = "Tell me of Lisbon."
 ASKED = [{"role": "user", "content": ASK}]

@@ -30,6 +30,7 @@ from routes.state import Shared
 from standin import Reply, StandIn, default_reply
 from standin.demo import answer
 from tests import test_layout
+from tests.proxy import Proxy
 from tests.readme import document
 from tests.readme.document import (
     ARCHITECTURE,
@@ -102,9 +103,9 @@ def run(command: list[str], home: Path) -> str:
 class Example:
     """A block of a page, to be run against a server."""
 
-    def __init__(self, block: Block, server: Server, home: Path) -> None:
+    def __init__(self, block: Block, url: str, home: Path) -> None:
         assert WRITTEN_URL in block.text
-        self.text = block.text.replace(WRITTEN_URL, server.url)
+        self.text = block.text.replace(WRITTEN_URL, url)
         self._home = home
 
     def python(self) -> list[str]:
@@ -126,12 +127,12 @@ Find = Callable[[str], Example]
 
 
 @pytest.fixture
-def example(server: Server, tmp_path: Path) -> Find:
+def example(watched: Proxy, tmp_path: Path) -> Find:
     """The one block of a section of the README."""
 
     def find(heading: str) -> Example:
         (block,) = [block for block in document.blocks(README) if block.section == heading]
-        return Example(block, server, tmp_path)
+        return Example(block, watched.url, tmp_path)
 
     return find
 
@@ -241,7 +242,7 @@ def test_looking_at_sessions(server: Server, api: StandIn, tmp_path: Path) -> No
     # Whatever other examples left in it.
     httpx.delete(f"{server.base_url}/sessions/{wanted['session_id']}", timeout=PATIENCE)
     httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=PATIENCE)
-    example = Example(requests, server, tmp_path)
+    example = Example(requests, server.url, tmp_path)
     listed, stats, looked, deleted = [json.loads(example.shell(x)) for x in example.text.splitlines()]
     (ours,) = [s for s in listed["sessions"] if s["session_id"] == wanted["session_id"]]
     assert shape(ours) == shape(looked) == shape(wanted)
@@ -265,7 +266,7 @@ def test_every_endpoint_is_listed(server: Server) -> None:
 
 def test_is_my_request_right(server: Server, tmp_path: Path) -> None:
     (block,) = [block for block in BLOCKS if block.section == "Is my request right?"]
-    example = Example(block, server, tmp_path)
+    example = Example(block, server.url, tmp_path)
     report, debug = [json.loads(example.shell(line)) for line in example.text.splitlines()]
     assert report["compatibility_report"]["unsupported_parameters"] == ["seed", "logprobs"]
     assert debug["debug_info"]["validation_result"]["valid"] is False
@@ -274,7 +275,7 @@ def test_is_my_request_right(server: Server, tmp_path: Path) -> None:
 
 def test_how_the_cli_logs_in(server: Server, tmp_path: Path) -> None:
     (block,) = [block for block in BLOCKS if block.page == "login.md"]
-    found = json.loads(Example(block, server, tmp_path).shell())["claude_code_auth"]
+    found = json.loads(Example(block, server.url, tmp_path).shell())["claude_code_auth"]
     assert (found["method"], found["status"]["valid"]) == ("anthropic", True)
     ways = rows("Login", LOGIN)
     assert set(names(ways[0][0])[1:]) == set(METHODS)

@@ -69,6 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._pass_on(b"")
 
+    do_DELETE = do_GET
+
     def do_POST(self) -> None:
         self._pass_on(self.rfile.read(int(self.headers["content-length"])))
 
