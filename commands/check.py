@@ -105,7 +105,7 @@ def login(ask: Asker) -> str:
 def refusals(ask: Asker) -> str:
     path = "/v1/chat/completions"
     ask.refused("POST", path, 400, json={})
-    ask.refused("POST", path, 400, content=b"{not json")
+    ask.refused("POST", path, 400, content=b"{not json", headers={"content-type": "application/json"})
     ask.refused("GET", path, 405)
     ask.refused("GET", "/v1/no-such-path", 404)
     return "in the one shape"
