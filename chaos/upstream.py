@@ -90,9 +90,10 @@ class Upstream:
         if asked is None:
             last = request.last_user_text
             return "wrong requests upstream", f"the question differs {first_difference(last, question.asked)}"
-        if said[asked + 1 :] and question.cut is None:
-            # After an answer that met its limit the CLI asks to go on, before it can be stopped.
-            return "wrong requests upstream", f"after the question: {_names(said[asked + 1 :])}"
+        after = said[asked + 1 :]
+        if after and not question.answer.startswith(after[0][1]):
+            # After an answer that met its limit or broke off the CLI asks to go on, before it can be stopped.
+            return "wrong requests upstream", f"after the question: {_names(after)}"
         if not self._context_fits(question, said[:asked]):
             return "wrong requests upstream", f"the messages before differ: {_names(said[:asked])}"
         wrong = _wrong_parameters(request, question) or _wrong_tools(request, question)

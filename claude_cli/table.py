@@ -71,9 +71,12 @@ class ProcessTable:
             if session.how == "create":
                 with _as_turn_errors():
                     transcripts.set_aside(self.transcript(session.uuid))
-            elif session.uuid in self._hidden and session.at is not None:
-                self._hidden.discard(session.uuid)
-                transcripts.uncover(self.transcript(session.uuid), session.uuid, session.at)
+            elif session.at is not None:
+                path = self.transcript(session.uuid)
+                await asyncio.to_thread(transcripts.check, path, session.uuid, session.at)
+                if session.uuid in self._hidden:
+                    self._hidden.discard(session.uuid)
+                    transcripts.uncover(path, session.uuid, session.at)
         owner = os.getpid()
         with _as_turn_errors():
             # A folder of its own: what the CLI leaves in it goes with the process.

@@ -57,6 +57,41 @@ def erase(config: Path, cwd: Path, session_uuid: str) -> bool:
     return bool(found)
 
 
+def check(path: Path, session_uuid: str, mark: str) -> None:
+    """Is all there that the event `mark` follows from? A transcript that isn't there is the CLI's to report.
+
+    A disk that was full for a while leaves holes, and the CLI resumes at what hangs together behind them,
+    without a word. Raises SessionLost. Blocks for some milliseconds a megabyte.
+    """
+    if not path.exists():
+        return
+    parents: dict[object, object] = {}
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                event = _parsed(line)
+                if isinstance(event, dict) and isinstance(event.get("uuid"), str):
+                    parents[event["uuid"]] = event.get("parentUuid")
+    except OSError as error:
+        raise SessionLost(f"The transcript of session {session_uuid} can't be used: {error}") from error
+    event_id: object = mark
+    while event_id is not None:
+        if event_id not in parents:
+            raise SessionLost(
+                f"The transcript of session {session_uuid} has lost a part of the conversation."
+            )
+        # Taken out, so that a chain that bites its tail ends too.
+        event_id = parents.pop(event_id)
+
+
+def _parsed(line: bytes) -> object:
+    """A line's JSON; None for a line that a killed process left half written."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
 def uncover(path: Path, session_uuid: str, mark: str) -> None:
     """Make the event `mark` the one that a resume begins at.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_cli.transcripts import config_dir, erase, remove_traces, set_aside, transcript, uncover
+from claude_cli.transcripts import check, config_dir, erase, remove_traces, set_aside, transcript, uncover
 from turns.errors import SessionLost
 
 NOTE = {"type": "last-prompt", "leafUuid": "mark-1", "sessionId": "u"}
@@ -115,3 +115,42 @@ def test_no_traces_to_remove(tmp_path: Path) -> None:
     remove_traces(tmp_path, 12)
     remove_traces(tmp_path / "nowhere", 12)
     assert list(tmp_path.iterdir()) == []
+
+
+def written(path: Path, *events: object) -> Path:
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return path
+
+
+CHAIN = [
+    {"type": "queue-operation"},
+    {"uuid": "u1", "parentUuid": None},
+    {"uuid": "a1", "parentUuid": "u1"},
+    {"uuid": "x1", "parentUuid": "a1"},
+    {"uuid": "u2", "parentUuid": "a1"},
+    {"uuid": "a2", "parentUuid": "u2"},
+]
+
+
+def test_a_conversation_that_is_all_there(tmp_path: Path) -> None:
+    for mark in ("a1", "a2"):
+        check(written(tmp_path / "t.jsonl", *CHAIN), "s", mark)
+    # Lines that say nothing, and half of one; a transcript that isn't there is the CLI's to report.
+    with (tmp_path / "t.jsonl").open("a") as file:
+        file.write('[1]\n"text"\n{"uuid": 5}\n{"uuid": "a3", "paren')
+    check(tmp_path / "t.jsonl", "s", "a2")
+    check(tmp_path / "none.jsonl", "s", "a2")
+
+
+@pytest.mark.parametrize("lost", [1, 2, 4, 5])
+def test_a_conversation_with_a_hole(tmp_path: Path, lost: int) -> None:
+    """As a disk leaves it that was full for a while."""
+    path = written(tmp_path / "t.jsonl", *(event for i, event in enumerate(CHAIN) if i != lost))
+    with pytest.raises(SessionLost):
+        check(path, "s", "a2")
+
+
+def test_a_conversation_that_goes_round_in_circles(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.jsonl", {"uuid": "a", "parentUuid": "b"}, {"uuid": "b", "parentUuid": "a"})
+    with pytest.raises(SessionLost):
+        check(path, "s", "a")
