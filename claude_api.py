@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from commands.table import COMMANDS, listing
 from config import SERVICE, VERSION, ConfigError, Settings, load
 from configuration.child import login_variables
-from routes import auth, chat, debug, errors, health, models, openapi, pages, sessions
+from routes import auth, chat, cli_tools, debug, errors, health, models, openapi, pages, sessions
 from routes.images import ImageFetcher
 from routes.state import LoginFacts, Shared
 from sessions import SessionRegistry
@@ -34,7 +34,9 @@ from start.server import Server, http_config
 from start.workers import refuse_several
 from telemetry import logs
 from telemetry.requests import RequestLog
+from toolbox.choices import ToolChoices
 from translate.chat import Policy
+from translate.cli_tools import Allowance
 from turns.admission import Admission
 from turns.keeper import Keeper
 from turns.model import Backend
@@ -88,6 +90,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
     app.state.shared = Shared(
         runner=runner,
         keeper=keeper,
+        tool_choices=ToolChoices(settings.state_dir),
         backend=engine,
         policy=Policy(
             settings.default_model,
@@ -109,9 +112,11 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         reasoning_field=None if settings.reasoning_field == "none" else settings.reasoning_field,
         images=ImageFetcher(settings.image_size) if settings.fetch_images else None,
         debug=settings.log_level == "debug",
+        allowance=Allowance(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
+        shows_tools=settings.show_tools,
     )
     app.state.guards = made
-    for part in (chat, models, sessions, auth, health, debug, pages):
+    for part in (chat, models, sessions, auth, cli_tools, health, debug, pages):
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)

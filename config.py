@@ -178,6 +178,27 @@ class Settings(BaseModel):
     use_subscription: Annotated[bool, env("CLAUDE_USE_SUBSCRIPTION")] = Field(
         False, description="log in with the CLI's own login, whatever key or provider is set"
     )
+    allow_tools: Annotated[tuple[str, ...], env("CLAUDE_ALLOW_TOOLS")] = Field(
+        (),
+        description="tools of the CLI's own that requests may switch on: off, on for all, or names like "
+        "Read,Glob,Grep. Whoever may use Bash can do what the server's user can",
+    )
+    work_dir: Annotated[Path | None, env("CLAUDE_CWD")] = Field(
+        None, description="the folder that those tools work in"
+    )
+    show_tools: Annotated[bool, env("CLAUDE_SHOW_TOOLS")] = Field(
+        True, description="tell what those tools do, a line each, under the name of Claude's thinking"
+    )
+    allow_bypass: Annotated[bool, env("CLAUDE_ALLOW_BYPASS")] = Field(
+        False, description="let requests choose the permission mode bypassPermissions; not as root"
+    )
+    allow_mcp: Annotated[bool, env("CLAUDE_ALLOW_MCP")] = Field(
+        False,
+        description="let operators register MCP servers over the API, which run commands on this machine",
+    )
+    mcp_config: Annotated[Path | None, env("CLAUDE_MCP_CONFIG")] = Field(
+        None, description='file of MCP servers for requests with tools: {"mcpServers": {...}}'
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], env("LOG_LEVEL", "DEBUG_MODE", "VERBOSE")
     ] = Field("info", description="lowest level that is logged (DEBUG_MODE or VERBOSE: debug)")
@@ -215,6 +236,16 @@ class Settings(BaseModel):
             return limits if self.rate_limit_enabled else None
         return limits if self.model_fields_set & {f"rate_limit_{kind}" for kind in kinds} else None
 
+    @field_validator("allow_tools", mode="before")
+    @classmethod
+    def _switched(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        word = value.strip().lower()
+        if word in sources.TRUE:
+            return (values.ALL,)
+        return () if word in sources.FALSE else values.tool_names(value)
+
     @field_validator("api_keys", "cors_origins", "trusted_proxies", "sampling_models", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
@@ -237,7 +268,7 @@ class Settings(BaseModel):
             raise ValueError("a URL that begins with redis:// or rediss:// is needed")
         return url
 
-    @field_validator("state_dir", "log_file")
+    @field_validator("state_dir", "log_file", "work_dir", "mcp_config")
     @classmethod
     def _home(cls, path: Path | None) -> Path | None:
         return path and path.expanduser()
@@ -315,7 +346,8 @@ def resolve(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     chosen.notes.extend((*settings.login.notes, *settings.login.missing))
-    chosen.notes.extend(sources.without_effect({**file, **process}))
+    if settings.work_dir is not None and not settings.allow_tools:
+        chosen.notes.append("CLAUDE_CWD has no effect without CLAUDE_ALLOW_TOOLS: no tool works in it")
     if any(len(key.get_secret_value()) < _LONG_ENOUGH for key in settings.chosen_keys.values()):
         chosen.notes.append(
             f"a key of less than {_LONG_ENOUGH} characters in API_KEY or API_KEYS can be guessed"

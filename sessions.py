@@ -18,7 +18,7 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -26,17 +26,20 @@ from typing import Any, Protocol
 
 import aiosqlite
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
     owner TEXT NOT NULL, session_id TEXT NOT NULL, uuid TEXT NOT NULL UNIQUE, system TEXT NOT NULL,
     mark TEXT, cost_usd REAL, turns INTEGER NOT NULL, created_at REAL NOT NULL, last_used REAL NOT NULL,
-    messages INTEGER,
+    messages INTEGER, tools INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (owner, session_id)
 ) STRICT
 """
 # What leads from an older version to the next one.
-_CHANGES = {1: "ALTER TABLE sessions ADD COLUMN messages INTEGER"}
+_CHANGES = {
+    1: "ALTER TABLE sessions ADD COLUMN messages INTEGER",
+    2: "ALTER TABLE sessions ADD COLUMN tools INTEGER NOT NULL DEFAULT 0",
+}
 # Names that aren't UUIDs are mapped to one in this namespace; changing it would orphan every such session.
 _NAMESPACE = uuid.UUID("6f0b1d0c-6c62-4d0f-9f8e-1f3b5a1c7a21")
 _FOREIGN_LOCK_POLL = 0.05
@@ -72,7 +75,7 @@ class SessionRecord:
     `cost_usd` is the CLI's total for the session after that turn, None where it wasn't told. Times are
     seconds since the epoch. `turns` counts answered turns, `messages` the user's and the assistant's messages
     of the conversation, those that came with the first turn included; None where nobody counted from the
-    start.
+    start. `tools`: its turns have tools of the CLI's own.
     """
 
     owner: str
@@ -85,6 +88,12 @@ class SessionRecord:
     created_at: float = 0.0
     last_used: float = 0.0
     messages: int | None = 0
+    tools: bool = False
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> SessionRecord:
+        """The record of a row of the table."""
+        return replace(cls(*row), tools=bool(row[-1]))
 
 
 _COLUMNS = ", ".join(field.name for field in fields(SessionRecord))
@@ -230,7 +239,7 @@ class SessionRegistry:
 
     async def _load(self, name: str) -> SessionRecord | None:
         rows = await self._rows(f"SELECT {_COLUMNS} FROM sessions WHERE uuid = ?", name)
-        return SessionRecord(*rows[0]) if rows else None
+        return SessionRecord.of(rows[0]) if rows else None
 
     # Expiry
 
@@ -244,7 +253,7 @@ class SessionRegistry:
             f"SELECT {_COLUMNS} FROM sessions WHERE owner = ? AND last_used > ? "
             "ORDER BY last_used DESC, session_id"
         )
-        return [SessionRecord(*row) for row in await self._rows(query, owner, self._oldest())]
+        return [SessionRecord.of(row) for row in await self._rows(query, owner, self._oldest())]
 
     async def counts(self, owner: str) -> SessionCounts:
         """How many sessions the owner has."""
@@ -306,7 +315,7 @@ class Session:
             query = "UPDATE sessions SET last_used = ? WHERE uuid = ?"
             await self._registry._rows(query, self.record.last_used, self.uuid)
 
-    async def begin(self, system: str, messages: int | None = 0) -> None:
+    async def begin(self, system: str, messages: int | None = 0, *, tools: bool = False) -> None:
         """Note that the conversation under this UUID is ours and holds no answer of ours yet. `messages`:
         how many it holds; None if that isn't known."""
         now = self._registry._clock()
@@ -315,6 +324,7 @@ class Session:
             created_at=now,
             last_used=now,
             messages=messages,
+            tools=tools,
         )
         await self._registry._save(self.record)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from turns.model import SessionPlan
+from claude_cli.own_tools import tool_arguments, tool_environment
+from turns.model import CliTools, SessionPlan
 
 # 2.0.77 sends three requests of its own, 40 kB each, before a turn; between the two nothing was tried.
 OLDEST = (2, 1, 50)
@@ -24,7 +25,7 @@ class Launch:
 
     `model` None: the account's default. `custom_model`: an unlisted model that it may be set to later.
     `effort` and `flags` (variables) are for CLIs that can't be told them later. `plain`: one text in, one
-    answer out, with this system prompt.
+    answer out, with this system prompt. `tools`: what it may run by itself, in `folder`.
     """
 
     model: str | None = None
@@ -33,6 +34,8 @@ class Launch:
     effort: str | None = None
     flags: tuple[tuple[str, str], ...] = ()
     plain: str | None = None
+    tools: CliTools | None = None
+    folder: str = ""
 
 
 def valid_model(name: str) -> bool:
@@ -40,22 +43,27 @@ def valid_model(name: str) -> bool:
     return _MODEL_NAME.fullmatch(name) is not None
 
 
-def arguments(binary: str, launch: Launch, setting_sources: str, tmp: Path) -> list[str]:
-    """The command line: no tools, no settings, hooks, MCP servers or CLAUDE.md, nothing read, no commands."""
+def arguments(
+    binary: str, launch: Launch, setting_sources: str, tmp: Path, private: Sequence[Path] = ()
+) -> list[str]:
+    """The command line: no settings, hooks, MCP servers or CLAUDE.md, no commands; no tools and nothing read
+    either, unless the launch has them. `private`: files that no tool for files may touch."""
     result = [binary, "-p"]
     if launch.plain is None:
         result += ["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
-        # Before a tool is run we are asked, and nothing is until we answer: we never do.
-        result += ["--include-partial-messages", "--permission-mode", "default"]
+        # Before a tool is run that isn't allowed we are asked, and nothing is until we answer.
+        mode = "default" if launch.tools is None else launch.tools.permission_mode
+        result += ["--include-partial-messages", "--permission-mode", mode]
         result += ["--permission-prompt-tool", "stdio"]
     else:
         # By file: an argument may not be longer than 128 KiB.
         result += ["--output-format", "json", "--system-prompt-file", str(tmp / SYSTEM_PROMPT_FILE)]
         result += ["--permission-mode", "dontAsk"]
-    result += [
-        *("--tools", "", "--setting-sources", setting_sources, "--strict-mcp-config"),
-        *("--disable-slash-commands", "--disallowedTools", "Read(//**)"),
-    ]
+    result += ["--setting-sources", setting_sources, "--strict-mcp-config", "--disable-slash-commands"]
+    if launch.tools is None:
+        result += ["--tools", "", "--disallowedTools", "Read(//**)"]
+    else:
+        result += tool_arguments(launch.tools, launch.folder, tmp, private)
     if launch.model is not None:
         result += ["--model", launch.model]
     if launch.effort is not None:
@@ -75,6 +83,8 @@ def arguments(binary: str, launch: Launch, setting_sources: str, tmp: Path) -> l
 def environment(base: Mapping[str, str], owner: int, tmp: Path, launch: Launch) -> dict[str, str]:
     """The environment: `base` (already an allow-list) and what we set. `owner` is our process id."""
     custom = {"ANTHROPIC_CUSTOM_MODEL_OPTION": launch.custom_model} if launch.custom_model else {}
+    if launch.tools is not None:
+        custom |= tool_environment(launch.tools)
     return {
         **base,
         **custom,

@@ -99,15 +99,22 @@ def _told(block: Block) -> str:
 
 class Dialogue:
     """Runs `steps` against one process; `done` when the last step has its answer. `translator` makes events
-    of the frames of the turn. `tools` are listed to the process when it asks."""
+    of the frames of the turn. `tools` are listed to the process when it asks. `denies`: what it is told when
+    it asks leave for a tool; None: nothing, and it waits."""
 
     closes_input = False
 
     def __init__(
-        self, steps: Sequence[Step], translator: TurnTranslator | None = None, tools: Sequence[Tool] = ()
+        self,
+        steps: Sequence[Step],
+        translator: TurnTranslator | None = None,
+        tools: Sequence[Tool] = (),
+        *,
+        denies: str | None = None,
     ) -> None:
         self._steps = list(steps)
         self._tools = tools
+        self._denies = denies
         self._index = -1
         self._waiting: set[str] = set()
         self._translator = translator
@@ -146,6 +153,9 @@ class Dialogue:
     def _requested(self, request_id: str, request: Frame) -> bytes:
         """What to answer to a request of the process."""
         if request["subtype"] == "can_use_tool":
+            if self._denies is not None:
+                refused = {"behavior": "deny", "message": self._denies}
+                return frames.encode([frames.control_answer(request_id, refused)])
             # Unanswered, it waits until it is interrupted: the model isn't asked again.
             return b""
         if request["subtype"] != "mcp_message":

@@ -12,7 +12,7 @@ from typing import Literal
 
 import structlog
 
-from claude_cli import control, selftest, state, transcripts
+from claude_cli import catalogue, control, selftest, state, transcripts
 from claude_cli.argv import Launch, valid_model
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.control import Dialogue, initialize
@@ -22,12 +22,13 @@ from claude_cli.needs import answer_tool, need_of
 from claude_cli.plain import PlainDialogue
 from claude_cli.pool import Demand, Pool
 from claude_cli.probe import Installed, find_binary, installed, introduce, read_version
+from claude_cli.single import SingleTurns
 from claude_cli.state import FIRST_SERVER, Abilities, Level, Need
 from claude_cli.sweep import sweep
 from claude_cli.table import ProcessTable, private_folder, work_folder
 from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
 from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError, UnsupportedParameter
-from turns.model import AttemptRequest, EngineState, Message, ModelInfo
+from turns.model import AttemptRequest, CliTool, EngineState, Message, ModelInfo
 
 log = structlog.get_logger("claude_cli")
 
@@ -52,6 +53,8 @@ class Options:
     kept_sessions: int = 4
     limits: Limits = field(default_factory=Limits)
     share: Share = "key"
+    # Where the CLI's own tools work; None: they are never used.
+    work_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class _Engine:
     listed: frozenset[str]
     table: ProcessTable
     pool: Pool
+    single: SingleTurns
 
 
 class CliEngine:
@@ -77,7 +81,9 @@ class CliEngine:
         self._environ = environ
         self._config_dir = transcripts.config_dir(environ)
         # Resolved, as a process sees it: the CLI makes the transcript's place of it.
-        self._work = work_folder(state_dir).resolve()
+        self._folders = [work_folder(state_dir).resolve()]
+        if options.work_folder is not None:
+            self._folders.append(options.work_folder)
         self._options = options
         self._engine: _Engine | None = None
         self._problem: str | None = "The claude CLI has not been looked at yet."
@@ -102,6 +108,7 @@ class CliEngine:
                 await asyncio.gather(task, return_exceptions=True)
         for engine in self._engines:
             await engine.pool.close()
+            await engine.single.close()
             await engine.table.close()
 
     # What is installed
@@ -171,7 +178,15 @@ class CliEngine:
             limits=self._options.limits,
             share=self._options.share,
         )
-        return _Engine(binary, signature, found, abilities, level, _ALIASES | names, table, pool)
+        tools = await self._own_tools(binary, signature)
+        single = SingleTurns(table, self._options.work_folder, tools, level)
+        return _Engine(binary, signature, found, abilities, level, _ALIASES | names, table, pool, single)
+
+    async def _own_tools(self, binary: str, signature: str) -> tuple[CliTool, ...]:
+        if self._options.work_folder is None:
+            return ()
+        store = private_folder(self._state_dir) / "own-tools.json"
+        return await catalogue.known(binary, signature, store, self._environ.get("PATH", ""))
 
     async def _tried(self, binary: str, signature: str) -> Abilities:
         store = selftest.AbilityStore(private_folder(self._state_dir) / "abilities.json")
@@ -198,6 +213,7 @@ class CliEngine:
             processes=sum(len(e.table) for e in self._engines),
             abilities=_shown(engine.abilities) if engine else {},
             workers={"idle": engine.pool.idle, **engine.pool.counts} if engine else {},
+            tools=engine.single.tools if engine else (),
         )
 
     @property
@@ -206,8 +222,8 @@ class CliEngine:
 
     # Sessions
 
-    def has_transcript(self, session_uuid: str, mark: str = "") -> bool:
-        path = transcripts.transcript(self._config_dir, self._work, session_uuid)
+    def has_transcript(self, session_uuid: str, mark: str = "", *, tools: bool = False) -> bool:
+        path = transcripts.transcript(self._config_dir, self._folders[-1 if tools else 0], session_uuid)
         return transcripts.holds(path, mark)
 
     def kept_sessions(self) -> frozenset[str]:
@@ -222,7 +238,8 @@ class CliEngine:
         for engine in self._engines:
             await engine.table.gone(session_uuid)
         try:
-            return await asyncio.to_thread(transcripts.erase, self._config_dir, self._work, session_uuid)
+            erase = partial(transcripts.erase, self._config_dir, session_uuid=session_uuid)
+            return any([await asyncio.to_thread(erase, folder) for folder in self._folders])
         except OSError as error:
             raise StateFailed(f"The session's transcript can't be removed: {error}.") from error
 
@@ -287,11 +304,15 @@ class CliEngine:
         lacking = _lacking(engine, request, need)
         if lacking is not None:
             return _failed(lacking)
+        if request.turn.cli_tools is not None:
+            return engine.single.lease(request)
         launch = _launch(engine, request, need)
         return engine.pool.lease(Demand(need, launch, request.turn.owner, request.history))
 
     def _script(self, request: AttemptRequest, worker: Worker) -> Script:
         """What is said to `worker` for this turn."""
+        if isinstance(worker.home, SingleTurns):
+            return worker.home.script(request, worker)
         need = need_of(request)
         session = request.session
         level = worker.home.level
@@ -364,6 +385,8 @@ def _launch(engine: _Engine, request: AttemptRequest, need: Need) -> Launch:
 
 def _lacking(engine: _Engine, request: AttemptRequest, need: Need) -> TurnError | None:
     """Why the installed CLI can't be told this request, or None."""
+    if request.turn.cli_tools is not None and not engine.single.tools:
+        return UnsupportedParameter(_LACKS.format("run tools", "enable_tools"), param="enable_tools")
     if engine.level == "plain":
         messages = (*request.history, request.turn.question)
         if need.tools or not all(isinstance(b, str) for m in messages for b in m.blocks):

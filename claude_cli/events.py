@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 from claude_cli.blocks import AnswerBlock, AnswerTool, StopText
 from claude_cli.frames import Frame
+from claude_cli.own_events import OUT_OF_TURNS, OwnTools
 from claude_cli.redact import redacted
 from turns.errors import (
     CliFailed,
@@ -61,7 +63,8 @@ class TurnTranslator:
     The CLI adds costs up over a process: `cost_before` is its total so far, in USD. A process that resumed a
     session may count on from the session's total, `restored_cost`. `engine` names the level that runs the
     turn. `answer`: the tool by which the answer is given, as text to the client; then no other text counts.
-    `stop`: texts that end the answer and that the API doesn't look for. `clock` is seconds since the epoch,
+    `stop`: texts that end the answer and that the API doesn't look for. `runs_tools`: the CLI runs tools of
+    its own and asks the model again, until it has its answer. `clock` is seconds since the epoch,
     for the time to a limit's reset.
     """
 
@@ -73,6 +76,7 @@ class TurnTranslator:
         restored_cost: float | None = None,
         answer: AnswerTool | None = None,
         stop: Sequence[str] = (),
+        runs_tools: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.done = False
@@ -97,6 +101,7 @@ class TurnTranslator:
         self._block: AnswerBlock | StopText | None = None
         self._stop_text = StopText(stop) if stop else None
         self._calls = 0
+        self._own = OwnTools() if runs_tools else None
         self._stop: str | None = None
         self._usage = Usage()
         self._limit: Mapping[str, Any] = {}
@@ -104,7 +109,8 @@ class TurnTranslator:
     def translate(self, frame: Frame) -> Sequence[TurnEvent]:
         """The events of one frame. Raises TurnError for a turn that failed."""
         kind = frame["type"]
-        if self.done:
+        if self.done or (self._own is not None and frame.get("parent_tool_use_id")):
+            # Of a subagent, whose answer is a tool's result.
             return ()
         if kind == "stream_event":
             return self._stream(frame["event"])
@@ -112,6 +118,8 @@ class TurnTranslator:
             message = frame["message"]
             if message.get("model") != _SYNTHETIC and frame.get("uuid"):
                 self.mark = frame["uuid"]
+                if self._own is not None:
+                    return self._own.begun(message["content"])
         elif kind == "rate_limit_event":
             self._limit = frame.get("rate_limit_info") or frame
         elif kind == "result":
@@ -139,11 +147,13 @@ class TurnTranslator:
             first = not self._model
             self._model = event["message"]["model"]
             self._usage = _usage(event["message"].get("usage"), Usage())
+            if self._own is not None:
+                self._own.message_started()
             return (TurnStarted(self._model),) if first else ()
         if kind == "message_delta":
             self._stop = event["delta"].get("stop_reason")
             self._usage = _usage(event.get("usage"), self._usage)
-            self.cut = self._stop in _CLI_GOES_ON
+            self.cut = self._stop in _CLI_GOES_ON and not (self._own and self._stop == "tool_use")
             if self._stop == "tool_use" and not self._calls:
                 # By the tool that was made for the answer, or by one that it wasn't offered.
                 self._stop = "end_turn"
@@ -159,6 +169,8 @@ class TurnTranslator:
         if self._answer is not None and block["name"] == self._answer.tool.name:
             self._block = AnswerBlock(self._answer.wrapped)
             return ()
+        if self._own is not None:
+            return ()
         self._calls += 1
         return (ToolCallStarted(block["id"], block["name"]),)
 
@@ -171,10 +183,12 @@ class TurnTranslator:
                 if self._block.found:
                     self._stop, self.cut = "stop_sequence", True
             self._texts.append(text)
+            if text and self._own is not None:
+                text = self._own.spaced(text)
             return (TextDelta(text),) if text else ()
         if kind == "thinking_delta":
             return (ThinkingDelta(delta["thinking"]),)
-        if kind == "input_json_delta":
+        if kind == "input_json_delta" and self._own is None:
             text = delta["partial_json"]
             if isinstance(self._block, AnswerBlock):
                 text = self._block.feed(text)
@@ -200,6 +214,10 @@ class TurnTranslator:
         self.total_cost = float(result.get("total_cost_usd") or 0.0)
         if self.cut:
             return (self._finish(self._usage, self._cost(result, self._usage)),)
+        if self._own is not None and result.get("subtype") == "error_max_turns":
+            usage = _usage(result.get("usage"), self._usage)
+            self._stop = "max_turns"
+            return (replace(self._finish(usage, self._cost(result, usage)), notices=(OUT_OF_TURNS,)),)
         if result.get("is_error") or result.get("subtype") != "success":
             error = error_from_result(result, self._limit, self._clock())
             # A 403 may be about the model alone.

@@ -59,7 +59,7 @@ def need_of(request: AttemptRequest) -> Need:
     answer = answer_tool(turn)
     tools = [*turn.tools, answer.tool] if answer else list(turn.tools)
     choice = _choice(turn, answer)
-    if not tools and (tools := _stubs((*request.history, turn.question))):
+    if turn.cli_tools is None and not tools and (tools := _stubs((*request.history, turn.question))):
         # The API takes a conversation with calls in it only if there are tools.
         choice = {"type": "none"}
     body: dict[str, Any] = {}

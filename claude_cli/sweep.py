@@ -36,6 +36,29 @@ def owners(listing: str) -> frozenset[int]:
     return frozenset(int(pid) for pid in re.findall(rf"(?:^|\s){OWNER_MARK}=(\d+)(?=\s|$)", listing, re.M))
 
 
+def kill_marked(folder: Path) -> int:
+    """Kill every process whose temporary folder is `folder`: what a claude process started and left, in
+    groups of their own. Returns how many. Blocks for some 20 ms."""
+    killed = 0
+    listing = _listing()
+    for pid in re.findall(
+        rf"^\s*(\d+)\s.*\sCLAUDE_CODE_TMPDIR={re.escape(str(folder))}(?:\s|$)", listing, re.MULTILINE
+    ):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(int(pid), signal.SIGKILL)
+            killed += 1
+    return killed
+
+
+def _listing() -> str:
+    """What runs, with its environment; empty without `ps`."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        return subprocess.run(
+            _PS, capture_output=True, text=True, errors="replace", timeout=_PS_WITHIN
+        ).stdout
+    return ""
+
+
 def sweep(tmp: Path, *, ours_too: bool = False) -> int:
     """Kill what dead servers left running, remove their folders in `tmp`; returns how many were killed.
 
@@ -43,17 +66,14 @@ def sweep(tmp: Path, *, ours_too: bool = False) -> int:
     Without `ps` no process is found.
     """
     killed = 0
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        listing = subprocess.run(
-            _PS, capture_output=True, text=True, errors="replace", timeout=_PS_WITHIN
-        ).stdout
-        alive = frozenset(pid for pid in owners(listing) if _alive(pid))
-        if ours_too:
-            alive -= {os.getpid()}
-        for pid in orphans(listing, alive):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
+    listing = _listing()
+    alive = frozenset(pid for pid in owners(listing) if _alive(pid))
+    if ours_too:
+        alive -= {os.getpid()}
+    for pid in orphans(listing, alive):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
     for folder in tmp.iterdir():
         if folder.name.isdigit() and not _alive(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)

@@ -8,13 +8,15 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from claude_cli import argv, transcripts
+import psutil
+
+from claude_cli import argv, own_tools, transcripts
 from claude_cli.argv import Launch
 from claude_cli.process import CliProcess, spawn
-from claude_cli.sweep import sweep
+from claude_cli.sweep import kill_marked, sweep
 from turns.errors import NotReady, Overloaded, TurnError
 
 # Starting a process blocks the event loop for a few ms and a core for 0.3 s.
@@ -31,6 +33,11 @@ class ProcessTable:
         self._environ = environ
         self._setting_sources = setting_sources
         self._config_dir = transcripts.config_dir(environ)
+        # Where a tool for files could find keys and logins, were they in the folder that it may use.
+        self._private = (
+            *(state_dir.resolve() / name for name in ("keys.json", "mcp.json", "sessions.sqlite3")),
+            self._config_dir / ".credentials.json",
+        )
         # One folder for all: newer CLIs print it into the request, and a resume needs the same one.
         self.cwd = private_folder(work_folder(state_dir))
         self.tmp = private_folder(state_dir / "tmp")
@@ -38,6 +45,7 @@ class ProcessTable:
         self._starts = asyncio.Semaphore(_STARTS_AT_A_TIME)
         self._live: dict[CliProcess, Path] = {}
         self._by_session: dict[str, CliProcess] = {}
+        self._with_tools: set[CliProcess] = set()
         self._hidden: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -50,9 +58,8 @@ class ProcessTable:
     def __contains__(self, process: CliProcess) -> bool:
         return process in self._live
 
-    def transcript(self, session_uuid: str) -> Path:
-        """Where the CLI keeps the conversation of this session."""
-        return transcripts.transcript(self._config_dir, self.cwd, session_uuid)
+    def _folder(self, launch: Launch) -> Path:
+        return Path(launch.folder) if launch.tools is not None else self.cwd
 
     async def gone(self, session_uuid: str) -> None:
         """Wait for the end of a session's process, which was retired."""
@@ -68,33 +75,37 @@ class ProcessTable:
             before = self._by_session.get(session.uuid)
             if before is not None:
                 await before.exited.wait()
+            transcript = transcripts.transcript(self._config_dir, self._folder(launch), session.uuid)
             if session.how == "create":
                 with _as_turn_errors():
-                    transcripts.set_aside(self.transcript(session.uuid))
+                    transcripts.set_aside(transcript)
             elif session.at is not None:
-                path = self.transcript(session.uuid)
-                await asyncio.to_thread(transcripts.check, path, session.uuid, session.at)
+                await asyncio.to_thread(transcripts.check, transcript, session.uuid, session.at)
                 if session.uuid in self._hidden:
                     self._hidden.discard(session.uuid)
-                    transcripts.uncover(path, session.uuid, session.at)
+                    transcripts.uncover(transcript, session.uuid, session.at)
         owner = os.getpid()
+        # A folder of its own: what the CLI leaves in it goes with the process.
+        folder = self.tmp / str(owner) / str(next(self._folders))
+        environment = argv.environment(self._environ, owner, folder, launch)
         with _as_turn_errors():
-            # A folder of its own: what the CLI leaves in it goes with the process.
-            folder = private_folder(private_folder(self.tmp / str(owner)) / str(next(self._folders)))
-            if launch.plain is not None:
-                write_private(folder / argv.SYSTEM_PROMPT_FILE, launch.plain)
+            private_folder(folder.parent)
+            private_folder(folder)
+            _write_files(folder, launch, environment)
         async with self._starts:
             try:
                 with _as_turn_errors():
                     process = await spawn(
-                        argv.arguments(self._binary, launch, self._setting_sources, folder),
-                        argv.environment(self._environ, owner, folder, launch),
-                        self.cwd,
+                        argv.arguments(self._binary, launch, self._setting_sources, folder, self._private),
+                        environment,
+                        self._folder(launch),
                     )
             except TurnError:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
         self._live[process] = folder
+        if launch.tools is not None:
+            self._with_tools.add(process)
         if session is not None:
             self._by_session[session.uuid] = process
         return process
@@ -102,6 +113,13 @@ class ProcessTable:
     def retire(self, process: CliProcess, *, now: bool) -> None:
         """See a process to its end: killed `now`, or by end of input and what follows. Returns at once."""
         process.listener = None
+        if process in self._with_tools:
+            # What its tools started is in groups of its own, and found by its parents as long as they live.
+            started = _descendants(process.pid)
+            process.kill()
+            for other in started:
+                with suppress(psutil.Error):
+                    other.kill()
         # A session's process never ends by itself: in its goodbye, newer CLIs note where a resume begins, and
         # that note would hide the next turn whose process was killed before its own.
         if now or process in self._by_session.values():
@@ -125,10 +143,29 @@ class ProcessTable:
                 del self._by_session[uuid]
                 if transcripts.HIDDEN in process.stderr:
                     self._hidden.add(uuid)
+        if process in self._with_tools:
+            self._with_tools.discard(process)
+            await asyncio.to_thread(kill_marked, self._live[process])
         folder = self._live.pop(process, None)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
             transcripts.remove_traces(self._config_dir, process.pid)
+
+
+def _write_files(folder: Path, launch: Launch, environment: Mapping[str, str]) -> None:
+    """What a process reads at its start, in its private folder."""
+    if launch.plain is not None:
+        write_private(folder / argv.SYSTEM_PROMPT_FILE, launch.plain)
+    if launch.tools is not None and launch.tools.servers:
+        config = own_tools.mcp_config(launch.tools.servers, environment)
+        write_private(folder / own_tools.MCP_CONFIG_FILE, config)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def work_folder(state_dir: Path) -> Path:

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from configuration.describing import Described
 
 TRUE = frozenset({"1", "true", "yes", "on"})
-# Variables of other servers that people bring along.
-_WITHOUT_EFFECT = {"CLAUDE_CWD": "the CLI's tools, which would work in that folder, are not supported yet"}
+FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
 @dataclass
@@ -66,13 +65,6 @@ def _converted(name: str, key: str, value: str, notes: list[str]) -> str | None:
         notes.append(f"MAX_TIMEOUT={value} is read as {seconds:g} seconds")
         return f"{seconds:g}"
     return value.lower() if name == "log_level" else value
-
-
-def without_effect(environ: Mapping[str, str]) -> Iterator[str]:
-    """What is set in vain, a sentence each."""
-    for name, reason in _WITHOUT_EFFECT.items():
-        if environ.get(name):
-            yield f"{name} has no effect: {reason}"
 
 
 def complaints(error: ValidationError, chosen: Chosen, settings: Iterator[Described]) -> Iterator[str]:

@@ -6,6 +6,9 @@ import ipaddress
 import json
 import re
 
+# Stands for every name.
+ALL = "*"
+_TOOL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^\s/?#@:*\[\]]+)(:\d{1,5})?")
 
 
@@ -24,6 +27,15 @@ def listed(text: str) -> tuple[str, ...]:
     else:
         found = text.split(",")
     return tuple(item.strip() for item in found if item.strip())
+
+
+def tool_names(text: str) -> tuple[str, ...]:
+    """Names of tools. Raises ValueError."""
+    names = listed(text)
+    for name in names:
+        if not _TOOL.fullmatch(name):
+            raise ValueError(f"'{name}' can't be a tool's name; on, off, or names like Read,Glob,Grep")
+    return names
 
 
 def network(text: str) -> str:

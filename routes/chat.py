@@ -17,10 +17,12 @@ from starlette.responses import Response
 from routes import body, errors, sse
 from routes.access import owned
 from routes.choices import together
+from routes.cli_tools import tools_of_turn
 from routes.connection import while_connected
 from routes.openapi import json_body
 from routes.state import shared
 from telemetry.requests import add, note
+from translate import cli_tools
 from translate.chat import to_turn
 from translate.chat_answer import ChunkWriter, Head, completion
 from translate.messages import remote_images
@@ -47,7 +49,12 @@ async def create(request: Request) -> Response:
         note(request.scope, outcome="client_gone")
         return Response(status_code=499)
     fetched = await parts.images.fetch(remote_images(asked.messages)) if parts.images is not None else {}
-    turn, ignored = to_turn(asked, f"chatcmpl-{uuid.uuid4().hex}", parts.policy, fetched)
+    tool_headers = cli_tools.asked(request.headers)
+    tools = tools_of_turn(request, tool_headers, asked.session_id) if asked.enable_tools else None
+    turn, ignored = to_turn(asked, f"chatcmpl-{uuid.uuid4().hex}", parts.policy, fetched, tools)
+    if tools is None:
+        # They are about tools, and there are none.
+        ignored += tool_headers.given
     turn = owned(request, turn, asked.model)
     note(
         request.scope,
@@ -66,6 +73,7 @@ async def create(request: Request) -> Response:
         functions=not asked.tools and bool(asked.functions),
         structured=turn.answer is not None,
         choices=asked.n or 1,
+        shows_tools=parts.shows_tools,
     )
     events = together([parts.runner.run(turn) for _ in range(head.choices)])
     if asked.stream:

@@ -39,6 +39,10 @@ _TABLE: tuple[tuple[type[errors.TurnError], Verdict], ...] = (
     (errors.ModelNotFound, Verdict(404, _REQUEST, "model_not_found", False)),
     (errors.SessionNotFound, Verdict(404, _REQUEST, "session_not_found", False)),
     (errors.SessionConflict, Verdict(409, _REQUEST, "session_conflict", False)),
+    (errors.ToolsNotAllowed, Verdict(403, "permission_error", "tools_not_allowed", False)),
+    (errors.NotOperator, Verdict(403, "permission_error", "operator_only", False)),
+    (errors.UnknownServer, Verdict(404, _REQUEST, "mcp_server_not_found", False)),
+    (errors.ServerFailed, Verdict(502, _SERVER, "mcp_failed", False)),
     (errors.QueueFull, Verdict(429, "rate_limit_error", "queue_full", True)),
     (errors.RateLimited, Verdict(429, "rate_limit_error", "rate_limit_exceeded", True)),
     (errors.NotReady, Verdict(503, _SERVER, "cli_not_ready", False)),
@@ -73,7 +77,7 @@ def body(error: errors.TurnError) -> ErrorBody:
 def response(error: errors.TurnError) -> Response:
     """The whole HTTP answer to a failed turn."""
     found = verdict(error)
-    headers = {"x-should-retry": "true" if found.retry else "false"}
+    headers = {"x-should-retry": "true" if found.retry and not error.final else "false"}
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
         if error.retry_after > _LONGEST_RETRY_AFTER:

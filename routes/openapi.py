@@ -13,10 +13,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from wire.chat import ChatRequest
+from wire.cli_tools import ToolConfigUpdate
 
 _KEY = "api_key"
 _REF = "#/components/schemas/{model}"
-_BODIES: tuple[type[BaseModel], ...] = (ChatRequest,)
+_BODIES: tuple[type[BaseModel], ...] = (ChatRequest, ToolConfigUpdate)
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:

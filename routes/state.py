@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from starlette.requests import Request
 
 from guard.ring import KeyRing
 from routes.images import ImageFetcher
+from toolbox.choices import ToolChoices
 from translate.chat import Policy
 from translate.chat_answer import ReasoningField
+from translate.cli_tools import Allowance
 from turns.keeper import Keeper
 from turns.model import Backend
 from turns.runner import Runner
@@ -33,6 +35,7 @@ class Shared:
 
     runner: Runner
     keeper: Keeper
+    tool_choices: ToolChoices
     backend: Backend
     policy: Policy
     ring: KeyRing
@@ -49,6 +52,8 @@ class Shared:
     ping_interval: float = 15.0
     reasoning_field: ReasoningField | None = "reasoning_content"
     images: ImageFetcher | None = None
+    allowance: Allowance = field(default_factory=Allowance)
+    shows_tools: bool = True
 
     @property
     def default_model(self) -> str | None:

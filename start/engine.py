@@ -5,6 +5,7 @@ from __future__ import annotations
 from claude_cli.engine import CliEngine, Options
 from claude_cli.worker import Limits
 from config import Settings
+from start.tools import work_folder
 
 
 def cli_engine(settings: Settings) -> CliEngine:
@@ -26,5 +27,6 @@ def cli_engine(settings: Settings) -> CliEngine:
                 memory=settings.worker_memory * 1024 * 1024,
             ),
             share=settings.share_workers,
+            work_folder=work_folder(settings),
         ),
     )

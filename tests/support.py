@@ -47,7 +47,7 @@ class IdleBackend:
     def open(self, request: AttemptRequest) -> Attempt:
         raise AssertionError("no turn was to be started")
 
-    def has_transcript(self, session_uuid: str, mark: str = "") -> bool:
+    def has_transcript(self, session_uuid: str, mark: str = "", *, tools: bool = False) -> bool:
         return False
 
     def kept_sessions(self) -> frozenset[str]:

@@ -21,11 +21,12 @@ ARROWS: dict[str, set[str]] = {
     "sessions": set(),
     "turns": {"sessions"},
     "claude_cli": {"turns", "standin"},
+    "toolbox": {"turns"},
     "wire": set(),
     "translate": {"wire", "turns"},
     "telemetry": set(),
     "guard": {"wire", "telemetry"},
-    "routes": {"translate", "wire", "turns", "sessions", "guard", "telemetry"},
+    "routes": {"translate", "wire", "turns", "sessions", "guard", "telemetry", "toolbox"},
     "standin": set(),
     "bench": set(),
     "chaos": {"bench", "standin"},
@@ -42,6 +43,7 @@ ARROWS: dict[str, set[str]] = {
 MORE: dict[str, set[str]] = {
     # What a CLI can do is seen at a stand-in for the API.
     "claude_cli/selftest.py": {"standin"},
+    "claude_cli/catalogue.py": {"standin"},
 }
 # These put the parts together, or look at them.
 EVERYTHING = {"claude_api", "tests"}
@@ -49,6 +51,7 @@ EVERYTHING = {"claude_api", "tests"}
 PURE_OF_THE_ENGINE = (
     *("framing", "frames", "control", "events", "argv", "state", "plain"),
     *("blocks", "mcp", "needs", "redact"),
+    *("own_tools", "own_events"),
 )
 PURE = [
     *(f"claude_cli/{name}.py" for name in PURE_OF_THE_ENGINE),

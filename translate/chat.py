@@ -11,7 +11,7 @@ from translate.messages import split
 from translate.parameters import judge
 from translate.tools import answer_of, tools_of
 from turns.errors import InvalidRequest, UnsupportedParameter
-from turns.model import Image, Message, TurnRequest
+from turns.model import CliTools, Image, Message, TurnRequest
 from wire import chat
 
 # Names by which a client that must name a model leaves the choice to us.
@@ -38,10 +38,14 @@ class Policy:
 
 
 def to_turn(
-    request: chat.ChatRequest, turn_id: str, policy: Policy, fetched: Mapping[str, Image] | None = None
+    request: chat.ChatRequest,
+    turn_id: str,
+    policy: Policy,
+    fetched: Mapping[str, Image] | None = None,
+    cli_tools: CliTools | None = None,
 ) -> tuple[TurnRequest, tuple[str, ...]]:
     """The turn that a request asks for, and the names of parameters that are ignored. `fetched`: the images
-    at remote URLs.
+    at remote URLs. `cli_tools`: what it gets of the CLI's own tools.
 
     Raises InvalidRequest or UnsupportedParameter with `param`.
     """
@@ -51,6 +55,8 @@ def to_turn(
     forwards = any(fnmatchcase(model or "default", pattern) for pattern in policy.sampling_models)
     ignored = judge({**(request.model_extra or {}), **({} if forwards else sampling)}, strict=policy.strict)
     _counts(request)
+    if cli_tools is not None:
+        _runs_tools(request)
     system, conversation = split(request.messages, fetched or {}, session=request.session_id is not None)
     if not conversation:
         raise InvalidRequest(
@@ -82,6 +88,7 @@ def to_turn(
         top_p=sampling.get("top_p") if forwards else None,
         # A reply that isn't streamed is collected anyway: it can be retried to its end.
         buffered=not request.stream or (request.stream_mode or policy.stream_mode) == "buffered",
+        cli_tools=cli_tools,
         notices=tuple(notices),
     )
     return turn, ignored
@@ -92,6 +99,18 @@ def _counts(request: chat.ChatRequest) -> None:
         raise UnsupportedParameter(f"'n' above {MOST_ANSWERS} is not supported.", param="n")
     if request.n is not None and request.n > 1 and request.session_id is not None:
         raise UnsupportedParameter("A session has one answer to a message: 'n' must be 1.", param="n")
+
+
+def _runs_tools(request: chat.ChatRequest) -> None:
+    """What can't be had together with tools that the CLI runs by itself."""
+    both = {
+        "tools": request.tools or request.functions,
+        "response_format": request.response_format and request.response_format.type != "text",
+        "n": (request.n or 1) > 1,
+    }
+    for name, given in both.items():
+        if given:
+            raise UnsupportedParameter(f"'{name}' can't be had together with 'enable_tools'.", param=name)
 
 
 def _rounded(conversation: list[Message]) -> list[str]:

@@ -12,6 +12,7 @@ from turns.model import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
+    ToolRun,
     TurnDone,
     TurnEvent,
     TurnStarted,
@@ -24,6 +25,7 @@ _FINISH: dict[StopReason, chat.FinishReason] = {
     "stop_sequence": "stop",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
+    "max_turns": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
     # One that is not known may mean that something is missing.
@@ -39,6 +41,7 @@ class Head:
     `model` is as the client sent it, `created` in epoch seconds. `reasoning`: the name that thinking goes
     under, None to leave it out. `functions`: calls are told in the older form. `structured`: text is JSON in
     the form that was asked for, so a refusal is told beside it. `choices`: how many answers there are.
+    `shows_tools`: what the CLI's own tools do is told as thinking.
     """
 
     id: str
@@ -49,6 +52,7 @@ class Head:
     functions: bool = False
     structured: bool = False
     choices: int = 1
+    shows_tools: bool = True
 
     def finish(self, end: TurnDone) -> chat.FinishReason:
         reason = _FINISH[end.stop_reason]
@@ -92,8 +96,8 @@ def _message(events: Iterable[TurnEvent], end: TurnDone, head: Head) -> chat.Ans
     for event in events:
         if isinstance(event, TextDelta):
             texts.append(event.text)
-        elif isinstance(event, ThinkingDelta):
-            thoughts.append(event.text)
+        elif isinstance(event, ThinkingDelta | ToolRun):
+            thoughts.append(_thought(event, head))
         elif isinstance(event, ToolCallStarted):
             calls.append(chat.ToolCall(id=event.id, function=chat.FunctionCall(name=event.name)))
         elif isinstance(event, ToolCallDelta):
@@ -107,9 +111,16 @@ def _message(events: Iterable[TurnEvent], end: TurnDone, head: Head) -> chat.Ans
         message.function_call = calls[0].function
     elif calls:
         message.tool_calls = calls
-    if thoughts and head.reasoning:
+    if any(thoughts) and head.reasoning:
         setattr(message, head.reasoning, "".join(thoughts))
     return message
+
+
+def _thought(event: ThinkingDelta | ToolRun, head: Head) -> str:
+    """What is told under the name of reasoning: a tool of the CLI's own is a line."""
+    if isinstance(event, ThinkingDelta):
+        return event.text
+    return f"{event.name}: {event.what}\n" if head.shows_tools else ""
 
 
 class _Progress:
@@ -139,8 +150,8 @@ class ChunkWriter:
             self._progress[index].texts.append(event.text[:1])
             for piece in self._slices(event.text):
                 yield self._chunk(index, chat.Delta(content=piece))
-        elif isinstance(event, ThinkingDelta):
-            for piece in self._slices(event.text) if self._head.reasoning else ():
+        elif isinstance(event, ThinkingDelta | ToolRun):
+            for piece in self._slices(_thought(event, self._head)) if self._head.reasoning else ():
                 yield self._chunk(index, chat.Delta.model_validate({self._head.reasoning: piece}))
         elif isinstance(event, ToolCallStarted | ToolCallDelta):
             yield from self._call(index, event)

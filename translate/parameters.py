@@ -70,6 +70,7 @@ RULES: Mapping[str, Rule] = {
     "safety_identifier": _honoured("logged as a hash"),
     "prompt_cache_key": _honoured("logged as a hash; the cache needs none"),
     "session_id": _honoured("ours: a conversation that the server keeps"),
+    "enable_tools": _honoured("ours: the CLI runs tools of its own, where CLAUDE_ALLOW_TOOLS allows it"),
     "stream_mode": _honoured("ours: live or buffered"),
     "temperature": Rule("ignore", "forwarded for the models of CLAUDE_SAMPLING_MODELS only", _number(1)),
     "top_p": Rule("ignore", "forwarded for the models of CLAUDE_SAMPLING_MODELS only", _number(1)),

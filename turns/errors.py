@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class TurnError(Exception):
-    """`message` is for the client. `retryable`: can it pass by itself? `retry_after`: seconds."""
+    """`message` is for the client. `retryable`: can it pass by itself? `retry_after`: seconds.
+
+    `final`: the turn did something before it failed, so nobody is to make it again unasked.
+    """
 
     retryable = False
 
@@ -13,6 +16,7 @@ class TurnError(Exception):
         self.message = message
         self.retry_after = retry_after
         self.param = param
+        self.final = False
 
 
 class InvalidRequest(TurnError):
@@ -83,6 +87,22 @@ class SessionConflict(TurnError):
 
 class SessionNotFound(TurnError):
     """The caller has no such session."""
+
+
+class ToolsNotAllowed(TurnError):
+    """Something that only the operator can allow; the message names the setting."""
+
+
+class NotOperator(TurnError):
+    """Something for the operator only, asked for with another key."""
+
+
+class UnknownServer(TurnError):
+    """There is no MCP server of this name, or it isn't connected."""
+
+
+class ServerFailed(TurnError):
+    """An MCP server can't be started, or doesn't answer as one."""
 
 
 class UnsupportedParameter(InvalidRequest):

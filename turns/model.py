@@ -19,8 +19,10 @@ StopReason = Literal[
     "stop_sequence",
     "tool_use",
     "refusal",
+    "max_turns",
     "other",
 ]
+PermissionMode = Literal["default", "acceptEdits", "plan", "dontAsk", "bypassPermissions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +97,44 @@ class ToolChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class McpServer:
+    """A server of tools that the CLI talks to: a program that it starts, or one behind `url` (`transport`
+    http or sse). `env` and `headers` are names and values, and may be secret."""
+
+    name: str
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    transport: Literal["stdio", "http", "sse"] = "stdio"
+    url: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CliTools:
+    """Tools of the CLI's own that it runs by itself in a turn, in the operator's work folder.
+
+    `offered`: names that the model is told of. `allowed`, `denied`: rules, a name or one like
+    "Bash(git *)"; what no rule allows is refused. `thinking_tokens`: None leaves it to the CLI.
+    """
+
+    offered: tuple[str, ...]
+    allowed: tuple[str, ...]
+    denied: tuple[str, ...] = ()
+    max_turns: int = 10
+    permission_mode: PermissionMode = "default"
+    thinking_tokens: int | None = None
+    servers: tuple[McpServer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRequest:
     """A turn to be run: the conversation so far, the message to answer, and where it belongs.
 
     `session_id` is the client's name for its session, `owner` the key it came with ("" without keys).
     `effort` None is the model's own, `max_output_tokens` None the CLI's own limit. `answer` is the form that
     the answer must have. `shows_thinking`: the client is told of it. `notices` are words for the client about
-    how the request was understood.
+    how the request was understood. `cli_tools` None: the CLI runs no tool of its own.
     """
 
     id: str
@@ -122,6 +155,7 @@ class TurnRequest:
     stop: tuple[str, ...] = ()
     temperature: float | None = None
     top_p: float | None = None
+    cli_tools: CliTools | None = None
     notices: tuple[str, ...] = ()
 
 
@@ -190,6 +224,14 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolRun:
+    """The CLI runs a tool of its own. `what`: what with, in a line. What it does can't be undone."""
+
+    name: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class TurnDone:
     """The one good end of a turn. `duration_ms`: wall time of the attempt; `cost_usd`: the CLI's estimate,
     None where the turn was cut before the CLI gave one. `api_requests`: answers that the API began, more than
@@ -213,7 +255,7 @@ class TurnDone:
     notices: tuple[str, ...] = ()
 
 
-TurnEvent = TurnStarted | TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | TurnDone
+TurnEvent = TurnStarted | TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | ToolRun | TurnDone
 
 
 def merged(events: Iterable[TurnEvent]) -> Iterator[TurnEvent]:
@@ -248,8 +290,17 @@ class Attempt(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CliTool:
+    """A tool of the CLI's own, as it tells the API of it. `schema`: JSON text of its arguments' schema."""
+
+    name: str
+    description: str
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
-    """What /health says of the engine; no secret in it."""
+    """What /health says of the engine, and its own tools, where they are allowed; no secret in it."""
 
     ready: bool
     level: str
@@ -260,6 +311,7 @@ class EngineState:
     processes: int = 0
     abilities: Mapping[str, bool] = field(default_factory=dict)
     workers: Mapping[str, int] = field(default_factory=dict)
+    tools: tuple[CliTool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +339,9 @@ class Backend(Protocol):
     def open(self, request: AttemptRequest) -> Attempt:
         """Begin a try. Raises nothing: what goes wrong comes out of the iteration."""
 
-    def has_transcript(self, session_uuid: str, mark: str = "") -> bool:
-        """Is there a conversation of the CLI under this UUID, with the event `mark` in it?"""
+    def has_transcript(self, session_uuid: str, mark: str = "", *, tools: bool = False) -> bool:
+        """Is there a conversation of the CLI under this UUID, with the event `mark` in it?
+        `tools`: one that has tools of its own."""
 
     def kept_sessions(self) -> frozenset[str]:
         """The UUIDs of the sessions that have an idle process."""

@@ -12,7 +12,7 @@ from sessions import Session, SessionRegistry, SessionTaken, StoreFailed
 from turns.admission import Admission, Ticket
 from turns.check import AnswerCheck
 from turns.drain import Drain
-from turns.errors import CliFailed, SessionConflict, SessionLost, StateFailed, TurnError
+from turns.errors import CliFailed, InvalidRequest, SessionConflict, SessionLost, StateFailed, TurnError
 from turns.model import (
     Attempt,
     AttemptRequest,
@@ -20,6 +20,7 @@ from turns.model import (
     SessionPlan,
     SessionState,
     ThinkingDelta,
+    ToolRun,
     TurnDone,
     TurnEvent,
     TurnRequest,
@@ -28,6 +29,12 @@ from turns.model import (
 )
 from turns.retry import RetryPolicy
 from turns.watchdog import Deadlines, Watchdog
+
+# Its conversation lies where its processes run, and those with tools run in the operator's folder.
+_OTHER_KIND = {
+    True: "This session was begun with 'enable_tools': send it with each request, or use another session_id.",
+    False: "This session was begun without 'enable_tools': leave it out, or use another session_id.",
+}
 
 
 class Runner:
@@ -68,7 +75,7 @@ class Runner:
             while True:
                 await ticket.acquire()
                 held: list[TurnEvent] = []
-                sent = False
+                sent = acted = False
                 attempt: Attempt | None = None
                 watchdog: Watchdog | None = None
                 try:
@@ -76,7 +83,7 @@ class Runner:
                     watchdog = Watchdog(self._deadlines, attempt.fail)
                     check = AnswerCheck(turn.answer)
                     async for event in attempt:
-                        watchdog.touch()
+                        acted = _attend(watchdog, event) or acted
                         for checked in check.feed(event):
                             held.append(await opening.completed(checked, failed))
                         if held and not _holds_back(turn, held[-1]):
@@ -85,7 +92,7 @@ class Runner:
                             watchdog.pause()
                             for ready in merged(held):
                                 yield ready
-                            watchdog.touch()
+                            _attend(watchdog, event)
                             held.clear()
                     return
                 except SessionLost:
@@ -93,7 +100,8 @@ class Runner:
                     delay = 0.0
                 except TurnError as error:
                     failed += 1
-                    wait = None if sent else self._retry.delay(error, failed, self._jitter())
+                    error.final = acted
+                    wait = None if sent or acted else self._retry.delay(error, failed, self._jitter())
                     if wait is None:
                         raise
                     delay = wait
@@ -121,6 +129,16 @@ class Runner:
         return _Opening(turn, session, self.backend)
 
 
+def _attend(watchdog: Watchdog, event: TurnEvent) -> bool:
+    """Tell the watchdog of an event; does it do something that can't be undone?"""
+    watchdog.touch()
+    if not isinstance(event, ToolRun):
+        return False
+    # How long a tool takes is the tool's own affair.
+    watchdog.pause()
+    return True
+
+
 def _holds_back(turn: TurnRequest, last: TurnEvent) -> bool:
     """Is there nothing yet that the client is to see? Until then a try can be repeated."""
     if isinstance(last, TurnDone):
@@ -144,13 +162,16 @@ class _Opening:
         if session is None:
             return
         record = session.record
+        tools = turn.cli_tools is not None
         if record is not None and record.mark is not None:
+            if record.tools != tools:
+                raise InvalidRequest(_OTHER_KIND[record.tools], param="enable_tools")
             self._state = "resumed"
             self._plan = SessionPlan(session.uuid, "resume", record.mark or None, record.cost_usd)
             self._system = record.system
             if turn.system not in ("", record.system):
                 self._notices += ("a session keeps its first system prompt; the new one is ignored",)
-        elif record is None and backend.has_transcript(session.uuid):
+        elif record is None and backend.has_transcript(session.uuid, tools=tools):
             self._state = "resumed"
             self._plan = SessionPlan(session.uuid, "resume")
         else:
@@ -165,7 +186,7 @@ class _Opening:
             # What came before is in the session.
             return AttemptRequest(self._turn, self._system, (), plan)
         try:
-            await session.begin(self._system)
+            await session.begin(self._system, tools=self._turn.cli_tools is not None)
         except StoreFailed as error:
             raise StateFailed(_unrecorded(error)) from error
         self._messages = len(self._turn.history)
@@ -195,14 +216,16 @@ class _Opening:
             try:
                 if session.record is None:
                     # A conversation that was found: nobody has counted its messages.
-                    await session.begin(self._system, messages=None)
+                    await session.begin(self._system, messages=None, tools=self._turn.cli_tools is not None)
                 await session.answered(done.mark, done.total_cost_usd, self._messages + 2)
             except StoreFailed as error:
                 # The client has its answer; what can't be promised is that the session remembers it.
                 self._notices += (_unrecorded(error),)
-            if not self._backend.has_transcript(session.uuid, done.mark):
+            tools = self._turn.cli_tools is not None
+            if not self._backend.has_transcript(session.uuid, done.mark, tools=tools):
                 self._notices += ("the claude CLI could not keep this conversation: it may be lost",)
-        return replace(done, retries=retries, session=self._state, notices=self._notices)
+        notices = (*self._notices, *done.notices)
+        return replace(done, retries=retries, session=self._state, notices=notices)
 
 
 def _unrecorded(error: StoreFailed) -> str:

@@ -141,6 +141,9 @@ class ChatRequest(BaseModel):
     session_id: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = Field(
         None, description="ours: continue a conversation that the server keeps"
     )
+    enable_tools: StrictBool | None = Field(
+        None, description="ours: the CLI may run tools of its own, where the operator allows it"
+    )
     stream_mode: Literal["live", "buffered"] | None = Field(None, description="ours: see CLAUDE_STREAM_MODE")
 
 

@@ -132,7 +132,7 @@ class ScriptedBackend:
         self.attempts.append(ScriptedAttempt(self._scripts.pop(0)))
         return self.attempts[-1]
 
-    def has_transcript(self, session_uuid: str, mark: str = "") -> bool:
+    def has_transcript(self, session_uuid: str, mark: str = "", *, tools: bool = False) -> bool:
         # What is answered is kept.
         return bool(mark) or session_uuid in self._transcripts
 

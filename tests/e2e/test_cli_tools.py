@@ -1,0 +1,252 @@
+"""Tools of the CLI's own, run by the real CLI: what they may do, what clients see of it, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
+from tests.invariants import eventually
+from tests.support import PATIENCE, Server, clean_environment, serving
+
+DEFAULT = ["Bash", "Edit", "Glob", "Grep", "Read", "Write"]
+KEYS = {"API_KEY": "operator-key-0123456789", "API_KEYS": "other-key-0123456789"}
+
+
+@contextmanager
+def serving_tools(home: Path, api: StandIn, claude: Path, **more: str) -> Iterator[Server]:
+    work = home / "workplace"
+    work.mkdir(parents=True)
+    (work / "a.txt").write_text("what the file says\n")
+    chosen = {"CLAUDE_BIN": str(claude), "CLAUDE_ALLOW_TOOLS": "on", "CLAUDE_CWD": str(work)}
+    chosen |= {"CLAUDE_BASE_BACKOFF": "0.05", "CLAUDE_MAX_RETRIES": "2"}
+    with serving(home, clean_environment(home, api.url, **{**chosen, **more})) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tooled(
+    claude_bin: Path, shared_api: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """One server for the tests that need nothing of their own."""
+    with serving_tools(tmp_path_factory.mktemp("tools"), shared_api, claude_bin) as running:
+        yield running
+
+
+def ask(
+    server: Server, text: str = "go", headers: dict[str, str] | None = None, **more: Any
+) -> httpx.Response:
+    body = {"model": "sonnet", "messages": [{"role": "user", "content": text}], "enable_tools": True, **more}
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=PATIENCE)
+
+
+def answer(
+    server: Server, text: str = "go", headers: dict[str, str] | None = None, **more: Any
+) -> dict[str, Any]:
+    got = ask(server, text, headers, **more)
+    assert got.status_code == 200, got.text
+    body: dict[str, Any] = got.json()
+    return body
+
+
+def results(request: ApiRequest) -> list[str]:
+    """What the tools gave, as it reached the API."""
+    found = []
+    for message in request.messages:
+        for block in message["content"] if isinstance(message["content"], list) else ():
+            if block["type"] == "tool_result":
+                content = block["content"]
+                found.append(content if isinstance(content, str) else content[0]["text"])
+    return found
+
+
+def test_tools_run_in_the_work_folder_and_are_told(tooled: Server, api: StandIn) -> None:
+    """Several requests to the API, one answer: all texts, the sum of the usage, the tools as reasoning."""
+    api.push(
+        Reply.of("I look.", ToolUse("Bash", {"command": "cat a.txt; pwd"})),
+        Reply.of(ToolUse("Write", {"file_path": str(tooled.home / "workplace" / "n.txt"), "content": "x"})),
+        Reply.of("Done."),
+    )
+    got = answer(tooled, "Look at a.txt")
+    assert [sorted(turn.tools) for turn in api.turns] == [DEFAULT] * 3
+    assert results(api.last)[0] == f"what the file says\n{tooled.home / 'workplace'}"
+    assert (tooled.home / "workplace" / "n.txt").read_text() == "x"
+    (choice,) = got["choices"]
+    assert choice["finish_reason"] == "stop" and choice["message"]["content"] == "I look.\n\nDone."
+    assert choice["message"]["reasoning_content"].splitlines() == [
+        "Bash: cat a.txt; pwd",
+        f"Write: {tooled.home / 'workplace' / 'n.txt'}",
+    ]
+    assert got["x_claude"]["api_requests"] == 3 and got["x_claude"]["engine"] == "tools"
+    asked = [turn.usage for turn in api.turns]
+    assert got["usage"]["prompt_tokens"] == sum(
+        u.input_tokens + u.cache_read + u.cache_creation for u in asked
+    )
+    assert got["x_claude"]["cost_usd"] > 0
+
+
+def test_nothing_outside_what_is_allowed(tooled: Server, api: StandIn) -> None:
+    """Files elsewhere, and tools that were not allowed, are refused to the model; the turn goes on."""
+    api.push(
+        Reply.of(
+            ToolUse("Read", {"file_path": str(tooled.home / "state" / "abilities.json")}),
+            ToolUse("Write", {"file_path": str(tooled.home / "elsewhere.txt"), "content": "x"}),
+            ToolUse("Bash", {"command": "touch made-by-bash"}),
+        ),
+        Reply.of("Done."),
+    )
+    got = answer(tooled, headers={"X-Claude-Allowed-Tools": "Read, Write, Bash(git *)"})
+    assert got["choices"][0]["message"]["content"] == "Done."
+    assert len(results(api.last)) == 3 and all("not allowed here" in text for text in results(api.last))
+    assert not (tooled.home / "elsewhere.txt").exists()
+    assert not (tooled.home / "workplace" / "made-by-bash").exists()
+    assert sorted(api.last.tools) == ["Bash", "Read", "Write"]
+
+
+def test_headers_reach_the_cli(tooled: Server, api: StandIn) -> None:
+    api.push(*[Reply.of(f"{n}", ToolUse("Bash", {"command": f"echo {n}"})) for n in range(3)])
+    got = answer(
+        tooled,
+        model="claude-sonnet-4-5",
+        headers={
+            "X-Claude-Max-Turns": "2",
+            "X-Claude-Disallowed-Tools": "Write,Edit",
+            "X-Claude-Max-Thinking-Tokens": "2048",
+        },
+    )
+    assert got["choices"][0]["finish_reason"] == "length"
+    assert got["choices"][0]["message"]["content"] == "0\n\n1"
+    assert "X-Claude-Max-Turns" in got["x_claude"]["notices"][0]
+    assert len(api.turns) == 2 and sorted(api.last.tools) == ["Bash", "Glob", "Grep", "Read"]
+    assert api.last.body["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+
+
+def test_plan_mode_changes_no_file(tooled: Server, api: StandIn) -> None:
+    target = tooled.home / "workplace" / "planned.txt"
+    api.push(Reply.of(ToolUse("Write", {"file_path": str(target), "content": "x"})), Reply.of("Done."))
+    answer(tooled, headers={"X-Claude-Permission-Mode": "plan"})
+    assert "not allowed here" in results(api.last)[0] and not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "param"),
+    [
+        ({"X-Claude-Max-Turns": "0"}, 400, "x-claude-max-turns"),
+        ({"X-Claude-Max-Turns": "--print"}, 400, "x-claude-max-turns"),
+        ({"X-Claude-Max-Thinking-Tokens": "many"}, 400, "x-claude-max-thinking-tokens"),
+        ({"X-Claude-Permission-Mode": "yolo"}, 400, "x-claude-permission-mode"),
+        ({"X-Claude-Permission-Mode": "bypassPermissions"}, 403, "x-claude-permission-mode"),
+        ({"X-Claude-Allowed-Tools": "Bash,--dangerously-skip-permissions"}, 400, "x-claude-allowed-tools"),
+        ({"X-Claude-Allowed-Tools": "Read(//etc/**)"}, 400, "x-claude-allowed-tools"),
+        ({"X-Claude-Allowed-Tools": "mcp__nowhere"}, 400, "x-claude-allowed-tools"),
+        ({"X-Claude-Disallowed-Tools": "Nonsense"}, 400, "x-claude-disallowed-tools"),
+    ],
+)
+def test_headers_that_are_refused(
+    tooled: Server, api: StandIn, headers: dict[str, str], status: int, param: str
+) -> None:
+    got = ask(tooled, headers=headers)
+    assert (got.status_code, got.json()["error"]["param"]) == (status, param), got.text
+    assert got.headers["x-should-retry"] == "false" and api.turns == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"n": 2},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"response_format": {"type": "json_object"}},
+    ],
+)
+def test_what_can_not_be_had_with_tools(tooled: Server, more: dict[str, Any]) -> None:
+    got = ask(tooled, **more)
+    assert got.status_code == 400 and got.json()["error"]["param"] == next(iter(more))
+
+
+def test_headers_without_tools_are_said_to_be_ignored(tooled: Server, api: StandIn) -> None:
+    got = ask(tooled, headers={"X-Claude-Max-Turns": "3"}, enable_tools=False)
+    assert got.headers["x-ignored-params"] == "x-claude-max-turns"
+    assert api.last.tools == []
+
+
+def test_a_stream_shows_tools_as_they_begin(tooled: Server, api: StandIn) -> None:
+    api.push(Reply.of("I look.", ToolUse("Read", {"file_path": "a.txt"})), Reply.of("Done."))
+    with ask_stream(tooled) as lines:
+        chunks = [json.loads(line) for line in lines if line != "[DONE]"]
+    deltas = [c["choices"][0]["delta"] for c in chunks if c["choices"]]
+    assert "".join(d.get("content", "") for d in deltas) == "I look.\n\nDone."
+    assert "".join(d.get("reasoning_content", "") for d in deltas) == "Read: a.txt\n"
+    assert [c["choices"][0]["finish_reason"] for c in chunks if c["choices"]][-1] == "stop"
+
+
+@contextmanager
+def ask_stream(server: Server, **more: Any) -> Iterator[Iterator[str]]:
+    body = {"model": "sonnet", "messages": [{"role": "user", "content": "go"}], "enable_tools": True}
+    body |= {"stream": True, **more}
+    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, timeout=PATIENCE) as got:
+        assert got.status_code == 200
+        yield (line.removeprefix("data: ") for line in got.iter_lines() if line.startswith("data: "))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_when_the_client_leaves_what_a_tool_started_ends_too(tooled: Server, api: StandIn) -> None:
+    """The shell of a tool is in a process group of its own, and would outlive the CLI."""
+    noted = tooled.home / "workplace" / "pids"
+    command = f"echo $$ >> {noted}; (setsid tail -f /dev/null & echo $! >> {noted}); tail -f /dev/null"
+    api.push(Reply.of(ToolUse("Bash", {"command": command})))
+    with ask_stream(tooled) as lines:
+        assert any("Bash: echo" in line for line in lines)
+        eventually(lambda: noted.exists() and len(noted.read_text().split()), 2)
+        pids = [int(pid) for pid in noted.read_text().split()]
+        assert all(map(alive, pids))
+    eventually(lambda: any(map(alive, pids)), False)
+
+
+def test_a_turn_whose_tool_has_begun_is_not_made_again(tooled: Server, api: StandIn) -> None:
+    """Nor is the client told to try again: the tool would run twice."""
+    api.push(Reply.of(ToolUse("Bash", {"command": "echo once >> done.txt"})), ApiError(529), Reply.of("No."))
+    got = ask(tooled)
+    assert got.status_code == 503 and got.headers["x-should-retry"] == "false"
+    assert (tooled.home / "workplace" / "done.txt").read_text() == "once\n" and len(api.turns) == 2
+    api.reset()
+    # Before that it is.
+    api.push(ApiError(529), Reply.of("Fine."))
+    assert answer(tooled)["choices"][0]["message"]["content"] == "Fine."
+
+
+def test_a_session_with_tools(tooled: Server, api: StandIn) -> None:
+    """It goes on from turn to turn, tools and results included, each in a process of its own; and it is of
+    one kind. To delete it erases its transcript."""
+    api.push(Reply.of(ToolUse("Bash", {"command": "echo first"})), Reply.of("One."), Reply.of("Two."))
+    assert answer(tooled, "one", session_id="s")["x_claude"]["session"] == "created"
+    assert answer(tooled, "two", session_id="s")["x_claude"]["session"] == "resumed"
+    assert [text for _, text in api.last.conversation] == ["one", "One.", "two"]
+    assert results(api.last) == ["first"]
+    wrong = ask(tooled, "three", session_id="s", enable_tools=False)
+    assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "enable_tools"
+    ask(tooled, "plain", session_id="t", enable_tools=False)
+    assert ask(tooled, "plain", session_id="t").json()["error"]["param"] == "enable_tools"
+    transcripts = list((tooled.home / ".claude" / "projects").rglob("*workplace*/*.jsonl"))
+    assert len(transcripts) == 1
+    assert httpx.delete(f"{tooled.url}/v1/sessions/s").status_code == 200
+    assert not transcripts[0].exists()
+
+
+def test_a_session_goes_on_after_its_turns_ran_out(tooled: Server, api: StandIn) -> None:
+    api.push(Reply.of("Try.", ToolUse("Bash", {"command": "echo first"})), Reply.of("Two."))
+    first = answer(tooled, "one", session_id="u", headers={"X-Claude-Max-Turns": "1"})
+    assert first["choices"][0]["finish_reason"] == "length"
+    assert answer(tooled, "two", session_id="u")["choices"][0]["message"]["content"] == "Two."
+    assert [text for _, text in api.last.conversation][-1] == "two"

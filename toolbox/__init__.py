@@ -1,0 +1,1 @@
+"""What is kept about tools of the CLI's own: what keys chose, and MCP servers."""
