@@ -59,11 +59,11 @@ def arguments(
         # By file: an argument may not be longer than 128 KiB.
         result += ["--output-format", "json", "--system-prompt-file", str(tmp / SYSTEM_PROMPT_FILE)]
         result += ["--permission-mode", "dontAsk"]
-    result += ["--setting-sources", setting_sources, "--strict-mcp-config", "--disable-slash-commands"]
     if launch.tools is None:
         result += ["--tools", "", "--disallowedTools", "Read(//**)"]
     else:
         result += tool_arguments(launch.tools, launch.folder, tmp, private)
+    result += ["--setting-sources", setting_sources, "--strict-mcp-config", "--disable-slash-commands"]
     if launch.model is not None:
         result += ["--model", launch.model]
     if launch.effort is not None:

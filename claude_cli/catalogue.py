@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,13 +31,13 @@ _OF_USE = (
 )
 
 
-async def known(binary: str, signature: str, store: Path, path: str) -> tuple[CliTool, ...]:
+async def known(binary: str, signature: str, store: Path, environ: Mapping[str, str]) -> tuple[CliTool, ...]:
     """The tools of this binary, from the file `store` or found out anew; none if it doesn't say."""
     kept = _kept(signature, store)
     if kept is not None:
         return kept
     try:
-        tools = await learn(binary, path)
+        tools = await learn(binary, environ.get("PATH", ""))
     except TurnError as error:
         log.warning("the claude CLI doesn't say which tools it has", problem=error.message)
         return ()

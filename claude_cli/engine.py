@@ -28,7 +28,7 @@ from claude_cli.sweep import sweep
 from claude_cli.table import ProcessTable, private_folder, work_folder
 from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
 from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError, UnsupportedParameter
-from turns.model import AttemptRequest, CliTool, EngineState, Message, ModelInfo
+from turns.model import AttemptRequest, EngineState, Message, ModelInfo
 
 log = structlog.get_logger("claude_cli")
 
@@ -178,15 +178,10 @@ class CliEngine:
             limits=self._options.limits,
             share=self._options.share,
         )
-        tools = await self._own_tools(binary, signature)
-        single = SingleTurns(table, self._options.work_folder, tools, level)
+        folder, store = self._options.work_folder, private_folder(self._state_dir) / "own-tools.json"
+        tools = await catalogue.known(binary, signature, store, self._environ) if folder is not None else ()
+        single = SingleTurns(table, folder, tools, level)
         return _Engine(binary, signature, found, abilities, level, _ALIASES | names, table, pool, single)
-
-    async def _own_tools(self, binary: str, signature: str) -> tuple[CliTool, ...]:
-        if self._options.work_folder is None:
-            return ()
-        store = private_folder(self._state_dir) / "own-tools.json"
-        return await catalogue.known(binary, signature, store, self._environ.get("PATH", ""))
 
     async def _tried(self, binary: str, signature: str) -> Abilities:
         store = selftest.AbilityStore(private_folder(self._state_dir) / "abilities.json")

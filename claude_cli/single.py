@@ -40,7 +40,7 @@ class SingleTurns:
     told of earlier messages.
     """
 
-    level: Level = "tools"
+    level: Level = "spawn"
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class SingleTurns:
         """What is said to `worker` for this turn."""
         session = request.session
         translator = TurnTranslator(
-            engine=self.level,
+            engine="tools",
             # Without a session all that the process counts is this turn's, subagents' too.
             restored_cost=session.cost_usd if session is not None else 0.0,
             stop=[text for text in request.turn.stop if not text.strip()],

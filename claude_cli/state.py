@@ -14,9 +14,8 @@ from claude_cli.frames import Frame
 from turns.model import Message, Tool
 
 # How the CLI is used, best first: any worker for any turn; workers kept by their system prompt; a process
-# a turn; the same, with the history as text; and a process a turn without stream-json. At every level but the
-# last a turn with tools of the CLI's own has a process of its own kind, "tools".
-Level = Literal["warm", "keyed", "spawn", "text", "plain", "tools"]
+# a turn; the same, with the history as text; and a process a turn without stream-json.
+Level = Literal["warm", "keyed", "spawn", "text", "plain"]
 # Every name that a turn may set, so that each time all of them are written: "" unsets.
 MAX_OUTPUT_TOKENS = "CLAUDE_CODE_MAX_OUTPUT_TOKENS"
 NO_THINKING = "CLAUDE_CODE_DISABLE_THINKING"

@@ -23,7 +23,7 @@ ALLOWED = "x-claude-allowed-tools"
 DISALLOWED = "x-claude-disallowed-tools"
 PERMISSION_MODE = "x-claude-permission-mode"
 THINKING_TOKENS = "x-claude-max-thinking-tokens"
-_HEADERS = (MAX_TURNS, ALLOWED, DISALLOWED, PERMISSION_MODE, THINKING_TOKENS)
+HEADERS = (MAX_TURNS, ALLOWED, DISALLOWED, PERMISSION_MODE, THINKING_TOKENS)
 _TURNS = 10
 _MOST_TURNS = 1000
 _MOST_THINKING = 1_000_000
@@ -89,7 +89,7 @@ def asked(headers: Mapping[str, str]) -> Asked:
         modes = ", ".join(get_args(PermissionMode))
         raise InvalidRequest(f"'{PERMISSION_MODE}' must be one of {modes}.", param=PERMISSION_MODE)
     return Asked(
-        given=tuple(name for name in _HEADERS if name in headers),
+        given=tuple(name for name in HEADERS if name in headers),
         max_turns=_number(headers, MAX_TURNS, 1, _MOST_TURNS),
         allowed=_listed(headers, ALLOWED),
         denied=_listed(headers, DISALLOWED),

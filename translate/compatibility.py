@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from translate import cli_tools
 from translate.parameters import RULES
 from wire.chat import ChatRequest
 from wire.compatibility import AgentOptions, Compatibility, CompatibilityReport
 
-# Request headers that change what the CLI does: none yet.
-HEADERS: tuple[str, ...] = ()
+# Request headers that change what the CLI does.
+HEADERS = tuple(name.title() for name in cli_tools.HEADERS)
 
 
 def honoured() -> list[str]:

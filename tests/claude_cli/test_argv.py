@@ -28,8 +28,8 @@ PLAIN = [
     *("--permission-mode", "dontAsk"),
 ]
 ALWAYS = [
-    *("--tools", "", "--setting-sources", "", "--strict-mcp-config"),
-    *("--disable-slash-commands", "--disallowedTools", "Read(//**)"),
+    *("--tools", "", "--disallowedTools", "Read(//**)"),
+    *("--setting-sources", "", "--strict-mcp-config", "--disable-slash-commands"),
 ]
 UUID = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_cli import transcripts
 from claude_cli.argv import Launch
 from claude_cli.table import ProcessTable, private_folder
 from turns.errors import NotReady, Overloaded, TurnError
@@ -22,6 +23,10 @@ def state(tmp_path: Path) -> Path:
 
 def table(state: Path, binary: str = "/bin/true") -> ProcessTable:
     return ProcessTable(binary, state, {"HOME": str(state)}, "")
+
+
+def transcript_of(made: ProcessTable) -> Path:
+    return transcripts.transcript(made.cwd.parent / ".claude", made.cwd, UUID)
 
 
 async def refusal(made: ProcessTable, launch: Launch) -> TurnError:
@@ -75,7 +80,7 @@ CREATE = Launch(session=SessionPlan(UUID, "create"))
 
 async def test_a_transcript_in_the_place_of_a_new_one_is_kept(state: Path) -> None:
     made = table(state)
-    transcript = made.transcript(UUID)
+    transcript = transcript_of(made)
     transcript.parent.mkdir(parents=True)
     for content in ("first", "second"):
         transcript.write_text(content)
@@ -87,7 +92,7 @@ async def test_a_transcript_in_the_place_of_a_new_one_is_kept(state: Path) -> No
 
 async def test_a_transcript_that_cannot_be_set_aside(state: Path) -> None:
     made = table(state)
-    transcript = made.transcript(UUID)
+    transcript = transcript_of(made)
     transcript.with_suffix(".jsonl.old").mkdir(parents=True)
     transcript.write_text("old")
     assert isinstance(await refusal(made, CREATE), TurnError)

@@ -86,7 +86,7 @@ def test_tools_run_in_the_work_folder_and_are_told(tooled: Server, api: StandIn)
     assert got["x_claude"]["api_requests"] == 3 and got["x_claude"]["engine"] == "tools"
     asked = [turn.usage for turn in api.turns]
     assert got["usage"]["prompt_tokens"] == sum(
-        u.input_tokens + u.cache_read + u.cache_creation for u in asked
+        u.input_tokens + u.cache_read_input_tokens + u.cache_creation_input_tokens for u in asked
     )
     assert got["x_claude"]["cost_usd"] > 0
 
@@ -250,3 +250,87 @@ def test_a_session_goes_on_after_its_turns_ran_out(tooled: Server, api: StandIn)
     assert first["choices"][0]["finish_reason"] == "length"
     assert answer(tooled, "two", session_id="u")["choices"][0]["message"]["content"] == "Two."
     assert [text for _, text in api.last.conversation][-1] == "two"
+
+
+def test_the_list_is_the_clis_own(tooled: Server, api: StandIn) -> None:
+    got = httpx.get(f"{tooled.url}/v1/tools").json()
+    assert got["total"] == len(got["tools"]) >= 10
+    listed = {tool["name"]: tool for tool in got["tools"]}
+    assert set(DEFAULT) < set(listed) and "AskUserQuestion" not in listed
+    answer(tooled)
+    told = {tool["name"]: tool for tool in api.last.body["tools"]}
+    for name in DEFAULT:
+        assert listed[name]["description"] == told[name]["description"]
+        assert listed[name]["parameters"] == told[name]["input_schema"]
+    assert listed["Read"]["is_safe"] and not listed["Bash"]["is_safe"]
+    assert listed["WebSearch"]["requires_network"]
+    stats = httpx.get(f"{tooled.url}/v1/tools/stats").json()
+    assert stats["total_tools"] == got["total"] and stats["global_allowed"] == 6
+    assert sum(stats["tool_categories"].values()) == got["total"]
+
+
+def test_choices_are_a_keys_own_and_outlive_the_server(
+    claude_bin: Path, api: StandIn, tmp_path: Path
+) -> None:
+    ours, theirs = ({"Authorization": f"Bearer {key}"} for key in KEYS.values())
+    home = tmp_path / "home"
+    with serving_tools(home, api, claude_bin, **KEYS, CLAUDE_ALLOW_TOOLS="Read,Bash,Glob") as server:
+        url = f"{server.url}/v1/tools/config"
+        before = httpx.get(url, headers=ours).json()
+        assert before["allowed_tools"] == before["effective_tools"] == ["Read", "Glob", "Bash"]
+        chosen = httpx.post(url, headers=ours, json={"allowed_tools": ["Read", "Bash"]}).json()
+        assert chosen["effective_tools"] == ["Read", "Bash"] and chosen["created_at"] == chosen["updated_at"]
+        special = {"session_id": "s", "disallowed_tools": ["Bash"]}
+        assert httpx.post(url, headers=ours, json=special).json()["effective_tools"] == ["Read"]
+        for wrong, status in (("Nonsense", 400), ("Write", 403)):
+            refused = httpx.post(url, headers=ours, json={"allowed_tools": [wrong]})
+            assert refused.status_code == status, refused.text
+            assert refused.json()["error"]["param"] == "allowed_tools"
+        assert httpx.get(url, headers=theirs).json()["effective_tools"] == ["Read", "Glob", "Bash"]
+    environment = clean_environment(
+        home,
+        api.url,
+        **KEYS,
+        CLAUDE_BIN=str(claude_bin),
+        CLAUDE_ALLOW_TOOLS="Read,Bash,Glob",
+        CLAUDE_CWD=str(home / "workplace"),
+    )
+    with serving(home, environment) as server:
+        for headers, more, tools in (
+            (ours, {}, ["Bash", "Read"]),
+            (ours, {"session_id": "s"}, ["Read"]),
+            (theirs, {"session_id": "s"}, ["Bash", "Glob", "Read"]),
+        ):
+            answer(server, headers=headers, **more)
+            assert sorted(api.last.tools) == tools
+        assert httpx.get(f"{server.url}/v1/tools/stats", headers=ours).json()["session_configs"] == 1
+
+
+def test_without_leave_everything_is_a_403(server: Server, api: StandIn) -> None:
+    """On a server as it comes."""
+    for got in (
+        ask(server),
+        *(httpx.get(f"{server.url}/v1/tools{path}") for path in ("", "/config", "/stats")),
+        httpx.post(f"{server.url}/v1/tools/config", json={}),
+    ):
+        error = got.json()["error"]
+        assert (got.status_code, error["code"]) == (403, "tools_not_allowed")
+        assert "CLAUDE_ALLOW_TOOLS" in error["message"]
+    assert api.turns == []
+
+
+def test_an_older_cli(each_cli: Path, api: StandIn, tmp_path: Path) -> None:
+    """Tools run, what is refused doesn't hang, and they can be hidden."""
+    with serving_tools(tmp_path / "home", api, each_cli, CLAUDE_SHOW_TOOLS="off") as server:
+        api.push(
+            Reply.of(
+                "I look.",
+                ToolUse("Bash", {"command": "cat a.txt"}),
+                ToolUse("Read", {"file_path": "/etc/passwd"}),
+            ),
+            Reply.of("Done."),
+        )
+        message = answer(server)["choices"][0]["message"]
+        assert message["content"] == "I look.\n\nDone." and "reasoning_content" not in message
+        given = results(api.last)
+        assert given[0].strip() == "what the file says" and "not allowed here" in given[1]

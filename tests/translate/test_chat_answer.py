@@ -32,6 +32,7 @@ FINISHES: list[tuple[StopReason, str]] = [
     ("stop_sequence", "stop"),
     ("max_tokens", "length"),
     ("model_context_window_exceeded", "length"),
+    ("max_turns", "length"),
     ("tool_use", "tool_calls"),
     ("refusal", "content_filter"),
     ("other", "length"),
