@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from commands.table import COMMANDS, listing
 from config import SERVICE, VERSION, ConfigError, Settings, load
 from configuration.child import login_variables
-from routes import auth, chat, cli_tools, debug, errors, health, models, openapi, pages, sessions
+from routes import auth, chat, cli_tools, debug, errors, health, mcp, models, openapi, pages, sessions
 from routes.images import ImageFetcher
 from routes.state import LoginFacts, Shared
 from sessions import SessionRegistry
@@ -31,10 +31,12 @@ from start.listen import listen, prepare, url_of
 from start.question import offer_key
 from start.reload import supervise
 from start.server import Server, http_config
+from start.tools import mcp_servers
 from start.workers import refuse_several
 from telemetry import logs
 from telemetry.requests import RequestLog
 from toolbox.choices import ToolChoices
+from toolbox.servers import McpServers
 from translate.chat import Policy
 from translate.cli_tools import Allowance
 from turns.admission import Admission
@@ -67,21 +69,23 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         Deadlines(settings.timeout, settings.first_event_timeout, settings.idle_timeout),
     )
     keeper = Keeper(engine, registry)
+    servers = McpServers(settings.state_dir, settings.child_env, mcp_servers(settings))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await registry.open()
         if registry.moved_aside is not None:
             log.warning("the session records could not be read: moved aside", to=str(registry.moved_aside))
-        keeping = asyncio.create_task(keeper.run())
+        tasks = [asyncio.create_task(keeper.run()), asyncio.create_task(servers.resume())]
         try:
             with anyio.CancelScope() as scope, runner.drain.stopping(scope.cancel):
                 await engine.start()
             yield
         finally:
             runner.drain.end()
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await engine.close()
             await registry.close()
             await made.window.close()
@@ -91,6 +95,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         runner=runner,
         keeper=keeper,
         tool_choices=ToolChoices(settings.state_dir),
+        mcp=servers,
         backend=engine,
         policy=Policy(
             settings.default_model,
@@ -116,7 +121,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         shows_tools=settings.show_tools,
     )
     app.state.guards = made
-    for part in (chat, models, sessions, auth, cli_tools, health, debug, pages):
+    for part in (chat, models, sessions, auth, cli_tools, mcp, health, debug, pages):
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument(
         "--if-needed", action="store_true", help="only where the server would refuse to start without one"
     )
+    add.add_argument("--operator", action="store_true", help="it may name MCP servers, which run commands")
     revoke = actions.add_parser("revoke", help="make a key useless")
     revoke.add_argument("name", metavar="NAME")
     for action in (add, actions.add_parser("list", help="show the keys' names and limits"), revoke):
@@ -63,7 +64,7 @@ def _add(file: KeyFile, given: Mapping[str, Any]) -> None:
     name = given["name"]
     try:
         limits = KeyLimits(rate=given["rate"], concurrency=given["concurrency"], models=given["models"])
-        token = file.add(name, limits)
+        token = file.add(name, limits, operator=given["operator"])
     except NameTaken:
         raise ConfigError(f"There is a key '{name}' already: revoke it first, or choose a name.") from None
     except ValidationError as error:
@@ -99,7 +100,7 @@ def listing(present: Sequence[Key]) -> str:
     """The keys as a table, without the keys."""
     if not present:
         return "There are no keys. Add one with: python claude_api.py keys add NAME"
-    rows = [("NAME", "ADDED", "A MINUTE", "AT A TIME", "MODELS")]
+    rows = [("NAME", "ADDED", "A MINUTE", "AT A TIME", "MODELS", "OPERATOR")]
     for key in present:
         added = "" if key.created_at is None else f"{datetime.fromtimestamp(key.created_at):%Y-%m-%d %H:%M}"
         limits = key.limits
@@ -110,6 +111,7 @@ def listing(present: Sequence[Key]) -> str:
                 "any" if limits.rate is None else str(limits.rate),
                 "any" if limits.concurrency is None else str(limits.concurrency),
                 "any" if limits.models is None else ", ".join(limits.models),
+                "yes" if key.operator else "no",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

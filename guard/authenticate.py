@@ -50,7 +50,7 @@ class RequireKey:
             return
         note(scope, key=key.name)
         models = key.limits.models
-        identify(scope, Caller(key.id, None if models is None else frozenset(models)))
+        identify(scope, Caller(key.id, None if models is None else frozenset(models), operator=key.operator))
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return

@@ -13,16 +13,18 @@ _CALLER = "claude_api_caller"
 class Caller:
     """`id` is the key's, "" while no key is set: what a session or a worker belongs to.
 
-    `models` None: any. `details`: may it see more than whether the server is up?
+    `models` None: any. `details`: may it see more than whether the server is up? `operator`: may it change
+    what others share?
     """
 
     id: str = ""
     models: frozenset[str] | None = None
     details: bool = True
+    operator: bool = False
 
 
 # While no key is set, everybody is the one user of this machine.
-ANYBODY = Caller()
+ANYBODY = Caller(operator=True)
 STRANGER = Caller(details=False)
 
 

@@ -78,7 +78,7 @@ class KeyFile:
                 f"{self.path} holds no keys that this version understands: move it away, then add them again."
             ) from None
 
-    def add(self, name: str, limits: KeyLimits) -> str:
+    def add(self, name: str, limits: KeyLimits, *, operator: bool = False) -> str:
         """Make a key and keep its hash; returns the key, which can't be shown again.
 
         Raises NameTaken, KeyFileFailed, and pydantic's ValidationError for a name that can't be one.
@@ -90,6 +90,7 @@ class KeyFile:
             sha256=keys.fingerprint(token.encode()),
             created_at=time.time(),
             limits=limits,
+            operator=operator,
         )
         with self._alone():
             present = self.load()

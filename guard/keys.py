@@ -31,7 +31,7 @@ class Key(BaseModel):
     """A key as it is kept: never itself, only its SHA-256, which is enough for 256 random bits.
 
     `id` stands for the key wherever something belongs to it, and tells nothing of it. `created_at`: epoch
-    seconds, None for a key from the settings.
+    seconds, None for a key from the settings. `operator`: it may change what others share.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -41,6 +41,7 @@ class Key(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
     created_at: float | None = None
     limits: KeyLimits = KeyLimits()
+    operator: bool = False
 
 
 def new_token() -> str:
@@ -58,10 +59,12 @@ def fingerprint(token: bytes) -> str:
     return hashlib.sha256(token).hexdigest()
 
 
-def from_settings(name: str, token: str) -> Key:
+def from_settings(name: str, token: str, *, operator: bool = False) -> Key:
     """A key that the operator chose. It has the same id at every start, so its sessions stay its own."""
     digest = fingerprint(token.encode())
-    return Key(id="env_" + fingerprint(f"id of {digest}".encode())[:16], name=name, sha256=digest)
+    return Key(
+        id="env_" + fingerprint(f"id of {digest}".encode())[:16], name=name, sha256=digest, operator=operator
+    )
 
 
 def find(keys: Iterable[Key], token: bytes) -> Key | None:

@@ -96,7 +96,7 @@ def _listing(request: Request) -> wire.ToolList:
 
 def _selection(request: Request) -> translate.Selection:
     parts = shared(request)
-    return translate.Selection(parts.backend.state.tools, (), parts.allowance)
+    return translate.Selection(parts.backend.state.tools, parts.mcp.connected(), parts.allowance)
 
 
 def _choices(request: Request, session_id: str | None) -> list[translate.Choice]:

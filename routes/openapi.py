@@ -14,10 +14,11 @@ from pydantic.json_schema import models_json_schema
 
 from wire.chat import ChatRequest
 from wire.cli_tools import ToolConfigUpdate
+from wire.mcp import McpServerIn, McpServerName
 
 _KEY = "api_key"
 _REF = "#/components/schemas/{model}"
-_BODIES: tuple[type[BaseModel], ...] = (ChatRequest, ToolConfigUpdate)
+_BODIES: tuple[type[BaseModel], ...] = (ChatRequest, ToolConfigUpdate, McpServerIn, McpServerName)
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from guard.ring import KeyRing
 from routes.images import ImageFetcher
 from toolbox.choices import ToolChoices
+from toolbox.servers import McpServers
 from translate.chat import Policy
 from translate.chat_answer import ReasoningField
 from translate.cli_tools import Allowance
@@ -36,6 +37,7 @@ class Shared:
     runner: Runner
     keeper: Keeper
     tool_choices: ToolChoices
+    mcp: McpServers
     backend: Backend
     policy: Policy
     ring: KeyRing

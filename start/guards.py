@@ -73,7 +73,11 @@ def install(app: FastAPI, made: Guards, settings: Settings) -> None:
 
 def key_ring(settings: Settings) -> KeyRing:
     """The keys that the settings and the state folder hold. Raises ConfigError for a file that is broken."""
-    fixed = [from_settings(name, key.get_secret_value()) for name, key in settings.chosen_keys.items()]
+    fixed = [
+        # API_KEY is the operator's own; API_KEYS are for others.
+        from_settings(name, key.get_secret_value(), operator=name == "API_KEY")
+        for name, key in settings.chosen_keys.items()
+    ]
     file = KeyFile(settings.state_dir)
     try:
         file.load()

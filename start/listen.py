@@ -7,7 +7,7 @@ import os
 import socket
 
 from config import ConfigError, Loaded, Settings
-from start.tools import work_folder
+from start.tools import mcp_servers, work_folder
 from telemetry import logs
 
 _PORTS_TRIED = 10
@@ -27,6 +27,7 @@ def prepare(settings: Settings) -> None:
     """Make the state folder, look at that of the tools, and set up the log. Raises ConfigError."""
     make_state_folder(settings)
     work_folder(settings)
+    mcp_servers(settings)
     try:
         logs.configure(settings.log_level, settings.log_format, settings.log_file)
     except OSError as error:

@@ -6,6 +6,23 @@ import os
 from pathlib import Path
 
 from config import ConfigError, Settings
+from toolbox.servers import Named, parsed
+
+
+def mcp_servers(settings: Settings) -> tuple[Named, ...]:
+    """The MCP servers of the operator's file. Raises ConfigError."""
+    file = settings.mcp_config
+    if (file or settings.allow_mcp) and not settings.allow_tools:
+        name = "CLAUDE_MCP_CONFIG" if file else "CLAUDE_ALLOW_MCP"
+        raise ConfigError(f"{name} has no effect without CLAUDE_ALLOW_TOOLS: set both, or none.")
+    if file is None:
+        return ()
+    try:
+        return parsed(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"CLAUDE_MCP_CONFIG={file} can't be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigError(f"CLAUDE_MCP_CONFIG={file} can't be used: {error}.") from None
 
 
 def work_folder(settings: Settings) -> Path | None:

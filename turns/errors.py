@@ -93,6 +93,18 @@ class ToolsNotAllowed(TurnError):
     """Something that only the operator can allow; the message names the setting."""
 
 
+class NotOperator(TurnError):
+    """Something for the operator only, asked for with another key."""
+
+
+class UnknownServer(TurnError):
+    """There is no MCP server of this name, or it isn't connected."""
+
+
+class ServerFailed(TurnError):
+    """An MCP server can't be started, or doesn't answer as one."""
+
+
 class UnsupportedParameter(InvalidRequest):
     """A parameter without which the caller wouldn't get the data or the shape it asked for."""
 

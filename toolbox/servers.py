@@ -1,0 +1,186 @@
+"""The MCP servers that the operator named: in a file, or over the API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from toolbox.connection import Offer, look
+from toolbox.files import RecordFile
+from turns.errors import InvalidRequest, ServerFailed, UnknownServer
+from turns.model import McpServer
+
+log = structlog.get_logger("toolbox")
+
+# "__" parts a server's name from its tools'.
+_NAME = re.compile(r"(?!.*__)[A-Za-z0-9_-]{1,64}")
+_Text = Annotated[str, Field(max_length=8192, pattern=r"^[^\x00]*$")]
+
+
+class Named(BaseModel):
+    """A server as the operator names it; also the shape of one in a file of MCP servers, with its name added.
+
+    It has a `command`, or a `url` (type http, or sse).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    command: _Text = ""
+    args: tuple[_Text, ...] = ()
+    env: dict[str, _Text] = Field(default_factory=dict, repr=False)
+    type: Literal["stdio", "http", "sse"] | None = None
+    url: _Text = ""
+    headers: dict[str, _Text] = Field(default_factory=dict, repr=False)
+    description: _Text = ""
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _whole(self) -> Named:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"'{self.name[:80]}' can't be a server's name: 1 to 64 letters, digits, - and single _"
+            )
+        if not self.command.strip() and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"the server '{self.name}' needs a command, or a url that begins with http")
+        return self
+
+    def as_told(self) -> McpServer:
+        """The server in the core's terms."""
+        remote = self.type or "http"
+        return McpServer(
+            self.name,
+            self.command,
+            self.args,
+            tuple(self.env.items()),
+            "stdio" if self.command.strip() or remote == "stdio" else remote,
+            self.url,
+            tuple(self.headers.items()),
+        )
+
+
+def parsed(text: bytes) -> tuple[Named, ...]:
+    """The servers of a file, {"mcpServers": {name: {...}}}. Raises ValueError with a sentence."""
+    try:
+        servers = json.loads(text)["mcpServers"]
+        return tuple(Named(name=name, **server) for name, server in servers.items())
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError('it is not of the form {"mcpServers": {"NAME": {"command": "..."}}}') from None
+
+
+class _Kept(BaseModel):
+    """`connected`: names of servers that were connected, registered or of the file; `disconnected`: those of
+    the file that were not to be."""
+
+    version: Literal[1] = 1
+    servers: tuple[Named, ...] = ()
+    connected: tuple[str, ...] = ()
+    disconnected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server, and what it had when it was connected; None: it isn't."""
+
+    named: Named
+    offer: Offer | None
+
+
+class McpServers:
+    """`mcp.json` in the state folder. A server that is connected has answered; each turn with tools starts it
+    anew for itself. `fixed`: those of the operator's file. Methods may raise StateFailed."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], fixed: Sequence[Named]) -> None:
+        self._file = RecordFile(folder / "mcp.json", _Kept())
+        self._environ = environ
+        self._fixed = {named.name: named for named in fixed}
+        self._offers: dict[str, tuple[Named, Offer]] = {}
+
+    def all(self) -> list[Server]:
+        """Those of the file first."""
+        registered = {named.name: named for named in self._file.load().servers}
+        return [Server(named, self._offer(named)) for named in {**registered, **self._fixed}.values()]
+
+    def _offer(self, named: Named) -> Offer | None:
+        known, offer = self._offers.get(named.name, (None, None))
+        # Not what another server on this state folder has changed since.
+        return offer if known == named and named.enabled else None
+
+    def connected(self) -> tuple[McpServer, ...]:
+        """Those for turns with tools."""
+        return tuple(server.named.as_told() for server in self.all() if server.offer is not None)
+
+    def register(self, named: Named) -> None:
+        """Add a server, or put it in the place of the one of its name. Raises InvalidRequest."""
+        if named.name in self._fixed:
+            raise InvalidRequest(
+                f"The MCP server '{named.name}' is named in CLAUDE_MCP_CONFIG: change it there.", param="name"
+            )
+        kept = self._file.load()
+        others = tuple(other for other in kept.servers if other.name != named.name)
+        connected = tuple(name for name in kept.connected if name != named.name)
+        self._offers.pop(named.name, None)
+        self._file.save(kept.model_copy(update={"servers": (*others, named), "connected": connected}))
+
+    async def connect(self, name: str) -> Offer:
+        """Raises UnknownServer, ServerFailed."""
+        named = next((server.named for server in self.all() if server.named.name == name), None)
+        if named is None:
+            raise UnknownServer(f"There is no MCP server '{name[:80]}': GET /v1/mcp/servers lists them.")
+        if not named.enabled:
+            raise ServerFailed(f"The MCP server '{name}' is not enabled: register it with 'enabled': true.")
+        self._offers.pop(name, None)
+        offer = await look(named.as_told(), self._environ)
+        self._offers[name] = (named, offer)
+        self._note(name, connected=True)
+        return offer
+
+    def disconnect(self, name: str) -> None:
+        """Raises UnknownServer if it isn't connected."""
+        if self._offers.pop(name, None) is None:
+            raise UnknownServer(f"The MCP server '{name[:80]}' is not connected.")
+        self._note(name, connected=False)
+
+    def _note(self, name: str, *, connected: bool) -> None:
+        kept = self._file.load()
+        lists = {"connected": set(kept.connected), "disconnected": set(kept.disconnected)}
+        lists["connected" if connected else "disconnected"].add(name)
+        lists["disconnected" if connected else "connected"].discard(name)
+        self._file.save(kept.model_copy(update={key: tuple(sorted(names)) for key, names in lists.items()}))
+
+    async def resume(self) -> None:
+        """Connect what was connected before a restart, and the file's servers unless they were not to be."""
+        kept = self._file.load()
+        wanted = {*self._fixed, *kept.connected} - set(kept.disconnected)
+        names = [s.named.name for s in self.all() if s.named.name in wanted and s.named.enabled]
+        for name, found in zip(
+            names,
+            await asyncio.gather(*(self.connect(name) for name in names), return_exceptions=True),
+            strict=True,
+        ):
+            if isinstance(found, ServerFailed):
+                log.warning("an MCP server can't be connected", server=name, problem=found.message)
+            elif isinstance(found, BaseException):
+                raise found
+
+
+def as_named(fields: Mapping[str, Any]) -> Named:
+    """A server from what a request says. Raises InvalidRequest."""
+    try:
+        return Named.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = str(first["loc"][0]) if first["loc"] else "name"
+        raise InvalidRequest(
+            f"'{place}': {first['msg'].removeprefix('Value error, ')}.", param=place
+        ) from None
