@@ -157,7 +157,9 @@ def _write_files(folder: Path, launch: Launch, environment: Mapping[str, str]) -
     if launch.plain is not None:
         write_private(folder / argv.SYSTEM_PROMPT_FILE, launch.plain)
     if launch.tools is not None and launch.tools.servers:
-        config = own_tools.mcp_config(launch.tools.servers, environment)
+        # By these two they are found, should they outlive it.
+        hidden = environment.keys() - {argv.OWNER_MARK, "CLAUDE_CODE_TMPDIR"}
+        config = own_tools.mcp_config(launch.tools.servers, hidden)
         write_private(folder / own_tools.MCP_CONFIG_FILE, config)
 
 

@@ -12,12 +12,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from routes import body
+from routes.cli_tools import tools_of_turn
 from routes.openapi import json_body
-from routes.state import Shared, shared
+from routes.state import shared
+from translate import cli_tools
 from translate.chat import to_turn
 from translate.compatibility import report
 from translate.messages import remote_images
-from turns.errors import InvalidRequest, UnsupportedParameter
+from turns.errors import InvalidRequest, ToolsNotAllowed, UnsupportedParameter
 from turns.model import Image
 from wire.chat import ChatRequest
 from wire.compatibility import Compatibility
@@ -45,7 +47,7 @@ async def debug_request(request: Request) -> Response:
         raw_body=raw.decode("utf-8", "replace"),
         json_parse_error=problem,
         parsed_body=parsed,
-        validation_result=_validated(parts, raw),
+        validation_result=_validated(request, raw),
         debug_mode_enabled=parts.debug,
         example_valid_request=_EXAMPLE,
     )
@@ -81,12 +83,15 @@ def _parsed(raw: bytes) -> tuple[Any, str | None]:
         return None, str(error)
 
 
-def _validated(parts: Shared, raw: bytes) -> ValidationResult:
+def _validated(request: Request, raw: bytes) -> ValidationResult:
+    parts = shared(request)
     try:
         asked = ChatRequest.model_validate_json(raw)
         # No image is fetched for it: any will do in its place.
         remote = remote_images(asked.messages) if parts.images is not None else ()
-        to_turn(asked, "debug", parts.policy, dict.fromkeys(remote, _SOME_IMAGE))
+        headers = cli_tools.asked(request.headers)
+        tools = tools_of_turn(request, headers, asked.session_id) if asked.enable_tools else None
+        to_turn(asked, "debug", parts.policy, dict.fromkeys(remote, _SOME_IMAGE), tools)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
         # Not the whole body once more, which is what pydantic names where it isn't JSON.
@@ -100,7 +105,7 @@ def _validated(parts: Shared, raw: bytes) -> ValidationResult:
             for item in found
         ]
         return ValidationResult(valid=False, errors=complaints)
-    except InvalidRequest as error:
+    except (InvalidRequest, ToolsNotAllowed) as error:
         refused = Complaint(
             field=error.param or "",
             message=error.message,

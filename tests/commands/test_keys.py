@@ -51,15 +51,15 @@ def test_the_list(keys: Terminal) -> None:
         "",
     )
     keys("add", "ci")
-    keys("add", "phone", "--rate", "5", "--concurrency", "2", "--models", "sonnet, haiku")
+    keys("add", "phone", "--rate", "5", "--concurrency", "2", "--models", "sonnet, haiku", "--operator")
     code, out, _ = keys("list")
     assert code == 0
     today = time.strftime("%Y-%m-%d")
     rows = [re.split(r"  +", line) for line in out.splitlines()]
-    assert rows[0] == ["NAME", "ADDED", "A MINUTE", "AT A TIME", "MODELS"]
+    assert rows[0] == ["NAME", "ADDED", "A MINUTE", "AT A TIME", "MODELS", "OPERATOR"]
     assert [row[0:1] + row[2:] for row in rows[1:]] == [
-        ["ci", "any", "any", "any"],
-        ["phone", "5", "2", "sonnet, haiku"],
+        ["ci", "any", "any", "any", "no"],
+        ["phone", "5", "2", "sonnet, haiku", "yes"],
     ]
     assert all(row[1].startswith(today) for row in rows[1:])
 
