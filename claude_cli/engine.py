@@ -17,6 +17,7 @@ from claude_cli.argv import Launch, valid_model
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.control import Dialogue, initialize
 from claude_cli.events import TurnTranslator
+from claude_cli.lacking import UNTESTED, lacking
 from claude_cli.login import Login
 from claude_cli.needs import answer_tool, need_of
 from claude_cli.plain import PlainDialogue
@@ -27,20 +28,13 @@ from claude_cli.state import FIRST_SERVER, Abilities, Level, Need
 from claude_cli.sweep import sweep
 from claude_cli.table import ProcessTable, private_folder, work_folder
 from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
-from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError, UnsupportedParameter
+from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError
 from turns.model import AttemptRequest, EngineState, Message, ModelInfo
 
 log = structlog.get_logger("claude_cli")
 
-# Levels that use nothing that a CLI may lack.
-_UNTESTED = frozenset({"spawn", "text", "plain"})
 # Names that the CLI resolves itself; to set a worker to one of them costs nothing.
 _ALIASES = frozenset({"default", "best", "sonnet", "opus", "haiku", "sonnet[1m]", "opus[1m]", "opusplan"})
-_PLAIN_LACKS = (
-    "At the engine level 'plain' only text can be sent: no tools, schemas, images or files. Install a newer "
-    "claude CLI, or set CLAUDE_ENGINE=auto."
-)
-_LACKS = "The installed claude CLI can't do {} ({}). Install a newer one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +156,7 @@ class CliEngine:
         signature = signature_of(binary)
         version = await read_version(binary, self._environ)
         wanted = self._options.level
-        abilities = Abilities() if wanted in _UNTESTED else await self._tried(binary, signature)
+        abilities = Abilities() if wanted in UNTESTED else await self._tried(binary, signature)
         level = abilities.level if wanted == "auto" else wanted
         table = ProcessTable(binary, self._state_dir, self._environ, self._options.setting_sources)
         if killed := await asyncio.to_thread(sweep, table.tmp):
@@ -296,9 +290,9 @@ class CliEngine:
         if model is not None and not valid_model(model):
             return _failed(ModelNotFound(f"There is no model '{model[:100]}'.", param="model"))
         need = need_of(request)
-        lacking = _lacking(engine, request, need)
-        if lacking is not None:
-            return _failed(lacking)
+        problem = lacking(request, need, engine.level, engine.abilities, runs_tools=bool(engine.single.tools))
+        if problem is not None:
+            return _failed(problem)
         if request.turn.cli_tools is not None:
             return engine.single.lease(request)
         launch = _launch(engine, request, need)
@@ -376,22 +370,6 @@ def _launch(engine: _Engine, request: AttemptRequest, need: Need) -> Launch:
     if request.session is not None:
         return Launch(need.model, request.session)
     return Launch(custom_model=state.custom_model(need.model, engine.listed, engine.abilities))
-
-
-def _lacking(engine: _Engine, request: AttemptRequest, need: Need) -> TurnError | None:
-    """Why the installed CLI can't be told this request, or None."""
-    if request.turn.cli_tools is not None and not engine.single.tools:
-        return UnsupportedParameter(_LACKS.format("run tools", "enable_tools"), param="enable_tools")
-    if engine.level == "plain":
-        messages = (*request.history, request.turn.question)
-        if need.tools or not all(isinstance(b, str) for m in messages for b in m.blocks):
-            return UnsupportedParameter(_PLAIN_LACKS)
-    tested = engine.level not in _UNTESTED
-    if tested and need.tools and not engine.abilities.tools:
-        return UnsupportedParameter(_LACKS.format("function calling", "tools"), param="tools")
-    if tested and need.body and not engine.abilities.extra_body:
-        return UnsupportedParameter(_LACKS.format("this", "tool_choice, stop, temperature or top_p"))
-    return None
 
 
 def signature_of(binary: str) -> str:

@@ -51,7 +51,7 @@ EVERYTHING = {"claude_api", "tests"}
 PURE_OF_THE_ENGINE = (
     *("framing", "frames", "control", "events", "argv", "state", "plain"),
     *("blocks", "mcp", "needs", "redact"),
-    *("own_tools", "own_events"),
+    *("own_tools", "own_events", "lacking"),
 )
 PURE = [
     *(f"claude_cli/{name}.py" for name in PURE_OF_THE_ENGINE),
