@@ -140,10 +140,12 @@ class TurnTranslator:
         if kind == "content_block_stop":
             return self._block_ended()
         if kind == "message_start":
-            if self._blocks:
+            ran_tools = self._own is not None and self._stop == "tool_use"
+            if self._blocks and not ran_tools:
                 # Newer CLIs do so where the connection breaks after a whole block. The model goes on, or
                 # begins anew, and both answers would be one.
                 raise CliFailed("The answer broke off, and the claude CLI asked the model again by itself.")
+            self._stop = None
             first = not self._model
             self._model = event["message"]["model"]
             self._usage = _usage(event["message"].get("usage"), Usage())
@@ -154,7 +156,7 @@ class TurnTranslator:
             self._stop = event["delta"].get("stop_reason")
             self._usage = _usage(event.get("usage"), self._usage)
             self.cut = self._stop in _CLI_GOES_ON and not (self._own and self._stop == "tool_use")
-            if self._stop == "tool_use" and not self._calls:
+            if self._stop == "tool_use" and not self._calls and self._own is None:
                 # By the tool that was made for the answer, or by one that it wasn't offered.
                 self._stop = "end_turn"
         return ()

@@ -471,3 +471,15 @@ def test_an_exit_whose_status_is_not_known() -> None:
 
 def test_last_words_are_cut() -> None:
     assert error_from_exit(1, "x" * 1000).message.endswith("It said: " + "x" * 300)
+
+
+def test_own_tools_ask_the_model_again_but_only_after_a_whole_message() -> None:
+    """What breaks off in between fails, as in any turn."""
+    translator = TurnTranslator(runs_tools=True)
+    message = {"type": "message_start", "message": {"model": "m", "usage": {}}}
+    block = {"type": "content_block_start", "content_block": {"type": "text", "text": ""}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {}}
+    for event in (message, block, end, message, block):
+        translator.translate({"type": "stream_event", "event": event})
+    with pytest.raises(CliFailed, match="broke off"):
+        translator.translate({"type": "stream_event", "event": message})
