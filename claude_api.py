@@ -26,7 +26,7 @@ from routes.images import ImageFetcher
 from routes.state import LoginFacts, Shared
 from sessions import SessionRegistry
 from start.engine import cli_engine
-from start.guards import guards, install
+from start.guards import Guards, guards, install
 from start.listen import listen, prepare, url_of
 from start.question import offer_key
 from start.reload import supervise
@@ -68,59 +68,10 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         RetryPolicy(settings.max_retries, settings.base_backoff),
         Deadlines(settings.timeout, settings.first_event_timeout, settings.idle_timeout),
     )
-    keeper = Keeper(engine, registry)
-    servers = McpServers(settings.state_dir, settings.child_env, mcp_servers(settings))
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await registry.open()
-        if registry.moved_aside is not None:
-            log.warning("the session records could not be read: moved aside", to=str(registry.moved_aside))
-        tasks = [asyncio.create_task(keeper.run()), asyncio.create_task(servers.resume())]
-        try:
-            with anyio.CancelScope() as scope, runner.drain.stopping(scope.cancel):
-                await engine.start()
-            yield
-        finally:
-            runner.drain.end()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await engine.close()
-            await registry.close()
-            await made.window.close()
-
+    shared = _shared(settings, runner, made)
+    lifespan = functools.partial(_lifespan, shared=shared, made=made)
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.shared = Shared(
-        runner=runner,
-        keeper=keeper,
-        tool_choices=ToolChoices(settings.state_dir),
-        mcp=servers,
-        backend=engine,
-        policy=Policy(
-            settings.default_model,
-            settings.stream_mode,
-            strict=settings.strict,
-            sampling_models=settings.sampling_models,
-            shows_thinking=settings.reasoning_field != "none",
-        ),
-        ring=made.ring,
-        login=LoginFacts(
-            *(settings.login.method, settings.login.chosen_by, settings.login.missing),
-            tuple(login_variables(settings.child_env)),
-        ),
-        chunk_chars=settings.chunk_chars,
-        service=SERVICE,
-        version=VERSION,
-        started_at=int(time.time()),
-        max_request_size=settings.max_request_size,
-        reasoning_field=None if settings.reasoning_field == "none" else settings.reasoning_field,
-        images=ImageFetcher(settings.image_size) if settings.fetch_images else None,
-        debug=settings.log_level == "debug",
-        allowance=Allowance(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
-        shows_tools=settings.show_tools,
-    )
-    app.state.guards = made
+    app.state.shared, app.state.guards = shared, made
     for part in (chat, models, sessions, auth, cli_tools, mcp, health, debug, pages):
         app.include_router(part.router)
     errors.install(app)
@@ -129,6 +80,63 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
     # The outermost, since it is added last: refusals are logged too.
     app.add_middleware(RequestLog)
     return app
+
+
+def _shared(settings: Settings, runner: Runner, made: Guards) -> Shared:
+    """What the routes need, as the settings have it."""
+    named = settings.reasoning_field
+    policy = Policy(
+        settings.default_model,
+        settings.stream_mode,
+        strict=settings.strict,
+        sampling_models=settings.sampling_models,
+        shows_thinking=named != "none",
+    )
+    login = settings.login
+    return Shared(
+        runner=runner,
+        keeper=Keeper(runner.backend, runner.sessions),
+        tool_choices=ToolChoices(settings.state_dir),
+        mcp=McpServers(settings.state_dir, settings.child_env, mcp_servers(settings)),
+        backend=runner.backend,
+        policy=policy,
+        ring=made.ring,
+        login=LoginFacts(
+            login.method, login.chosen_by, login.missing, tuple(login_variables(settings.child_env))
+        ),
+        chunk_chars=settings.chunk_chars,
+        service=SERVICE,
+        version=VERSION,
+        started_at=int(time.time()),
+        max_request_size=settings.max_request_size,
+        reasoning_field=None if named == "none" else named,
+        images=ImageFetcher(settings.image_size) if settings.fetch_images else None,
+        debug=settings.log_level == "debug",
+        allowance=Allowance(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
+        shows_tools=settings.show_tools,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI, shared: Shared, made: Guards) -> AsyncIterator[None]:
+    """From the opening of the records to the end of the last process."""
+    runner, registry = shared.runner, shared.runner.sessions
+    await registry.open()
+    if registry.moved_aside is not None:
+        log.warning("the session records could not be read: moved aside", to=str(registry.moved_aside))
+    tasks = [asyncio.create_task(shared.keeper.run()), asyncio.create_task(shared.mcp.resume())]
+    try:
+        with anyio.CancelScope() as scope, runner.drain.stopping(scope.cancel):
+            await runner.backend.start()
+        yield
+    finally:
+        runner.drain.end()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await runner.backend.close()
+        await registry.close()
+        await made.window.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,14 +20,14 @@ from routes.choices import together
 from routes.cli_tools import tools_of_turn
 from routes.connection import while_connected
 from routes.openapi import json_body
-from routes.state import shared
+from routes.state import Shared, shared
 from telemetry.requests import add, note
 from translate import cli_tools
 from translate.chat import to_turn
 from translate.chat_answer import ChunkWriter, Head, completion
 from translate.messages import remote_images
 from turns.errors import TurnError
-from turns.model import TurnDone, TurnEvent, TurnStarted
+from turns.model import TurnDone, TurnEvent, TurnRequest, TurnStarted
 from wire.chat import ChatCompletion, ChatRequest
 
 router = APIRouter()
@@ -64,17 +64,7 @@ async def create(request: Request) -> Response:
         **_named_hashes(asked),
     )
     headers = {"x-ignored-params": ", ".join(ignored)} if ignored else {}
-    head = Head(
-        turn.id,
-        asked.model or "",
-        int(time.time()),
-        session_id=turn.session_id,
-        reasoning=parts.reasoning_field,
-        functions=not asked.tools and bool(asked.functions),
-        structured=turn.answer is not None,
-        choices=asked.n or 1,
-        shows_tools=parts.shows_tools,
-    )
+    head = _head(asked, turn, parts)
     events = together([parts.runner.run(turn) for _ in range(head.choices)])
     if asked.stream:
         writer = ChunkWriter(
@@ -91,6 +81,20 @@ async def create(request: Request) -> Response:
     headers |= _session_header(answers[0][0])
     answer = completion(answers, head, asked.metadata)
     return Response(answer.model_dump_json(), 200, headers, "application/json")
+
+
+def _head(asked: ChatRequest, turn: TurnRequest, parts: Shared) -> Head:
+    return Head(
+        turn.id,
+        asked.model or "",
+        int(time.time()),
+        session_id=turn.session_id,
+        reasoning=parts.reasoning_field,
+        functions=not asked.tools and bool(asked.functions),
+        structured=turn.answer is not None,
+        choices=asked.n or 1,
+        shows_tools=parts.shows_tools,
+    )
 
 
 def _named_hashes(asked: ChatRequest) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from translate.messages import split
 from translate.parameters import judge
 from translate.tools import answer_of, tools_of
+from turns.answer import AnswerFormat
 from turns.errors import InvalidRequest, UnsupportedParameter
 from turns.model import CliTools, Image, Message, TurnRequest
 from wire import chat
@@ -65,13 +66,10 @@ def to_turn(
     notices = _rounded(conversation)
     tools, choice = tools_of(request)
     answer = answer_of(request)
-    question = conversation[-1]
-    if answer is not None and answer.schema is None:
-        question = replace(question, blocks=(*question.blocks, _ONE_OBJECT))
     line = _VERBOSITY.get(request.verbosity or "", "")
     turn = TurnRequest(
         id=turn_id,
-        question=question,
+        question=_question(conversation[-1], answer),
         history=tuple(conversation[:-1]),
         system="\n\n".join(text for text in (system, line) if text),
         model=model,
@@ -92,6 +90,13 @@ def to_turn(
         notices=tuple(notices),
     )
     return turn, ignored
+
+
+def _question(last: Message, answer: AnswerFormat | None) -> Message:
+    if answer is None or answer.schema is not None:
+        return last
+    # Not in the system prompt: a session keeps its first one.
+    return replace(last, blocks=(*last.blocks, _ONE_OBJECT))
 
 
 def _counts(request: chat.ChatRequest) -> None:
