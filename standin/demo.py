@@ -28,6 +28,7 @@ DEMOS = ("parallel_client_demo.py", "multi_turn_demo.py", "session_demo.py")
 INSTALL = "pip install -r requirements-dev.txt"
 # Longer than the server gives its own children.
 _END_SECONDS = 60.0
+_STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 _CAPITALS = {
     "Portugal": "Lisbon",
@@ -117,31 +118,51 @@ def version(cli: str, env: Mapping[str, str]) -> str:
 def server(home: Path, env: Mapping[str, str]) -> Iterator[str]:
     """A running server; gives its base_url. Raises DemoError if it doesn't get ready."""
     log = home / "server.log"
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "claude_api.py"), "--port", "0"],
-            env=env,
-            # Its own folder: a .env in ours is for another server.
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            # Ctrl-C is for us; the server is told when the demos have ended.
-            start_new_session=True,
-        )
+    process: subprocess.Popen[str] | None = None
     try:
+        with log.open("w") as errors, _undisturbed():
+            process = subprocess.Popen(
+                [sys.executable, str(ROOT / "claude_api.py"), "--port", "0"],
+                env=env,
+                # Its own folder: a .env in ours is for another server.
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                # Ctrl-C is for us; the server is told when the demos have ended.
+                start_new_session=True,
+            )
         yield _ready(process, log)
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.communicate(timeout=_END_SECONDS)
-        except BaseException as error:
-            # Too slow, or a second Ctrl-C.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
+        if process is not None:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=_END_SECONDS)
+    except BaseException as error:
+        # Too slow, or a second Ctrl-C.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait: one in the middle of a start would leave the process behind."""
+    held: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: held.append(got)) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for got in held:
+            signal.raise_signal(got)
 
 
 def _ready(process: subprocess.Popen[str], log: Path) -> str:
@@ -200,7 +221,7 @@ def run() -> int:
 def main() -> int:
     """The command line; returns the exit status."""
     argparse.ArgumentParser(prog="python -m standin.demo", description=(__doc__ or "")).parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _STOPPING:
         # Whatever ends us, the server and the folder don't stay.
         signal.signal(number, signal.default_int_handler)
     try:

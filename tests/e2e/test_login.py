@@ -82,8 +82,8 @@ def test_bedrock(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
                 # Some are asked again by the CLI, in other words.
                 api.responder = functools.partial(fail, refused)
                 assert ask(server).status_code == expected
-            problem = status(server)["claude_code_auth"]["status"]
-            assert not problem["valid"] and "AWS" in problem["errors"][0]
+            # A 403 may be about the model alone.
+            assert status(server)["claude_code_auth"]["status"]["valid"]
 
 
 def test_vertex(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:

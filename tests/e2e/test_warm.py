@@ -386,7 +386,7 @@ def test_another_cli_in_the_same_place_is_tried_anew(api: StandIn, tmp_path: Pat
 
 def test_the_self_test_tells_versions_apart() -> None:
     """As seen at the stand-in, not by version number."""
-    assert abilities_of(str(newest_cli())) == Abilities(*[True] * 9)
+    assert abilities_of(str(newest_cli())) == Abilities(*[True] * 12)
     older = abilities_of(str(older_cli("2.1.197")))
     assert older.level == "keyed" and older.inject and older.empty and not older.set_system
     oldest = abilities_of(str(older_cli("2.1.90")))
