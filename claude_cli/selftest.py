@@ -33,6 +33,8 @@ log = structlog.get_logger("claude_cli")
 _STEP_WITHIN = 10.0
 # A check that was disturbed says nothing of the CLI, and what is found here is kept for good.
 _TRIES = 3
+# Exit statuses of setpriv where there is nothing that it could run.
+_NOT_RUN = (126, 127)
 # Most of a check is the start of its process, which takes a core.
 _AT_A_TIME = 2
 _BASE = "selftest base prompt"
@@ -103,9 +105,9 @@ class SelfTest:
             return await check(talk)
         except TurnError as error:
             log.debug("self-test check failed", check=name, problem=error.message)
-            # Slow, killed, or talked into: nothing of that is the CLI's doing.
+            # Not started, slow, killed, or talked into: nothing of that is the CLI's doing.
             code = process.returncode if process is not None and process.ended else 0
-            killed = code is None or code < 0
+            killed = process is None or code is None or code < 0 or code in _NOT_RUN
             self._disturbed = isinstance(error, TurnTimeout) or killed
             return False
         finally:

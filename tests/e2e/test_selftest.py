@@ -31,3 +31,9 @@ def test_a_check_that_was_disturbed_is_made_again(claude_bin: Path, tmp_path: Pa
     assert found == abilities_of(str(claude_bin))
     checks = len(fields(found))
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) >= checks + 3
+
+
+def test_a_cli_that_is_gone_meanwhile_has_not_been_tried(tmp_path: Path) -> None:
+    """Removed for an update, or no room on the disk to start it: that says nothing of what it can do."""
+    _, sure = asyncio.run(selftest.run(str(tmp_path / "claude"), BASE_PATH))
+    assert not sure
