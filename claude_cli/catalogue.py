@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from claude_cli.argv import Launch
 from claude_cli.control import conversation, initialize
-from claude_cli.table import ProcessTable
+from claude_cli.findings import Findings
 from claude_cli.talk import Talk
-from standin import StandIn
+from claude_cli.trial import trial
 from turns.errors import CliFailed, TurnError
 from turns.model import CliTool, CliTools, Message
 
@@ -33,7 +32,8 @@ _OF_USE = (
 
 async def known(binary: str, signature: str, store: Path, environ: Mapping[str, str]) -> tuple[CliTool, ...]:
     """The tools of this binary, from the file `store` or found out anew; none if it doesn't say."""
-    kept = _kept(signature, store)
+    findings = Findings(store)
+    kept = _kept(findings.load(signature))
     if kept is not None:
         return kept
     try:
@@ -41,43 +41,24 @@ async def known(binary: str, signature: str, store: Path, environ: Mapping[str, 
     except TurnError as error:
         log.warning("the claude CLI doesn't say which tools it has", problem=error.message)
         return ()
-    _keep(signature, store, tools)
+    findings.save(signature, [asdict(tool) for tool in tools])
     return tools
 
 
-def _kept(signature: str, store: Path) -> tuple[CliTool, ...] | None:
+def _kept(found: Any) -> tuple[CliTool, ...] | None:
     try:
-        return tuple(CliTool(**tool) for tool in json.loads(store.read_text())[signature])
-    except (OSError, ValueError, KeyError, TypeError):
+        return tuple(CliTool(**tool) for tool in found)
+    except TypeError:
         return None
-
-
-def _keep(signature: str, store: Path, tools: Sequence[CliTool]) -> None:
-    """A file that can't be written does no harm."""
-    fresh = store.with_suffix(".new")
-    with contextlib.suppress(OSError):
-        fresh.write_text(json.dumps({signature: [asdict(tool) for tool in tools]}))
-        fresh.chmod(0o600)
-        fresh.replace(store)
 
 
 async def learn(binary: str, path: str) -> tuple[CliTool, ...]:
     """Ask it. Takes a second and no network. Raises TurnError."""
-    with tempfile.TemporaryDirectory(prefix="claude-api-") as folder, StandIn() as api:
-        environ = {
-            "PATH": path,
-            "HOME": folder,
-            "ANTHROPIC_BASE_URL": api.url,
-            "ANTHROPIC_API_KEY": "sk-ant-catalogue",
-        }
-        table = ProcessTable(binary, Path(folder) / "state", environ, "")
-        try:
-            process = await table.start(Launch(tools=CliTools(offered=_OF_USE, allowed=()), folder=folder))
-            talk = Talk(process)
-            await talk.run([initialize("")], _WITHIN)
-            await talk.run(conversation((), Message("user", ("Which tools?",))), _WITHIN)
-        finally:
-            await table.close()
+    async with trial(binary, path) as (table, api):
+        launch = Launch(tools=CliTools(offered=_OF_USE, allowed=()), folder=str(table.cwd))
+        talk = Talk(await table.start(launch))
+        await talk.run([initialize("")], _WITHIN)
+        await talk.run(conversation((), Message("user", ("Which tools?",))), _WITHIN)
         if not api.turns:
             raise CliFailed("Nothing reached the stand-in for the API.")
         return _described(api.last.body.get("tools") or ())

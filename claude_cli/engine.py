@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +16,7 @@ from claude_cli.argv import Launch, valid_model
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.control import Dialogue, initialize
 from claude_cli.events import TurnTranslator
+from claude_cli.findings import signature_of
 from claude_cli.lacking import UNTESTED, lacking
 from claude_cli.login import Login
 from claude_cli.needs import answer_tool, need_of
@@ -370,15 +370,6 @@ def _launch(engine: _Engine, request: AttemptRequest, need: Need) -> Launch:
     if request.session is not None:
         return Launch(need.model, request.session)
     return Launch(custom_model=state.custom_model(need.model, engine.listed, engine.abilities))
-
-
-def signature_of(binary: str) -> str:
-    """Tells one installed binary from another, behind links too; "" if it is gone. Costs some 2 us."""
-    try:
-        found = os.stat(binary)  # noqa: PTH116
-    except OSError:
-        return ""
-    return f"{binary} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
 def _failed(error: TurnError) -> asyncio.Future[Worker]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from claude_cli.events import NOT_LOGGED_IN
+from claude_cli.findings import signature_of
 from claude_cli.worker import Pause, monotonic
 
 # Seconds. Each try is a request to the API, and the answer will be the same until somebody acts.
@@ -68,8 +68,4 @@ class Login:
 
     def _credentials(self) -> str:
         """Tells one content of the file from another. It isn't read. On macOS there is none."""
-        try:
-            found = os.stat(self._file)  # noqa: PTH116
-        except OSError:
-            return ""
-        return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
+        return signature_of(str(self._file))

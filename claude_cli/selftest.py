@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -20,10 +19,12 @@ import structlog
 from claude_cli import control, frames, state
 from claude_cli.argv import Launch
 from claude_cli.control import Answer, Step, conversation, initialize
+from claude_cli.findings import Findings
 from claude_cli.process import CliProcess
 from claude_cli.state import FIRST_SERVER, Abilities, Need, WorkerState
-from claude_cli.table import ProcessTable, write_private
+from claude_cli.table import ProcessTable
 from claude_cli.talk import Talk
+from claude_cli.trial import trial
 from standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
 from turns.errors import CliFailed, TurnError, TurnTimeout
 from turns.model import Message, Tool
@@ -227,7 +228,7 @@ async def run(binary: str, path: str) -> tuple[Abilities, bool]:
     The second value tells whether every check came to an end: a doubtful result is not to be kept.
     """
     async with AsyncExitStack() as stack:
-        tests = [await stack.enter_async_context(_test(binary, path)) for _ in range(_AT_A_TIME)]
+        tests = [SelfTest(*await stack.enter_async_context(trial(binary, path))) for _ in range(_AT_A_TIME)]
         names = iter(tests[0].checks)
         found: dict[str, bool] = {}
         for part in await asyncio.gather(*(test.run(names) for test in tests)):
@@ -239,40 +240,20 @@ async def run(binary: str, path: str) -> tuple[Abilities, bool]:
         return Abilities(**found), all(test.sure for test in tests)
 
 
-@asynccontextmanager
-async def _test(binary: str, path: str) -> AsyncIterator[SelfTest]:
-    """A test with a stand-in and a home folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="claude-api-") as folder, StandIn() as api:
-        environ = {
-            "PATH": path,
-            "HOME": folder,
-            "ANTHROPIC_BASE_URL": api.url,
-            "ANTHROPIC_API_KEY": "sk-ant-selftest",
-        }
-        table = ProcessTable(binary, Path(folder) / "state", environ, "")
-        try:
-            yield SelfTest(table, api)
-        finally:
-            await table.close()
-
-
 class AbilityStore:
     """Abilities by binary, in a file, so that a CLI is tried once."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._findings = Findings(path)
 
     def load(self, key: str) -> Abilities | None:
-        """What was found for this binary, if anything can be read."""
+        """What was found for this binary, if all of it can be read."""
+        stored = self._findings.load(key)
         try:
-            stored = json.loads(self._path.read_text())[key]
             return Abilities(**{field.name: bool(stored[field.name]) for field in fields(Abilities)})
-        except (OSError, ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             return None
 
     def save(self, key: str, abilities: Abilities) -> None:
-        """Keep it, alone: an older binary's are of no use. A file that can't be written does no harm."""
-        fresh = self._path.with_suffix(".new")
-        with contextlib.suppress(OSError):
-            write_private(fresh, json.dumps({key: asdict(abilities)}, indent=2))
-            fresh.replace(self._path)
+        """Keep it."""
+        self._findings.save(key, asdict(abilities))

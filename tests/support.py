@@ -18,7 +18,7 @@ import httpx
 from openai import OpenAI
 
 from claude_cli import selftest
-from claude_cli.engine import signature_of
+from claude_cli.findings import signature_of
 from claude_cli.state import Abilities
 from turns.model import Attempt, AttemptRequest, EngineState, ModelInfo
 
