@@ -20,8 +20,8 @@ from turns.model import AttemptRequest, TextDelta, ThinkingDelta, ToolCallDelta,
 _CUT_WITHIN = 2.0
 # Events that wait for a client that takes its time; with more the CLI is made to wait too.
 _EVENTS_KEPT = 64
-# Characters. No model answers so much: a CLI that goes on and on would fill the memory.
 _COUNTED = TextDelta | ThinkingDelta | ToolCallDelta
+# Characters. No model answers so much: a CLI that goes on and on would fill the memory.
 _LONGEST_ANSWER = 64 * 1024 * 1024
 
 

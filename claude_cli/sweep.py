@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from claude_cli.argv import OWNER_MARK
@@ -39,13 +40,16 @@ def owners(listing: str) -> frozenset[int]:
 def kill_marked(folder: Path) -> int:
     """Kill every process whose temporary folder is `folder`: what a claude process started and left, in
     groups of their own. Returns how many. Blocks for some 20 ms."""
+    marked = rf"^\s*(\d+)\s.*\sCLAUDE_CODE_TMPDIR={re.escape(str(folder))}(?:\s|$)"
+    return _killed(int(pid) for pid in re.findall(marked, _listing(), re.MULTILINE))
+
+
+def _killed(pids: Iterable[int]) -> int:
+    """Kill them; how many there were."""
     killed = 0
-    listing = _listing()
-    for pid in re.findall(
-        rf"^\s*(\d+)\s.*\sCLAUDE_CODE_TMPDIR={re.escape(str(folder))}(?:\s|$)", listing, re.MULTILINE
-    ):
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(int(pid), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
             killed += 1
     return killed
 
@@ -65,15 +69,11 @@ def sweep(tmp: Path, *, ours_too: bool = False) -> int:
     `ours_too`: what this server left as well, grandchildren that left their group. Blocks for some 20 ms.
     Without `ps` no process is found.
     """
-    killed = 0
     listing = _listing()
     alive = frozenset(pid for pid in owners(listing) if _alive(pid))
     if ours_too:
         alive -= {os.getpid()}
-    for pid in orphans(listing, alive):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-            killed += 1
+    killed = _killed(orphans(listing, alive))
     for folder in tmp.iterdir():
         if folder.name.isdigit() and not _alive(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)

@@ -72,9 +72,7 @@ class ProcessTable:
         session = launch.session
         if session is not None:
             # Two processes on one transcript lose turns: the one before must be gone.
-            before = self._by_session.get(session.uuid)
-            if before is not None:
-                await before.exited.wait()
+            await self.gone(session.uuid)
             transcript = transcripts.transcript(self._config_dir, self._folder(launch), session.uuid)
             if session.how == "create":
                 with _as_turn_errors():
