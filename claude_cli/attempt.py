@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from claude_cli.control import Dialogue
 from claude_cli.events import TurnTranslator, error_from_exit
 from claude_cli.frames import Frame
+from claude_cli.needs import Asked
 from claude_cli.plain import PlainDialogue
 from claude_cli.talk import ODD_FRAME, odd, sound
 from claude_cli.worker import Worker
 from turns.errors import CliFailed, TurnError
-from turns.model import AttemptRequest, TextDelta, ThinkingDelta, ToolCallDelta, TurnEvent
+from turns.model import TextDelta, ThinkingDelta, ToolCallDelta, TurnEvent
 
 # An interrupted CLI answers within some 25 ms.
 _CUT_WITHIN = 2.0
@@ -27,11 +28,11 @@ _LONGEST_ANSWER = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What is said to a worker for one turn, how its answer is read, and the request that it is for."""
+    """What is said to a worker for one turn, how its answer is read, and what it is for."""
 
     dialogue: Dialogue | PlainDialogue
     translator: TurnTranslator
-    request: AttemptRequest
+    asked: Asked
 
 
 class CliAttempt:

@@ -19,7 +19,7 @@ from claude_cli.events import TurnTranslator
 from claude_cli.findings import signature_of
 from claude_cli.lacking import UNTESTED, lacking
 from claude_cli.login import Login
-from claude_cli.needs import answer_tool, need_of
+from claude_cli.needs import Asked, asked
 from claude_cli.plain import PlainDialogue
 from claude_cli.pool import Demand, Pool
 from claude_cli.probe import Installed, find_binary, installed, introduce, read_version
@@ -29,7 +29,7 @@ from claude_cli.sweep import sweep
 from claude_cli.table import ProcessTable, private_folder, work_folder
 from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
 from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError
-from turns.model import AttemptRequest, EngineState, Message, ModelInfo
+from turns.model import AttemptRequest, EngineState, Message, ModelInfo, SessionPlan
 
 log = structlog.get_logger("claude_cli")
 
@@ -240,19 +240,20 @@ class CliEngine:
     # Turns
 
     def open(self, request: AttemptRequest) -> CliAttempt:
-        return CliAttempt(self._lease(request), partial(self._script, request), self._give_back)
+        what = asked(request)
+        return CliAttempt(self._lease(what), partial(self._script, what), self._give_back)
 
-    def _lease(self, request: AttemptRequest) -> asyncio.Future[Worker]:
+    def _lease(self, what: Asked) -> asyncio.Future[Worker]:
         refused = self._login.bars()
         if refused is not None:
             return _failed(NotReady(refused))
         engine = self._current()
         if engine is not None:
-            return self._lease_from(engine, request)
+            return self._lease_from(engine, what)
         if self._problem is not None and not self._worth_a_look():
             return _failed(NotReady(self._problem))
         self._look()
-        return asyncio.get_running_loop().create_task(self._lease_later(request))
+        return asyncio.get_running_loop().create_task(self._lease_later(what))
 
     def _current(self) -> _Engine | None:
         """What serves turns now: nothing, if another binary is there."""
@@ -272,12 +273,12 @@ class CliEngine:
         except NotReady:
             return ""
 
-    async def _lease_later(self, request: AttemptRequest) -> Worker:
+    async def _lease_later(self, what: Asked) -> Worker:
         assert self._looking is not None
         await asyncio.shield(self._looking)
         if self._engine is None or self._problem is not None:
             raise NotReady(self._problem or "The claude CLI was not found.")
-        lease = self._lease_from(self._engine, request)
+        lease = self._lease_from(self._engine, what)
         try:
             return await lease
         except asyncio.CancelledError:
@@ -285,37 +286,37 @@ class CliEngine:
                 self._give_back(lease.result(), None)
             raise
 
-    def _lease_from(self, engine: _Engine, request: AttemptRequest) -> asyncio.Future[Worker]:
+    def _lease_from(self, engine: _Engine, what: Asked) -> asyncio.Future[Worker]:
+        request, need = what.request, what.need
         model = request.turn.model
         if model is not None and not valid_model(model):
             return _failed(ModelNotFound(f"There is no model '{model[:100]}'.", param="model"))
-        need = need_of(request)
         problem = lacking(request, need, engine.level, engine.abilities, runs_tools=bool(engine.single.tools))
         if problem is not None:
             return _failed(problem)
         if request.turn.cli_tools is not None:
-            return engine.single.lease(request)
-        launch = _launch(engine, request, need)
+            return engine.single.lease(what)
+        launch = _launch(engine, request.session, need)
         return engine.pool.lease(Demand(need, launch, request.turn.owner, request.history))
 
-    def _script(self, request: AttemptRequest, worker: Worker) -> Script:
+    def _script(self, what: Asked, worker: Worker) -> Script:
         """What is said to `worker` for this turn."""
         if isinstance(worker.home, SingleTurns):
-            return worker.home.script(request, worker)
-        need = need_of(request)
+            return worker.home.script(what, worker)
+        request, need = what.request, what.need
         session = request.session
         level = worker.home.level
         translator = TurnTranslator(
             engine=level,
             cost_before=worker.cost_usd,
             restored_cost=session.cost_usd if session is not None else None,
-            answer=answer_tool(request.turn),
-            stop=[text for text in request.turn.stop if not text.strip()],
+            answer=what.answer,
+            stop=what.stop,
         )
         question, history = request.turn.question, request.history
         worker.turns += 1
         if worker.launch.plain is not None:
-            return Script(PlainDialogue(history, question, translator), translator, request)
+            return Script(PlainDialogue(history, question, translator), translator, what)
         write = control.as_text if level == "text" else control.conversation
         if worker.state is None:
             worker.initialized(need)
@@ -333,14 +334,14 @@ class CliEngine:
         else:
             steps = state.steps(worker.state, need, history, question)
         worker.home.count("state steps", len(steps) - 1)
-        return Script(Dialogue(steps, translator, need.tools), translator, request)
+        return Script(Dialogue(steps, translator, need.tools), translator, what)
 
     def _give_back(self, worker: Worker, script: Script | None) -> None:
         """A turn is over: note what the worker holds now, and let the pool decide."""
         if script is None:
             worker.home.give_back(worker, clean=True)
             return
-        translator, request = script.translator, script.request
+        translator, request = script.translator, script.asked.request
         if translator.login_problem is not None:
             self._login.refused(translator.login_problem)
         elif translator.done:
@@ -351,7 +352,7 @@ class CliEngine:
             answer = translator.plain_answer
             said = (*request.history, request.turn.question)
             held = (*said, Message("assistant", (answer,))) if answer else None
-            worker.state = worker.state.after(need_of(request), held)
+            worker.state = worker.state.after(script.asked.need, held)
         clean = translator.clean
         if worker.launch.session is not None:
             # It goes on only from an answer: not from an error, and not from what follows an interrupt.
@@ -359,16 +360,13 @@ class CliEngine:
         worker.home.give_back(worker, clean=clean)
 
 
-def _launch(engine: _Engine, request: AttemptRequest, need: Need) -> Launch:
+def _launch(engine: _Engine, session: SessionPlan | None, need: Need) -> Launch:
     """How a process that is started for this turn begins."""
-    if engine.level == "plain":
-        flags = tuple((k, v) for k, v in need.environment.items() if v)
-        return Launch(need.model, request.session, effort=need.effort, flags=flags, plain=need.system)
-    if engine.level in ("spawn", "text"):
-        flags = tuple((k, v) for k, v in need.environment.items() if v)
-        return Launch(need.model, request.session, effort=need.effort, flags=flags)
-    if request.session is not None:
-        return Launch(need.model, request.session)
+    if engine.level in UNTESTED:
+        plain = need.system if engine.level == "plain" else None
+        return Launch(need.model, session, effort=need.effort, flags=need.flags, plain=plain)
+    if session is not None:
+        return Launch(need.model, session)
     return Launch(custom_model=state.custom_model(need.model, engine.listed, engine.abilities))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from claude_cli.blocks import AnswerTool
@@ -19,6 +20,25 @@ _ANY_OBJECT = '{"type":"object"}'
 # The API takes no smaller budget for thinking, and only one below the limit; older CLIs send some models one.
 _LEAST_THOUGHT = 1024
 _REF = re.compile(r"#(?=/|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A try in these terms. `answer`: the tool by which the answer is given. `stop`: the texts that end it
+    and that the API doesn't look for."""
+
+    request: AttemptRequest
+    need: Need
+    answer: AnswerTool | None
+    stop: tuple[str, ...]
+
+
+def asked(request: AttemptRequest) -> Asked:
+    """What is asked of the CLI for this try."""
+    answer = answer_tool(request.turn)
+    # The API refuses those that are blank.
+    blank = tuple(text for text in request.turn.stop if not text.strip())
+    return Asked(request, need_of(request, answer), answer, blank)
 
 
 def answer_tool(turn: TurnRequest) -> AnswerTool | None:
@@ -53,10 +73,9 @@ def _has_a_top_of_its_own(schema: dict[str, Any]) -> bool:
     return isinstance(name, str) and not name.startswith("#")
 
 
-def need_of(request: AttemptRequest) -> Need:
-    """The state that a worker must be in for this try."""
+def need_of(request: AttemptRequest, answer: AnswerTool | None) -> Need:
+    """The state that a worker must be in for this try, whose answer is given by the tool `answer`."""
     turn = request.turn
-    answer = answer_tool(turn)
     tools = [*turn.tools, answer.tool] if answer else list(turn.tools)
     choice = _choice(turn, answer)
     if turn.cli_tools is None and not tools and (tools := _stubs((*request.history, turn.question))):
@@ -65,7 +84,6 @@ def need_of(request: AttemptRequest) -> Need:
     body: dict[str, Any] = {}
     if choice is not None:
         body["tool_choice"] = choice
-    # The API refuses those that are blank.
     if stops := [text for text in turn.stop if text.strip()]:
         body["stop_sequences"] = stops
     for name, value in (("temperature", turn.temperature), ("top_p", turn.top_p)):

@@ -17,13 +17,13 @@ from claude_cli.argv import Launch
 from claude_cli.attempt import Script
 from claude_cli.control import Dialogue
 from claude_cli.events import TurnTranslator
-from claude_cli.needs import need_of
+from claude_cli.needs import Asked
 from claude_cli.process import CliProcess
 from claude_cli.state import Level
 from claude_cli.table import ProcessTable
 from claude_cli.worker import Worker, monotonic
 from turns.errors import CliFailed, TurnError
-from turns.model import AttemptRequest, CliTool
+from turns.model import CliTool
 
 NOBODY_TO_ASK = (
     "This is not allowed here, and nobody is there to be asked: tools may do what the operator and the "
@@ -59,14 +59,14 @@ class SingleTurns:
         self._tasks: set[asyncio.Task[None]] = set()
         self.turns = 0
 
-    def lease(self, request: AttemptRequest) -> asyncio.Future[Worker]:
+    def lease(self, asked: Asked) -> asyncio.Future[Worker]:
         """A process started for this turn. The future may hold a TurnError; cancel it to give up."""
-        need = need_of(request)
+        need, request = asked.need, asked.request
         launch = Launch(
             need.model,
             request.session,
             effort=need.effort,
-            flags=tuple((name, value) for name, value in need.environment.items() if value),
+            flags=need.flags,
             tools=request.turn.cli_tools,
             folder=str(self._folder),
         )
@@ -95,21 +95,21 @@ class SingleTurns:
         self.turns += 1
         future.set_result(Worker(process, launch, self, self._clock))
 
-    def script(self, request: AttemptRequest, worker: Worker) -> Script:
+    def script(self, asked: Asked, worker: Worker) -> Script:
         """What is said to `worker` for this turn."""
+        request = asked.request
         session = request.session
         translator = TurnTranslator(
             engine="tools",
             # Without a session all that the process counts is this turn's, subagents' too.
             restored_cost=session.cost_usd if session is not None else 0.0,
-            stop=[text for text in request.turn.stop if not text.strip()],
+            stop=asked.stop,
             runs_tools=True,
         )
         worker.turns += 1
-        need = need_of(request)
-        worker.initialized(need)
-        steps = [control.initialize(need.system), *self._write(request.history, request.turn.question)]
-        return Script(Dialogue(steps, translator, denies=NOBODY_TO_ASK), translator, request)
+        worker.initialized(asked.need)
+        steps = [control.initialize(asked.need.system), *self._write(request.history, request.turn.question)]
+        return Script(Dialogue(steps, translator, denies=NOBODY_TO_ASK), translator, asked)
 
     def give_back(self, worker: Worker, *, clean: bool) -> None:
         """The turn is over, and so is its process."""

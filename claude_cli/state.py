@@ -85,6 +85,11 @@ class Need:
         limit = str(self.max_output_tokens) if self.max_output_tokens is not None else ""
         return dict(zip(_FLAG_NAMES, (limit, "" if self.thinking else "1", self.body), strict=True))
 
+    @property
+    def flags(self) -> tuple[tuple[str, str], ...]:
+        """Those that are set: what a process is started with that isn't told them later."""
+        return tuple((name, value) for name, value in self.environment.items() if value)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:

@@ -13,6 +13,7 @@ from claude_cli.argv import Launch
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.control import Dialogue, conversation, initialize
 from claude_cli.events import TurnTranslator
+from claude_cli.needs import asked
 from claude_cli.plain import PlainDialogue
 from claude_cli.state import Level
 from claude_cli.worker import Worker
@@ -64,7 +65,7 @@ class Home:
             dialogue = PlainDialogue((), Message("user", ('{"type": "text"}',)), translator)
         else:
             dialogue = Dialogue(conversation((), Q), translator)
-        self.scripts.append(Script(dialogue, translator, REQUEST))
+        self.scripts.append(Script(dialogue, translator, asked(REQUEST)))
         return self.scripts[-1]
 
     def give_back(self, worker: Worker, *, clean: bool) -> None:
@@ -146,7 +147,7 @@ async def test_each_step_follows_its_answer() -> None:
     steps = [initialize("S"), *conversation((), Q)]
 
     def write(worker: Worker) -> Script:
-        return Script(Dialogue(steps, translator), translator, REQUEST)
+        return Script(Dialogue(steps, translator), translator, asked(REQUEST))
 
     home.hand_over()
     attempt = CliAttempt(home.lease, write, lambda worker, script: None)

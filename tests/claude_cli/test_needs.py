@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from claude_cli.blocks import AnswerTool
-from claude_cli.needs import answer_tool, need_of
+from claude_cli.needs import answer_tool, asked
 from claude_cli.state import Need
 from turns.answer import AnswerFormat, validator
 from turns.model import AttemptRequest, Message, Tool, ToolChoice, ToolResult, ToolUse, TurnRequest
@@ -23,7 +23,7 @@ def turn(**fields: Any) -> TurnRequest:
 
 
 def need(history: tuple[Message, ...] = (), system: str = "", **fields: Any) -> Need:
-    return need_of(AttemptRequest(turn(**fields), system, history))
+    return asked(AttemptRequest(turn(**fields), system, history)).need
 
 
 def body(**fields: Any) -> Any:

@@ -17,6 +17,7 @@ from claude_cli.attempt import CliAttempt, Script
 from claude_cli.control import Dialogue, conversation, initialize
 from claude_cli.events import TurnTranslator
 from claude_cli.frames import encode
+from claude_cli.needs import asked
 from claude_cli.state import Level
 from claude_cli.worker import Worker
 from tests.claude_cli.scripted import ScriptedProcess
@@ -78,9 +79,8 @@ class Stage:
         history = HISTORY if whole_dialogue else ()
         steps = [*([initialize("S")] if whole_dialogue else []), *conversation(history, QUESTION)]
         translator = TurnTranslator()
-        script = Script(
-            Dialogue(steps, translator), translator, AttemptRequest(TurnRequest("t", QUESTION), "", ())
-        )
+        request = AttemptRequest(TurnRequest("t", QUESTION), "", ())
+        script = Script(Dialogue(steps, translator), translator, asked(request))
         self.attempt = CliAttempt(lease, lambda worker: script, self.take_back)
 
     def take_back(self, worker: Worker, script: Script | None) -> None:
