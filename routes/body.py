@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import anyio
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from routes import errors
+from routes.state import shared
 from turns.errors import InvalidRequest, RequestTooLarge
+
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+async def parsed(request: Request, kind: type[_Body]) -> _Body:
+    """The body as a model. Raises what `whole` raises."""
+    raw = await whole(request)
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        raise errors.invalid(error) from None
+
+
+async def whole(request: Request) -> bytes:
+    """The body, within the application's bounds. Raises what `read` raises."""
+    parts = shared(request)
+    return await read(request, parts.max_request_size, parts.body_within)
 
 
 async def read(request: Request, limit: int, within: float) -> bytes:

@@ -10,11 +10,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi import APIRouter
-from pydantic import ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from routes import body, errors, sse
+from routes import body, sse
 from routes.access import owned
 from routes.choices import together
 from routes.cli_tools import tools_of_turn
@@ -40,14 +39,7 @@ _WHO = ("user", "safety_identifier", "prompt_cache_key")
 async def create(request: Request) -> Response:
     """Answer a chat. With `stream` the answer comes as server-sent events."""
     parts = shared(request)
-    try:
-        raw = await body.read(request, parts.max_request_size, parts.body_within)
-        asked = ChatRequest.model_validate_json(raw)
-    except ValidationError as error:
-        raise errors.invalid(error) from None
-    except ClientDisconnect:
-        note(request.scope, outcome="client_gone")
-        return Response(status_code=499)
+    asked = await body.parsed(request, ChatRequest)
     fetched = await parts.images.fetch(remote_images(asked.messages)) if parts.images is not None else {}
     tool_headers = cli_tools.asked(request.headers)
     tools = tools_of_turn(request, tool_headers, asked.session_id) if asked.enable_tools else None

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-
 from fastapi import APIRouter
-from pydantic import ValidationError
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import Request
 
 from guard.caller import caller_of
-from routes import body, errors
+from routes import body
 from routes.openapi import json_body
 from routes.state import shared
 from translate import cli_tools as translate
+from translate.times import iso
 from turns.errors import ToolsNotAllowed
 from turns.model import CliTools
 from wire import cli_tools as wire
@@ -35,26 +32,17 @@ async def get_config(request: Request, session_id: str | None = None) -> wire.To
     return _config(request, session_id)
 
 
-@router.post(
-    "/v1/tools/config", openapi_extra=json_body(wire.ToolConfigUpdate), response_model=wire.ToolConfig
-)
-async def set_config(request: Request) -> wire.ToolConfig | Response:
+@router.post("/v1/tools/config", openapi_extra=json_body(wire.ToolConfigUpdate))
+async def set_config(request: Request) -> wire.ToolConfig:
     """Choose, for the key or for one of its sessions."""
     _allowed(request)
-    parts = shared(request)
-    try:
-        raw = await body.read(request, parts.max_request_size, parts.body_within)
-        wanted = wire.ToolConfigUpdate.model_validate_json(raw)
-    except ValidationError as error:
-        raise errors.invalid(error) from None
-    except ClientDisconnect:
-        return Response(status_code=499)
+    wanted = await body.parsed(request, wire.ToolConfigUpdate)
     selection = _selection(request)
     if wanted.allowed_tools is not None:
         selection.check(wanted.allowed_tools, "allowed_tools")
     if wanted.disallowed_tools is not None:
         selection.check_names(wanted.disallowed_tools, "disallowed_tools")
-    parts.tool_choices.choose(
+    shared(request).tool_choices.choose(
         caller_of(request.scope).id,
         wanted.session_id,
         None if wanted.allowed_tools is None else tuple(wanted.allowed_tools),
@@ -119,10 +107,6 @@ def _config(request: Request, session_id: str | None) -> wire.ToolConfig:
         allowed_tools=list(selection.effective([])[0] if wanted is None else wanted),
         disallowed_tools=list(denied),
         effective_tools=list(effective),
-        created_at=_iso(kept.created_at if kept else began),
-        updated_at=_iso(kept.updated_at if kept else began),
+        created_at=iso(kept.created_at if kept else began),
+        updated_at=iso(kept.updated_at if kept else began),
     )
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import ValidationError
 from pydantic_core import from_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from routes import body
@@ -35,10 +35,7 @@ _EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "Hello"
 @router.post("/v1/debug/request", response_model=DebugAnswer, openapi_extra=json_body(ChatRequest))
 async def debug_request(request: Request) -> Response:
     """How this request arrived, and whether it is a chat request that would be taken."""
-    parts = shared(request)
-    raw = await _read(request)
-    if raw is None:
-        return Response(status_code=499)
+    raw = await body.whole(request)
     parsed, problem = _parsed(raw)
     info = DebugInfo(
         headers={k: "***" if _SECRET.search(k) else v for k, v in request.headers.items()},
@@ -48,7 +45,7 @@ async def debug_request(request: Request) -> Response:
         json_parse_error=problem,
         parsed_body=parsed,
         validation_result=_validated(request, raw),
-        debug_mode_enabled=parts.debug,
+        debug_mode_enabled=shared(request).debug,
         example_valid_request=_EXAMPLE,
     )
     return _json(DebugAnswer(debug_info=info))
@@ -57,23 +54,12 @@ async def debug_request(request: Request) -> Response:
 @router.post("/v1/compatibility", response_model=Compatibility, openapi_extra=json_body(ChatRequest))
 async def compatibility(request: Request) -> Response:
     """What would become of each field of a chat request."""
-    raw = await _read(request)
-    if raw is None:
-        return Response(status_code=499)
-    parsed, problem = _parsed(raw)
+    parsed, problem = _parsed(await body.whole(request))
     if problem is not None:
         raise InvalidRequest(f"The body is not valid JSON: {problem}.")
     if not isinstance(parsed, dict):
         raise InvalidRequest("The body is no JSON object: send a chat request.")
     return _json(report(parsed))
-
-
-async def _read(request: Request) -> bytes | None:
-    parts = shared(request)
-    try:
-        return await body.read(request, parts.max_request_size, parts.body_within)
-    except ClientDisconnect:
-        return None
 
 
 def _parsed(raw: bytes) -> tuple[Any, str | None]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from sessions import StoreFailed
 from telemetry.requests import note
 from turns import errors
 from wire.errors import ErrorBody, ErrorDetail
@@ -111,6 +112,14 @@ def install(app: FastAPI) -> None:
         note(request.scope, outcome=verdict(error).code or "error")
         return response(error)
 
+    async def not_stored(request: Request, error: Exception) -> Response:
+        why = f"The records of the sessions can't be read or written: {error}. Try again later."
+        return await turn_failed(request, errors.StateFailed(why))
+
+    async def client_gone(request: Request, error: Exception) -> Response:
+        note(request.scope, outcome="client_gone")
+        return Response(status_code=499)
+
     async def not_routed(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         what = f"{request.method} {request.url.path}"
@@ -132,6 +141,8 @@ def install(app: FastAPI) -> None:
         return _json(500, ErrorBody(error=detail), {"x-should-retry": "false"})
 
     app.add_exception_handler(errors.TurnError, turn_failed)
+    app.add_exception_handler(StoreFailed, not_stored)
+    app.add_exception_handler(ClientDisconnect, client_gone)
     app.add_exception_handler(HTTPException, not_routed)
     app.add_exception_handler(Exception, broken)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from fastapi import APIRouter
-from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from guard.caller import caller_of
-from routes import body, errors
+from routes import body
 from routes.openapi import json_body
 from routes.state import shared
 from toolbox.connection import Offer
@@ -19,7 +16,6 @@ from turns.errors import NotOperator, ToolsNotAllowed
 from wire import mcp as wire
 
 router = APIRouter(prefix="/v1/mcp", tags=["mcp"])
-_Body = TypeVar("_Body", bound=BaseModel)
 
 
 @router.get("/servers")
@@ -38,7 +34,7 @@ async def register_server(request: Request) -> wire.McpDone:
             "MCP servers can't be registered over the API here: the operator can allow it with "
             "CLAUDE_ALLOW_MCP, or name them in a file with CLAUDE_MCP_CONFIG."
         )
-    wanted = await _read(request, wire.McpServerIn)
+    wanted = await body.parsed(request, wire.McpServerIn)
     servers.register(as_named(wanted.model_dump()))
     return wire.McpDone(message=f"MCP server '{wanted.name}' registered successfully")
 
@@ -47,7 +43,7 @@ async def register_server(request: Request) -> wire.McpDone:
 async def connect(request: Request) -> wire.McpConnected:
     """Connect to a server, and offer it to turns with tools from now on."""
     servers = _operated(request)
-    name = (await _read(request, wire.McpServerName)).server_name
+    name = (await body.parsed(request, wire.McpServerName)).server_name
     offer = await servers.connect(name)
     return wire.McpConnected(
         message=f"Connected to MCP server '{name}'",
@@ -61,7 +57,7 @@ async def connect(request: Request) -> wire.McpConnected:
 async def disconnect(request: Request) -> wire.McpDone:
     """Offer a server no more."""
     servers = _operated(request)
-    name = (await _read(request, wire.McpServerName)).server_name
+    name = (await body.parsed(request, wire.McpServerName)).server_name
     servers.disconnect(name)
     return wire.McpDone(message=f"Disconnected from MCP server '{name}'")
 
@@ -90,14 +86,6 @@ def _operated(request: Request) -> McpServers:
             "--operator'."
         )
     return shared(request).mcp
-
-
-async def _read(request: Request, kind: type[_Body]) -> _Body:
-    parts = shared(request)
-    try:
-        return kind.model_validate_json(await body.read(request, parts.max_request_size, parts.body_within))
-    except ValidationError as error:
-        raise errors.invalid(error) from None
 
 
 def _infos(servers: McpServers) -> list[wire.McpServerInfo]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-
 from fastapi import APIRouter
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 
 from guard.caller import caller_of
 from routes.state import shared
-from sessions import SessionRecord, SessionRegistry, StoreFailed
-from turns.errors import SessionNotFound, StateFailed
+from sessions import SessionRecord, SessionRegistry
+from translate.times import iso
+from turns.errors import SessionNotFound
 from wire import sessions as wire
 
 router = APIRouter(tags=["sessions"])
@@ -30,10 +29,7 @@ register_url_convertor("text", _Text())
 async def list_sessions(request: Request) -> wire.SessionList:
     """The caller's sessions that haven't expired."""
     registry = shared(request).runner.sessions
-    try:
-        found = await registry.active(caller_of(request.scope).id)
-    except StoreFailed as error:
-        raise _unreadable(error) from error
+    found = await registry.active(caller_of(request.scope).id)
     return wire.SessionList(sessions=[_info(registry, record) for record in found], total=len(found))
 
 
@@ -43,10 +39,7 @@ async def session_stats(request: Request) -> wire.SessionStats:
     """How many sessions the caller has, and when they end."""
     parts = shared(request)
     registry = parts.runner.sessions
-    try:
-        counts = await registry.counts(caller_of(request.scope).id)
-    except StoreFailed as error:
-        raise _unreadable(error) from error
+    counts = await registry.counts(caller_of(request.scope).id)
     return wire.SessionStats(
         session_stats=wire.SessionCounts(
             active_sessions=counts.active, expired_sessions=counts.expired, total_messages=counts.messages
@@ -60,10 +53,7 @@ async def session_stats(request: Request) -> wire.SessionStats:
 async def get_session(request: Request, session_id: str) -> wire.SessionInfo:
     """One session; to look at it renews its expiry."""
     registry = shared(request).runner.sessions
-    try:
-        record = await registry.renew(caller_of(request.scope).id, session_id)
-    except StoreFailed as error:
-        raise _unreadable(error) from error
+    record = await registry.renew(caller_of(request.scope).id, session_id)
     if record is None:
         raise SessionNotFound("Session not found")
     return _info(registry, record)
@@ -72,33 +62,22 @@ async def get_session(request: Request, session_id: str) -> wire.SessionInfo:
 @router.delete("/v1/sessions/{session_id:text}")
 async def delete_session(request: Request, session_id: str) -> wire.SessionDeleted:
     """End a session and erase its conversation, also if it has expired."""
-    try:
-        await shared(request).keeper.delete(caller_of(request.scope).id, session_id)
-    except StoreFailed as error:
-        raise _unreadable(error) from error
+    await shared(request).keeper.delete(caller_of(request.scope).id, session_id)
     return wire.SessionDeleted(message=f"Session {session_id} deleted successfully")
 
 
 def _info(registry: SessionRegistry, record: SessionRecord) -> wire.SessionInfo:
     return wire.SessionInfo(
         session_id=record.session_id,
-        created_at=_iso(record.created_at),
-        last_accessed=_iso(record.last_used),
+        created_at=iso(record.created_at),
+        last_accessed=iso(record.last_used),
         message_count=record.messages,
-        expires_at=_iso(registry.expires_at(record)),
+        expires_at=iso(registry.expires_at(record)),
         turns=record.turns,
         cost_usd=record.cost_usd,
     )
 
 
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
-
-
 def _number(value: float) -> int | float:
     """Without a fraction of nothing, which a client that expects whole numbers can't read."""
     return int(value) if value.is_integer() else value
-
-
-def _unreadable(error: StoreFailed) -> StateFailed:
-    return StateFailed(f"The records of the sessions can't be read or written: {error}. Try again later.")

@@ -12,8 +12,10 @@ import pytest
 from fastapi import FastAPI
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from routes.errors import Verdict, body, install, invalid, response, verdict
+from sessions import StoreFailed
 from turns import errors
 from turns.errors import (
     CliFailed,
@@ -217,6 +219,14 @@ async def client() -> AsyncGenerator[httpx.AsyncClient, None]:
     async def bug() -> None:
         raise KeyError("SECRET")
 
+    @app.get("/records")
+    async def records() -> None:
+        raise StoreFailed("disk I/O error")
+
+    @app.get("/gone")
+    async def gone() -> None:
+        raise ClientDisconnect
+
     @app.get("/teapot")
     async def teapot() -> None:
         raise HTTPException(418, "short and stout")
@@ -258,6 +268,19 @@ async def test_another_http_error_keeps_its_words(client: httpx.AsyncClient) -> 
     answer = await client.get("/teapot")
     assert (answer.status_code, answer.json()["error"]["message"]) == (418, "short and stout")
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_records_that_cant_be_used(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/records")
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (503, "true")
+    error = answer.json()["error"]
+    assert error["code"] == "state_failed" and "disk I/O error" in error["message"]
+
+
+async def test_a_client_that_left_while_it_sent_its_body_is_no_mistake(client: httpx.AsyncClient) -> None:
+    """On every route that takes one."""
+    answer = await client.get("/gone")
+    assert (answer.status_code, answer.content) == (499, b"")
 
 
 async def test_a_mistake_of_ours_tells_nothing(client: httpx.AsyncClient) -> None:
