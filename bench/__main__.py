@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import dataclasses
 import datetime
 import json
@@ -17,8 +16,8 @@ from bench.machine import NEWEST, find_cli, machine
 from bench.measure import Stage, measured
 from bench.plan import FULL, QUICK, SECTIONS, Plan
 from bench.plot import svg
-from bench.programs import ROOT, BenchError, standin
-from bench.terminal import Progress, run_in_a_folder
+from bench.programs import ROOT, standin
+from bench.terminal import Progress, exit_status, run_in_a_folder
 
 PAGE = "performance.md"
 
@@ -47,20 +46,14 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+@exit_status
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = parser().parse_args(arguments)
     # A quick run must not replace the figures of a real one.
     out = options.out or ROOT / (".cache/bench/quick" if options.quick else "docs/bench")
-    try:
-        clis = [find_cli(name) for name in options.claude_bin or [NEWEST]]
-        results = run_in_a_folder("bench-", lambda folder: _run(options, clis, folder))
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        print("\nStopped; nothing was written.", file=sys.stderr)
-        return 130
+    clis = [find_cli(name) for name in options.claude_bin or [NEWEST]]
+    results = run_in_a_folder("bench-", lambda folder: _run(options, clis, folder))
     write(results, out)
     for version, goals in tables.goals(results):
         print(f"\nCLI {version}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import shutil
 import signal
@@ -10,9 +11,29 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
+from bench.programs import BenchError
+
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def exit_status(main: Callable[P, int]) -> Callable[P, int]:
+    """A command line whose errors, and whose being stopped, are told in a sentence and a status."""
+
+    @functools.wraps(main)
+    def told(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except BenchError as error:
+            print(error, file=sys.stderr)
+            return 1
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            print("\nStopped; nothing was written.", file=sys.stderr)
+            return 130
+
+    return told
 
 
 class Progress:

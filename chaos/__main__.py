@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import datetime
 import json
 import sys
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import NEWEST, find_cli, machine
-from bench.programs import ROOT, BenchError, cli_version, environment
-from bench.terminal import Progress, run_in_a_folder
+from bench.programs import ROOT, cli_version, environment
+from bench.terminal import Progress, exit_status, run_in_a_folder
 from chaos import report
 from chaos.run import Plan, run
 
@@ -37,20 +36,14 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+@exit_status
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = parser().parse_args(arguments)
     out = options.out or ROOT / ".cache" / "chaos"
-    try:
-        binaries = [find_cli(name) for name in options.claude_bin or [NEWEST]]
-        plan = Plan(options.seed, options.minutes * 60, binaries)
-        results = run_in_a_folder("chaos-", lambda folder: _run(plan, options, folder))
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        print("\nStopped; nothing was written.", file=sys.stderr)
-        return 130
+    binaries = [find_cli(name) for name in options.claude_bin or [NEWEST]]
+    plan = Plan(options.seed, options.minutes * 60, binaries)
+    results = run_in_a_folder("chaos-", lambda folder: _run(plan, options, folder))
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(report.text(results))

@@ -19,9 +19,9 @@ from typing import Any
 
 from bench import programs
 from bench.machine import NEWEST, find_cli, machine
-from bench.programs import ROOT, BenchError, Server
+from bench.programs import ROOT, Server
 from bench.stats import growth, quantile, rounded, spread_ms
-from bench.terminal import Progress, run_in_a_folder
+from bench.terminal import Progress, exit_status, run_in_a_folder
 from chaos import verdict
 from chaos.crowd import Crowd
 from chaos.picture import svg
@@ -205,20 +205,14 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+@exit_status
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = parser().parse_args(arguments)
     out = options.out or ROOT / ".cache" / "chaos"
-    try:
-        binary = find_cli(options.claude_bin)
-        plan = Plan(options.seed, options.minutes * 60, options.turns, binary)
-        results = run_in_a_folder("soak-", lambda folder: _run(plan, folder))
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        print("\nStopped; nothing was written.", file=sys.stderr)
-        return 130
+    binary = find_cli(options.claude_bin)
+    plan = Plan(options.seed, options.minutes * 60, options.turns, binary)
+    results = run_in_a_folder("soak-", lambda folder: _run(plan, folder))
     out.mkdir(parents=True, exist_ok=True)
     (out / "soak.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (out / "soak.svg").write_text(svg(results), encoding="utf-8")
