@@ -15,8 +15,8 @@ from configuration.login import (
     SKIP_VERTEX,
     VERTEX,
     Method,
+    behind_gateway,
     custom_headers,
-    is_on,
 )
 
 _NAMES = frozenset(
@@ -41,7 +41,6 @@ _OWN: Mapping[Method, tuple[str, ...]] = {
 # Of providers that this server doesn't know.
 _UNKNOWN = ("ANTHROPIC_FOUNDRY_", "ANTHROPIC_AWS_")
 _SWITCHES: Mapping[Method, str] = {"bedrock": BEDROCK, "vertex": VERTEX}
-_GATEWAYS: Mapping[Method, str] = {"bedrock": SKIP_BEDROCK, "vertex": SKIP_VERTEX}
 
 
 def _number(text: str) -> str:
@@ -67,7 +66,7 @@ def child_environment(environ: Mapping[str, str], method: Method) -> dict[str, s
     }
     if method in _SWITCHES:
         found[_SWITCHES[method]] = "1"
-        if is_on(environ, _GATEWAYS[method]) and KEYS[1] in environ:
+        if behind_gateway(environ, method) and KEYS[1] in environ:
             # What a gateway asks for, which logs in at the provider by itself.
             found[KEYS[1]] = environ[KEYS[1]]
     for name, read in _READ.items():

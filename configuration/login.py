@@ -75,7 +75,7 @@ def _chosen(environ: Mapping[str, str], forced: Choice | None, subscription: boo
 def _notes(environ: Mapping[str, str], method: Method, chosen_by: str) -> Iterator[str]:
     if method != "anthropic":
         for name in KEYS:
-            if environ.get(name) and not (name == KEYS[1] and _behind_gateway(environ, method)):
+            if environ.get(name) and not (name == KEYS[1] and behind_gateway(environ, method)):
                 yield f"{name} is set, but the CLI doesn't get it: {chosen_by} chooses {method}"
     for switch, provider in ((BEDROCK, "bedrock"), (VERTEX, "vertex")):
         if is_on(environ, switch) and method != provider:
@@ -87,7 +87,7 @@ def _notes(environ: Mapping[str, str], method: Method, chosen_by: str) -> Iterat
         )
 
 
-def _behind_gateway(environ: Mapping[str, str], method: Method) -> bool:
+def behind_gateway(environ: Mapping[str, str], method: Method) -> bool:
     """Does somebody else log in at the provider, to whom a token is shown?"""
     switch = {"bedrock": SKIP_BEDROCK, "vertex": SKIP_VERTEX}.get(method)
     return switch is not None and is_on(environ, switch)

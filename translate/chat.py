@@ -59,10 +59,6 @@ def to_turn(
     if cli_tools is not None:
         _runs_tools(request)
     system, conversation = split(request.messages, fetched or {}, session=request.session_id is not None)
-    if not conversation:
-        raise InvalidRequest(
-            "There is nothing to answer: 'messages' holds no user message with text in it.", param="messages"
-        )
     notices = _rounded(conversation)
     tools, choice = tools_of(request)
     answer = answer_of(request)
@@ -119,7 +115,14 @@ def _runs_tools(request: chat.ChatRequest) -> None:
 
 
 def _rounded(conversation: list[Message]) -> list[str]:
-    """Let the conversation begin and end with the user, as the API wants it; the notices about that."""
+    """Let the conversation begin and end with the user, as the API wants it; the notices about that.
+
+    Raises InvalidRequest where there is none.
+    """
+    if not conversation:
+        raise InvalidRequest(
+            "There is nothing to answer: 'messages' holds no user message with text in it.", param="messages"
+        )
     notices = []
     if conversation[-1].role == "assistant":
         conversation.append(Message("user", (CONTINUE,)))

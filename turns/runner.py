@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 
 from sessions import Session, SessionRegistry, SessionTaken, StoreFailed
@@ -14,7 +14,6 @@ from turns.check import AnswerCheck
 from turns.drain import Drain
 from turns.errors import CliFailed, InvalidRequest, SessionConflict, SessionLost, StateFailed, TurnError
 from turns.model import (
-    Attempt,
     AttemptRequest,
     Backend,
     SessionPlan,
@@ -76,24 +75,27 @@ class Runner:
                 await ticket.acquire()
                 held: list[TurnEvent] = []
                 sent = acted = False
-                attempt: Attempt | None = None
-                watchdog: Watchdog | None = None
                 try:
-                    attempt = self.backend.open(await opening.request())
-                    watchdog = Watchdog(self._deadlines, attempt.fail)
-                    check = AnswerCheck(turn.answer)
-                    async for event in attempt:
-                        acted = _attend(watchdog, event) or acted
-                        for checked in check.feed(event):
-                            held.append(await opening.completed(checked, failed))
-                        if held and not _holds_back(turn, held[-1]):
-                            sent = True
-                            # While the client takes its time, the CLI isn't silent.
-                            watchdog.pause()
-                            for ready in merged(held):
-                                yield ready
-                            _attend(watchdog, event)
-                            held.clear()
+                    # Synchronous: in a cancelled generator an await would be cancelled too.
+                    with ExitStack() as given_back:
+                        given_back.callback(ticket.release)
+                        attempt = self.backend.open(await opening.request())
+                        given_back.callback(attempt.close)
+                        watchdog = Watchdog(self._deadlines, attempt.fail)
+                        given_back.callback(watchdog.stop)
+                        check = AnswerCheck(turn.answer)
+                        async for event in attempt:
+                            acted = _attend(watchdog, event) or acted
+                            for checked in check.feed(event):
+                                held.append(await opening.completed(checked, failed))
+                            if held and not _holds_back(turn, held[-1]):
+                                sent = True
+                                # While the client takes its time, the CLI isn't silent.
+                                watchdog.pause()
+                                for ready in merged(held):
+                                    yield ready
+                                _attend(watchdog, event)
+                                held.clear()
                     return
                 except SessionLost:
                     opening.lost()
@@ -105,13 +107,6 @@ class Runner:
                     if wait is None:
                         raise
                     delay = wait
-                finally:
-                    # Synchronous: in a cancelled generator an await would be cancelled too.
-                    if watchdog is not None:
-                        watchdog.stop()
-                    if attempt is not None:
-                        attempt.close()
-                    ticket.release()
                 await self._sleep(delay)
 
     async def _opening(self, turn: TurnRequest, ticket: Ticket, stack: AsyncExitStack) -> _Opening:
@@ -152,6 +147,7 @@ class _Opening:
 
     def __init__(self, turn: TurnRequest, session: Session | None, backend: Backend) -> None:
         self._turn = turn
+        self._tools = turn.cli_tools is not None
         self._session = session
         self._backend = backend
         self._state: SessionState | None = None
@@ -162,16 +158,15 @@ class _Opening:
         if session is None:
             return
         record = session.record
-        tools = turn.cli_tools is not None
         if record is not None and record.mark is not None:
-            if record.tools != tools:
+            if record.tools != self._tools:
                 raise InvalidRequest(_OTHER_KIND[record.tools], param="enable_tools")
             self._state = "resumed"
             self._plan = SessionPlan(session.uuid, "resume", record.mark or None, record.cost_usd)
             self._system = record.system
             if turn.system not in ("", record.system):
                 self._notices += ("a session keeps its first system prompt; the new one is ignored",)
-        elif record is None and backend.has_transcript(session.uuid, tools=tools):
+        elif record is None and backend.has_transcript(session.uuid, tools=self._tools):
             self._state = "resumed"
             self._plan = SessionPlan(session.uuid, "resume")
         else:
@@ -186,7 +181,7 @@ class _Opening:
             # What came before is in the session.
             return AttemptRequest(self._turn, self._system, (), plan)
         try:
-            await session.begin(self._system, tools=self._turn.cli_tools is not None)
+            await session.begin(self._system, tools=self._tools)
         except StoreFailed as error:
             raise StateFailed(_unrecorded(error)) from error
         self._messages = len(self._turn.history)
@@ -216,13 +211,12 @@ class _Opening:
             try:
                 if session.record is None:
                     # A conversation that was found: nobody has counted its messages.
-                    await session.begin(self._system, messages=None, tools=self._turn.cli_tools is not None)
+                    await session.begin(self._system, messages=None, tools=self._tools)
                 await session.answered(done.mark, done.total_cost_usd, self._messages + 2)
             except StoreFailed as error:
                 # The client has its answer; what can't be promised is that the session remembers it.
                 self._notices += (_unrecorded(error),)
-            tools = self._turn.cli_tools is not None
-            if not self._backend.has_transcript(session.uuid, done.mark, tools=tools):
+            if not self._backend.has_transcript(session.uuid, done.mark, tools=self._tools):
                 self._notices += ("the claude CLI could not keep this conversation: it may be lost",)
         notices = (*self._notices, *done.notices)
         return replace(done, retries=retries, session=self._state, notices=notices)
