@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import resource
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
+import httpcore
 import psutil
 
 from bench import programs
@@ -23,6 +24,7 @@ from bench.workloads import MODEL, SYSTEM, Turn
 
 # Allowed connections; more clients than that are never run.
 _CONNECTIONS = 64
+_BROKEN = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
 
 
 class Contestant(Protocol):
@@ -35,9 +37,45 @@ class Contestant(Protocol):
     def workers(self) -> Sequence[psutil.Process]: ...
 
 
-def _client(url: str) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
-    return httpx.AsyncClient(base_url=url, timeout=programs.READY_WITHIN, limits=limits, trust_env=False)
+class _Http:
+    """Posts JSON and reads the answer. httpx's transport without httpx: what the load generator takes itself
+    counts against whoever is asked by HTTP, and the bare loop isn't."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._pool = httpcore.AsyncConnectionPool(
+            max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS
+        )
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+
+    @contextlib.asynccontextmanager
+    async def post(
+        self, path: str, body: Any, headers: Mapping[str, str]
+    ) -> AsyncIterator[httpcore.Response]:
+        """The answer, not yet read. Raises AskFailed, also for what goes wrong while it is read."""
+        host = self._url.partition("://")[2]
+        sent = {"host": host, "content-type": "application/json", **headers}
+        limits = dict.fromkeys(("connect", "read", "write", "pool"), programs.READY_WITHIN)
+        try:
+            async with self._pool.stream(
+                "POST",
+                self._url + path,
+                headers=list(sent.items()),
+                content=json.dumps(body).encode(),
+                extensions={"timeout": limits},
+            ) as answer:
+                if answer.status != 200:
+                    raise AskFailed(f"{answer.status} {(await answer.aread())[:200]!r}")
+                yield answer
+        except (
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+            httpcore.TimeoutException,
+            ValueError,
+        ) as error:
+            raise AskFailed(repr(error)) from None
 
 
 def messages(turn: Turn) -> list[dict[str, str]]:
@@ -53,10 +91,10 @@ class Floor:
     """The stand-in, called as the Messages API: what an answer takes with nothing in between."""
 
     def __init__(self, url: str) -> None:
-        self._http = _client(url)
+        self._http = _Http(url)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._http.close()
 
     def cpu(self) -> Cpu:
         return Cpu()
@@ -80,10 +118,10 @@ class Ours:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._http = _client(server.url)
+        self._http = _Http(server.url)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._http.close()
 
     def cpu(self) -> Cpu:
         return self._server.cpu()
@@ -97,14 +135,9 @@ class Ours:
 
     async def complete(self, turn: Turn) -> dict[str, Any]:
         """The whole answer's JSON. Raises AskFailed."""
-        try:
-            got = await self._http.post("/v1/chat/completions", json=chat_body(turn, False))
-        except httpx.HTTPError as error:
-            raise AskFailed(repr(error)) from None
-        if got.status_code != 200:
-            raise AskFailed(f"{got.status_code} {got.text[:200]}")
-        answer: dict[str, Any] = got.json()
-        return answer
+        async with self._http.post("/v1/chat/completions", chat_body(turn, False), {}) as got:
+            answer: dict[str, Any] = json.loads(await got.aread())
+            return answer
 
 
 def chat_body(turn: Turn, stream: bool) -> dict[str, Any]:
@@ -129,30 +162,23 @@ def _openai(value: Mapping[str, Any]) -> str:
 
 
 async def _post(
-    http: httpx.AsyncClient, path: str, body: Any, headers: Mapping[str, str], stream: bool, text_of: Any
+    http: _Http, path: str, body: Any, headers: Mapping[str, str], stream: bool, text_of: Any
 ) -> Answer:
-    try:
-        if not stream:
-            got = await http.post(path, json=body, headers=headers)
-            first = time.perf_counter()
-            if got.status_code != 200:
-                raise AskFailed(f"{got.status_code} {got.text[:200]}")
-            return Answer(text_of(got.json()), first)
-        async with http.stream("POST", path, json=body, headers=headers) as answer:
-            if answer.status_code != 200:
-                raise AskFailed(str(answer.status_code))
+    async with http.post(path, body, headers) as answer:
+        if stream:
             return await _read(answer, text_of)
-    except (httpx.HTTPError, ValueError) as error:
-        raise AskFailed(repr(error)) from None
+        whole = await answer.aread()
+        first = time.perf_counter()
+        return Answer(text_of(json.loads(whole)), first)
 
 
-async def _read(answer: httpx.Response, text_of: Any) -> Answer:
+async def _read(answer: httpcore.Response, text_of: Any) -> Answer:
     """Server-sent events; the first one with text is the first token."""
-    first, texts = 0.0, []
-    async for line in answer.aiter_lines():
-        if line.startswith("data: {"):
-            text = text_of(json.loads(line[6:]))
-            if text:
+    first, texts, rest = 0.0, [], b""
+    async for piece in answer.aiter_stream():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data: {") and (text := text_of(json.loads(line[6:]))):
                 first = first or time.perf_counter()
                 texts.append(text)
     if not texts:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -50,7 +51,8 @@ class KnownOrigins:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
         if not self._ring.required:
-            if not _on_this_machine(scope.get("client")):
+            client = scope.get("client")
+            if client and not _on_this_machine(client[0]):
                 return refusal.foreign_client()
             if not _LOOPBACK.fullmatch(host):
                 return refusal.foreign_host(host)
@@ -63,7 +65,8 @@ class KnownOrigins:
         return refusal.foreign_origin(origin)
 
 
-def _on_this_machine(client: tuple[str, int] | None) -> bool:
-    """Is it a loopback address? No address at all: a socket file, or a client in this process."""
-    address = parsed(client[0]) if client else None
+@lru_cache
+def _on_this_machine(client: str) -> bool:
+    """Is it a loopback address? What is none: a socket file, or a client in this process."""
+    address = parsed(client)
     return address is None or address.is_loopback
