@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.stats import quantile
@@ -27,8 +27,12 @@ class Goal:
     reached: bool | None
 
 
-def at_least(text: str, value: float | None, limit: float, unit: str) -> Goal:
-    return _judged(text, value, limit, unit, value is not None and value >= limit, "short by")
+def at_least(text: str, value: float | None, limit: float, unit: str, ceiling: float | None = None) -> Goal:
+    """`ceiling`: what the bare loop reaches, which nobody with the same CLI can pass."""
+    goal = _judged(text, value, limit, unit, value is not None and value >= limit, "short by")
+    if goal.reached is not False or ceiling is None:
+        return goal
+    return replace(goal, verdict=f"{goal.verdict}; the bare loop reaches {number(ceiling, unit)}")
 
 
 def at_most(text: str, value: float | None, limit: float, unit: str) -> Goal:
@@ -83,7 +87,7 @@ def of_cli(cli: Figures, concurrency: int) -> list[Goal]:
     """The goals as one CLI reaches them."""
     full = cell(cli, "short", False, concurrency)
     one, streamed = cell(cli, "short", False, 1), cell(cli, "short", True, 1)
-    ours = figure(full, "ours", "throughput")
+    ours, bare = figure(full, "ours", "throughput"), figure(full, "bare", "throughput")
     starts = cli.get("start", {}).get("first_request_ms") or [None]
     short_p50 = figure(one, "ours", "latency_ms", "p50")
     costs = {
@@ -91,7 +95,6 @@ def of_cli(cli: Figures, concurrency: int) -> list[Goal]:
         for name in ("history", "held")
     }
     share = ratio(figure(full, "ours", "server_cpu_ms"), figure(full, "ours", "cli_cpu_ms"))
-    of_bare = ratio(ours, figure(full, "bare", "throughput"))
     at = f"with {concurrency} clients"
     return [
         at_least(
@@ -99,14 +102,16 @@ def of_cli(cli: Figures, concurrency: int) -> list[Goal]:
             ratio(ours, figure(full, "per_request", "throughput")),
             20,
             "times",
+            ratio(bare, figure(full, "per_request", "throughput")),
         ),
         at_least(
             f"throughput {at}: 20 times a process per request with default flags",
             ratio(ours, figure(full, "per_request_default", "throughput")),
             20,
             "times",
+            ratio(bare, figure(full, "per_request_default", "throughput")),
         ),
-        at_least(f"throughput {at}: 90 % of the bare loop", _percent(of_bare), 90, "%"),
+        at_least(f"throughput {at}: 90 % of the bare loop", _percent(ratio(ours, bare)), 90, "%"),
         at_most("added latency, 1 client, p50: 30 ms", added(one, "latency_ms", "p50"), 30, "ms"),
         at_most("added latency, 1 client, p95: 60 ms", added(one, "latency_ms", "p95"), 60, "ms"),
         at_most("added time to first token, p50: 25 ms", added(streamed, "first_ms", "p50"), 25, "ms"),
