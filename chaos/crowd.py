@@ -20,6 +20,9 @@ HUNG = "requests without an end"
 REFUSED = "connections refused or broken"
 FORGOT = "memories lost without a word"
 _SLOW_PIECE = 0.05
+_SHORTEST_REST = 0.2
+# A limit may be told for hours.
+_LONGEST_REST = 3.0
 
 
 @dataclass
@@ -50,13 +53,13 @@ class Crowd:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def keep_asking(self, client: Client, over: asyncio.Event, pause: float) -> None:
-        """Ask until it is over; a question that is under way is seen to its end. Rests `pause` seconds after
-        each that failed."""
+    async def keep_asking(self, client: Client, over: asyncio.Event) -> None:
+        """Ask until it is over; a question that is under way is seen to its end. After each that failed it
+        rests, as long as it was told to."""
         while not over.is_set():
             found = await self.ask(client.next())
             if found.outcome != verdict.RIGHT:
-                await asyncio.sleep(pause)
+                await asyncio.sleep(min(max(found.retry_after, _SHORTEST_REST), _LONGEST_REST))
 
     async def ask(self, question: Question) -> Verdict:
         """One question, to its end. What must not be is noted in the book."""

@@ -28,7 +28,6 @@ QUEUE = 3
 CLIENTS = CONCURRENCY + QUEUE + 1
 _LEAVING = 0.1
 _TROUBLE = 0.25
-_AFTER_A_FAILURE = 0.2
 _LOG = "server.log"
 
 
@@ -182,7 +181,7 @@ async def _with_server(plan: Plan, storm: Storm, watch: Watch, say: Callable[[st
     crowd = Crowd(url, book)
     over = asyncio.Event()
     clients = [Client(plan.seed, number, _LEAVING) for number in range(CLIENTS)]
-    asking = [asyncio.ensure_future(crowd.keep_asking(each, over, _AFTER_A_FAILURE)) for each in clients]
+    asking = [asyncio.ensure_future(crowd.keep_asking(each, over)) for each in clients]
     try:
         say(f"{plan.seconds:g} seconds of trouble")
         await storm.blow(schedule(plan.seed, plan.seconds), plan.seconds)

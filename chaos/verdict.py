@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chaos.marks import conversations_in, first_difference
@@ -27,13 +27,15 @@ _KEYS = {"message", "type", "param", "code"}
 class Verdict:
     """`outcome`: right, left, an error's code, or what is wrong (then `problem` says more).
 
-    after_200: the error came in a stream that had begun. facts: the answer's x_claude.
+    after_200: the error came in a stream that had begun. facts: the answer's x_claude. retry_after: seconds
+    that an error asks to wait.
     """
 
     outcome: str
     problem: str | None = None
     after_200: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
+    retry_after: float = 0.0
 
 
 RIGHT = "right"
@@ -133,7 +135,7 @@ def _refused(status: int, headers: Mapping[str, str], body: Any) -> Verdict:
         return Verdict(STRANGE_ERROR, f"{verdict.outcome} with {found}")
     if verdict.outcome == "queue_full" and not headers.get("retry-after"):
         return Verdict(STRANGE_ERROR, "queue_full without Retry-After")
-    return verdict
+    return replace(verdict, retry_after=float(headers.get("retry-after", 0)))
 
 
 def _told(error: Any, *, after_200: bool) -> Verdict:

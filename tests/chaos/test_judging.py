@@ -119,7 +119,7 @@ def test_errors(question: Question) -> None:
     def told(status: int, body: Any, **headers: str) -> verdict.Verdict:
         return verdict.of_whole(question, status, {**HEADERS, **headers}, json.dumps(body))
 
-    assert told(502, error("cli_failed")) == verdict.Verdict("cli_failed")
+    assert told(502, error("cli_failed")) == verdict.Verdict("cli_failed", retry_after=1)
     assert stream(question, json.dumps(error("timeout"))) == verdict.Verdict("timeout", after_200=True)
     assert told(500, error("internal")).outcome == verdict.STRANGE_ERROR
     assert told(500, error("cli_failed")).outcome == verdict.STRANGE_ERROR
