@@ -37,11 +37,16 @@ def owners(listing: str) -> frozenset[int]:
     return frozenset(int(pid) for pid in re.findall(rf"(?:^|\s){OWNER_MARK}=(\d+)(?=\s|$)", listing, re.M))
 
 
+def marked(listing: str, folder: Path) -> list[int]:
+    """The process ids in `ps` output whose temporary folder is `folder`, or a numbered one in it."""
+    mark = rf"^\s*(\d+)\s.*\sCLAUDE_CODE_TMPDIR={re.escape(str(folder))}(?:/\d+)?(?:\s|$)"
+    return [int(pid) for pid in re.findall(mark, listing, re.MULTILINE)]
+
+
 def kill_marked(folder: Path) -> int:
-    """Kill every process whose temporary folder is `folder`: what a claude process started and left, in
-    groups of their own. Returns how many. Blocks for some 20 ms."""
-    marked = rf"^\s*(\d+)\s.*\sCLAUDE_CODE_TMPDIR={re.escape(str(folder))}(?:\s|$)"
-    return _killed(int(pid) for pid in re.findall(marked, _listing(), re.MULTILINE))
+    """Kill every process whose temporary folder is `folder`, or in it: what a claude process started and
+    left, in groups of their own. Returns how many. Blocks for some 20 ms."""
+    return _killed(marked(_listing(), folder))
 
 
 def _killed(pids: Iterable[int]) -> int:
@@ -63,17 +68,13 @@ def _listing() -> str:
     return ""
 
 
-def sweep(tmp: Path, *, ours_too: bool = False) -> int:
+def sweep(tmp: Path) -> int:
     """Kill what dead servers left running, remove their folders in `tmp`; returns how many were killed.
 
-    `ours_too`: what this server left as well, grandchildren that left their group. Blocks for some 20 ms.
-    Without `ps` no process is found.
+    Blocks for some 20 ms. Without `ps` no process is found.
     """
     listing = _listing()
-    alive = frozenset(pid for pid in owners(listing) if _alive(pid))
-    if ours_too:
-        alive -= {os.getpid()}
-    killed = _killed(orphans(listing, alive))
+    killed = _killed(orphans(listing, frozenset(pid for pid in owners(listing) if _alive(pid))))
     for folder in tmp.iterdir():
         if folder.name.isdigit() and not _alive(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)

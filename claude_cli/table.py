@@ -16,11 +16,13 @@ import psutil
 from claude_cli import argv, own_tools, transcripts
 from claude_cli.argv import Launch
 from claude_cli.process import CliProcess, spawn
-from claude_cli.sweep import kill_marked, sweep
-from turns.errors import NotReady, Overloaded, TurnError
+from claude_cli.sweep import kill_marked
+from turns.errors import NotReady, Overloaded
 
 # Starting a process blocks the event loop for a few ms and a core for 0.3 s.
 _STARTS_AT_A_TIME = 2
+# Not a table's own: after an update of the CLI two tables have processes on one state folder.
+_folder_numbers = itertools.count(1)
 
 
 class ProcessTable:
@@ -41,7 +43,6 @@ class ProcessTable:
         # One folder for all: newer CLIs print it into the request, and a resume needs the same one.
         self.cwd = private_folder(work_folder(state_dir))
         self.tmp = private_folder(state_dir / "tmp")
-        self._folders = itertools.count(1)
         self._starts = asyncio.Semaphore(_STARTS_AT_A_TIME)
         self._live: dict[CliProcess, Path] = {}
         self._by_session: dict[str, CliProcess] = {}
@@ -84,23 +85,20 @@ class ProcessTable:
                     transcripts.uncover(transcript, session.uuid, session.at)
         owner = os.getpid()
         # A folder of its own: what the CLI leaves in it goes with the process.
-        folder = self.tmp / str(owner) / str(next(self._folders))
+        folder = self.tmp / str(owner) / str(next(_folder_numbers))
         environment = argv.environment(self._environ, owner, folder, launch)
-        with _as_turn_errors():
-            private_folder(folder.parent)
-            private_folder(folder)
-            _write_files(folder, launch, environment)
-        async with self._starts:
-            try:
+        try:
+            with _as_turn_errors():
+                private_folder(folder.parent)
+                private_folder(folder)
+                _write_files(folder, launch, environment)
+            command = argv.arguments(self._binary, launch, self._setting_sources, folder, self._private)
+            async with self._starts:
                 with _as_turn_errors():
-                    process = await spawn(
-                        argv.arguments(self._binary, launch, self._setting_sources, folder, self._private),
-                        environment,
-                        self._folder(launch),
-                    )
-            except TurnError:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
+                    process = await spawn(command, environment, self._folder(launch))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._live[process] = folder
         if launch.tools is not None:
             self._with_tools.add(process)
@@ -131,8 +129,10 @@ class ProcessTable:
         for process in tuple(self._live):
             self.retire(process, now=True)
         await asyncio.gather(*self._tasks)
-        await asyncio.to_thread(sweep, self.tmp, ours_too=True)
-        shutil.rmtree(self.tmp / str(os.getpid()), ignore_errors=True)
+        ours = self.tmp / str(os.getpid())
+        # Not all that bear our mark: a CLI is tried out, in folders of its own, while turns run here.
+        await asyncio.to_thread(kill_marked, ours)
+        shutil.rmtree(ours, ignore_errors=True)
 
     async def _see_to_end(self, process: CliProcess) -> None:
         await process.end()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from claude_cli.argv import Launch, environment
-from claude_cli.sweep import orphans, owners
+from claude_cli.sweep import marked, orphans, owners
 
 # Of a server that lives (100), two that don't (200, 300), and of others.
 LISTING = """\
@@ -58,3 +58,18 @@ def test_the_mark_is_the_one_that_processes_get() -> None:
     listing = "7 claude " + " ".join(f"{name}={value}" for name, value in marked.items())
     assert owners(listing) == {4321}
     assert orphans(listing, frozenset()) == [7]
+
+
+def test_by_its_folder() -> None:
+    folder = Path("/state/tmp/12")
+    listing = """\
+   1 claude CLAUDE_CODE_TMPDIR=/state/tmp/12/1 A=1
+   2 claude CLAUDE_CODE_TMPDIR=/state/tmp/12
+   3 claude CLAUDE_CODE_TMPDIR=/state/tmp/12/34
+   4 claude CLAUDE_CODE_TMPDIR=/state/tmp/123/1
+   5 claude CLAUDE_CODE_TMPDIR=/other/state/tmp/12/1
+   6 claude NOT_CLAUDE_CODE_TMPDIR=/state/tmp/12/1
+"""
+    assert marked(listing, folder) == [1, 2, 3]
+    assert marked(listing, folder / "1") == [1]
+    assert marked(listing, folder / "3") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 
 from claude_cli import transcripts
 from claude_cli.argv import Launch
+from claude_cli.frames import Frame
+from claude_cli.process import CliProcess
 from claude_cli.table import ProcessTable, private_folder
+from tests.support import wait_until_gone
 from turns.errors import NotReady, Overloaded, TurnError
 from turns.model import SessionPlan
 
@@ -66,6 +70,95 @@ async def test_a_system_that_can_take_no_more(state: Path, monkeypatch: pytest.M
     assert error.retry_after == 1.0
     # The folder that was made for it is gone.
     assert list((made.tmp).glob("*/*")) == []
+
+
+async def test_a_start_that_is_given_up_leaves_no_folder(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def spawn(*arguments: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("claude_cli.table.spawn", spawn)
+    made = table(state)
+    starting = asyncio.create_task(made.start(Launch()))
+    await begun.wait()
+    assert len(list(made.tmp.glob("*/*"))) == 1
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert list(made.tmp.glob("*/*")) == []
+    await made.close()
+
+
+@pytest.fixture
+def lasting(tmp_path: Path) -> str:
+    """A program that says what it is told until it is ended."""
+    program = tmp_path / "lasting"
+    program.write_text("#!/bin/sh\nexec cat\n")
+    program.chmod(0o700)
+    return str(program)
+
+
+async def heard(process: CliProcess) -> Frame | None:
+    """The next frame of a process, None if it ends before."""
+    found: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
+
+    class Ear:
+        def frame(self, frame: Frame) -> None:
+            found.set_result(frame)
+
+        def ended(self, problem: str | None) -> None:
+            found.set_result(None)
+
+    process.listener = Ear()
+    return await asyncio.wait_for(found, 10.0)
+
+
+async def test_what_runs_elsewhere_outlives_the_end_of_a_table(
+    state: Path, tmp_path: Path, lasting: str
+) -> None:
+    """An updated CLI is tried out while turns still run on the one before."""
+    serving, trying = table(state, lasting), table(tmp_path / "trial", lasting)
+    ours, other = await serving.start(Launch()), await trying.start(Launch())
+    await trying.close()
+    assert other.exited.is_set()
+    ours.write(b'{"type": "alive"}\n')
+    assert await heard(ours) == {"type": "alive"}
+    await serving.close()
+
+
+async def test_two_tables_on_one_state_folder_share_nothing(state: Path, lasting: str) -> None:
+    """What a process leaves is found, and removed, by its folder."""
+    old, new = table(state, lasting), table(state, lasting)
+    first = await old.start(Launch())
+    assert len(list(old.tmp.glob("*/*"))) == 1
+    second = await new.start(Launch())
+    assert len(list(old.tmp.glob("*/*"))) == 2
+    new.retire(second, now=True)
+    await second.exited.wait()
+    assert not first.exited.is_set()
+    await new.close()
+    await old.close()
+
+
+async def test_what_left_its_group_ends_with_the_table(state: Path, tmp_path: Path) -> None:
+    program = tmp_path / "leaving"
+    program.write_text("""#!/bin/sh
+read go
+setsid sleep 600 </dev/null >/dev/null 2>&1 &
+echo "{\\"type\\": \\"$!\\"}"
+exec cat
+""")
+    program.chmod(0o700)
+    made = table(state, str(program))
+    process = await made.start(Launch())
+    process.write(b"go\n")
+    told = await heard(process)
+    assert told is not None
+    await made.close()
+    wait_until_gone([int(told["type"])])
 
 
 async def test_a_folder_that_cannot_be_made(state: Path) -> None:
