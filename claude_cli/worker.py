@@ -47,16 +47,17 @@ class Pause:
     """How long to wait after a failure: `first` seconds, doubled each time, 30 s at most."""
 
     def __init__(self, first: float = _FIRST_PAUSE) -> None:
-        self._first = first
+        self._first = self._next = first
         self.failures = 0
         self._until = 0.0
 
     def failed(self, now: float) -> None:
         self.failures += 1
-        self._until = now + min(_LONGEST_PAUSE, self._first * 2.0 ** (self.failures - 1))
+        self._until = now + self._next
+        self._next = min(_LONGEST_PAUSE, 2 * self._next)
 
     def over(self) -> None:
-        self.failures, self._until = 0, 0.0
+        self.failures, self._until, self._next = 0, 0.0, self._first
 
     def left(self, now: float) -> float:
         """Seconds until the next try is allowed."""

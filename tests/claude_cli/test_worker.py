@@ -92,6 +92,13 @@ def test_a_pause_doubles_and_ends() -> None:
     assert pause.left(801.0) == 0.5
 
 
+def test_a_cli_may_be_broken_for_days() -> None:
+    pause = Pause()
+    for number in range(10_000):
+        pause.failed(30.0 * number)
+    assert pause.left(30.0 * 9_999) == 30.0
+
+
 # When it has to go
 
 
