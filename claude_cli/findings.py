@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from claude_cli.table import write_private
+from storage import private
 
 
 def signature_of(file: str) -> str:
@@ -35,7 +35,5 @@ class Findings:
 
     def save(self, signature: str, found: Any) -> None:
         """Keep it, alone: an older binary's is of no use."""
-        fresh = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):
-            write_private(fresh, json.dumps({signature: found}, indent=2))
-            fresh.replace(self._path)
+            private.replace(self._path, json.dumps({signature: found}, indent=2))

@@ -153,12 +153,18 @@ class ProcessTable:
 def _write_files(folder: Path, launch: Launch, environment: Mapping[str, str]) -> None:
     """What a process reads at its start, in its private folder."""
     if launch.plain is not None:
-        write_private(folder / argv.SYSTEM_PROMPT_FILE, launch.plain)
+        _write(folder / argv.SYSTEM_PROMPT_FILE, launch.plain)
     if launch.tools is not None and launch.tools.servers:
         # By these two they are found, should they outlive it.
         hidden = environment.keys() - {argv.OWNER_MARK, "CLAUDE_CODE_TMPDIR"}
         config = own_tools.mcp_config(launch.tools.servers, hidden)
-        write_private(folder / own_tools.MCP_CONFIG_FILE, config)
+        _write(folder / own_tools.MCP_CONFIG_FILE, config)
+
+
+def _write(path: Path, text: str) -> None:
+    """A file for its owner alone, for as long as a process lives."""
+    path.touch(0o600)
+    path.write_text(text, encoding="utf-8", errors="replace")
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
@@ -178,13 +184,6 @@ def private_folder(path: Path) -> Path:
     is in, if it is missing too, gets the mode of any other."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path.resolve()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file for its owner alone. Raises OSError."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8", errors="replace") as stream:
-        stream.write(text)
 
 
 @contextmanager

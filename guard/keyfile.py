@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guard import keys
 from guard.keys import Key, KeyLimits
+from storage import private
 
 _PRIVATE = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
 
@@ -124,20 +124,6 @@ class KeyFile:
 
     def _write(self, present: tuple[Key, ...]) -> None:
         try:
-            _replace(self.path, _Stored(keys=present).model_dump_json(indent=2) + "\n")
+            private.replace(self.path, _Stored(keys=present).model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise KeyFileFailed(f"{self.path} can't be written: {error.strerror}.") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put a file in the place of another, at once and for good. Such a file is 0600 from the beginning."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        fresh = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            fresh.replace(path)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise

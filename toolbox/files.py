@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from storage import private
 from turns.errors import StateFailed
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -43,10 +42,6 @@ class RecordFile(Generic[_M]):
     def save(self, value: _M) -> None:
         """Put this in its place. Raises StateFailed."""
         try:
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self._path.parent, prefix=f".{self._path.name}-", delete=False
-            ) as file:
-                file.write(value.model_dump_json(indent=1))
-            os.replace(file.name, self._path)  # noqa: PTH105
+            private.replace(self._path, value.model_dump_json(indent=1))
         except OSError as error:
             raise StateFailed(f"{self._path.name} can't be written: {error.strerror}.") from error

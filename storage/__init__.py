@@ -1,0 +1,1 @@
+"""How small files of the state folder are written."""
