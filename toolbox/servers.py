@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from toolbox.connection import Offer, look
 from toolbox.files import RecordFile
-from turns.errors import InvalidRequest, ServerFailed, UnknownServer
+from turns.errors import InvalidRequest, ServerFailed, StateFailed, TurnError, UnknownServer
 from turns.model import McpServer
 
 log = structlog.get_logger("toolbox")
@@ -159,19 +159,24 @@ class McpServers:
         self._file.save(kept.model_copy(update={key: tuple(sorted(names)) for key, names in lists.items()}))
 
     async def resume(self) -> None:
-        """Connect what was connected before a restart, and the file's servers unless they were not to be."""
-        kept = self._file.load()
+        """Connect what was connected before a restart, and the file's servers unless they were not to be.
+
+        What can't be connected is logged: nobody waits for this.
+        """
+        try:
+            kept = self._file.load()
+        except StateFailed as error:
+            log.warning("no MCP server is connected", problem=error.message)
+            return
         wanted = {*self._fixed, *kept.connected} - set(kept.disconnected)
         names = [s.named.name for s in self.all() if s.named.name in wanted and s.named.enabled]
-        for name, found in zip(
-            names,
-            await asyncio.gather(*(self.connect(name) for name in names), return_exceptions=True),
-            strict=True,
-        ):
-            if isinstance(found, ServerFailed):
-                log.warning("an MCP server can't be connected", server=name, problem=found.message)
-            elif isinstance(found, BaseException):
-                raise found
+        await asyncio.gather(*(self._resume(name) for name in names))
+
+    async def _resume(self, name: str) -> None:
+        try:
+            await self.connect(name)
+        except TurnError as error:
+            log.warning("an MCP server can't be connected", server=name, problem=error.message)
 
 
 def as_named(fields: Mapping[str, Any]) -> Named:
