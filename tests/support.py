@@ -61,6 +61,16 @@ class IdleBackend:
 
 
 @functools.lru_cache
+class Clock:
+    """A clock that stands until it is moved: its `now` is in seconds."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def abilities_of(binary: str) -> Abilities:
     """What the self-test finds, once for each binary in a run of the tests."""
     abilities, sure = asyncio.run(selftest.run(binary, BASE_PATH))

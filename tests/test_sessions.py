@@ -27,6 +27,7 @@ from sessions import (
     StoreFailed,
     session_uuid,
 )
+from tests.support import Clock
 
 NAME = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
 ROOT = Path(__file__).resolve().parent.parent
@@ -334,14 +335,6 @@ async def test_two_servers_open_new_records_at_once(tmp_path: Path) -> None:
 
 
 # Expiry
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -10,23 +10,17 @@ import pytest
 
 from claude_cli.events import NOT_LOGGED_IN
 from claude_cli.login import Login
-
-
-class Now:
-    seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.support import Clock
 
 
 @pytest.fixture
-def now() -> Now:
-    return Now()
+def clock() -> Clock:
+    return Clock(100.0)
 
 
 @pytest.fixture
-def login(tmp_path: Path, now: Now) -> Login:
-    return Login(tmp_path, now)
+def login(tmp_path: Path, clock: Clock) -> Login:
+    return Login(tmp_path, clock)
 
 
 @pytest.mark.parametrize("told", [None, True])
@@ -44,14 +38,14 @@ def test_the_word_of_the_cli_alone_bars_nobody(login: Login, tmp_path: Path) -> 
     assert login.ready
 
 
-def test_after_a_refusal_one_turn_tries_at_the_end_of_each_pause(login: Login, now: Now) -> None:
+def test_after_a_refusal_one_turn_tries_at_the_end_of_each_pause(login: Login, clock: Clock) -> None:
     tries = []
     login.refused("no")
     assert (login.logged_in, login.ready, login.bars()) == (False, False, "no")
     for _ in range(600):
-        now.seconds += 0.5
+        clock.now += 0.5
         if login.bars() is None:
-            tries.append(now.seconds)
+            tries.append(clock.now)
             # The others are not let through while it is under way, or after it failed.
             assert login.bars() == "no"
             login.refused("no")
@@ -60,28 +54,28 @@ def test_after_a_refusal_one_turn_tries_at_the_end_of_each_pause(login: Login, n
     assert tries[0] == 105.0 and waits[:3] == [10.0, 20.0, 30.0] and set(waits[3:]) == {30.0}
 
 
-def test_it_is_ready_when_a_turn_would_be_let_through(login: Login, now: Now) -> None:
+def test_it_is_ready_when_a_turn_would_be_let_through(login: Login, clock: Clock) -> None:
     login.refused("no")
-    now.seconds += 5
+    clock.now += 5
     assert login.ready
     assert login.bars() is None
     assert not login.ready
 
 
-def test_an_answer_ends_it(login: Login, now: Now) -> None:
+def test_an_answer_ends_it(login: Login, clock: Clock) -> None:
     login.refused("no")
     login.accepted()
     assert (login.logged_in, login.problem, login.ready, login.bars()) == (True, None, True, None)
     # The next time the first pause is short again.
     login.refused("no")
-    now.seconds += 5
+    clock.now += 5
     assert login.bars() is None
 
 
-def test_many_refusals_at_once_are_one(login: Login, now: Now) -> None:
+def test_many_refusals_at_once_are_one(login: Login, clock: Clock) -> None:
     for _ in range(8):
         login.refused("no")
-    now.seconds += 5
+    clock.now += 5
     assert login.bars() is None
 
 

@@ -6,7 +6,6 @@ import base64
 import json
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +59,6 @@ def schema(of: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "it", "schema": of, **more}}
 
 
-@pytest.fixture(scope="module")
-def chatting(
-    claude_bin: Path, shared_api: StandIn, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("answers")
-    with serving(home, clean_environment(home, shared_api.url, CLAUDE_BIN=str(claude_bin))) as running:
-        yield running
-
-
 def content(answer: dict[str, Any]) -> Any:
     return answer["choices"][0]["message"]["content"]
 
@@ -88,7 +78,7 @@ def text_of(chunks: list[dict[str, Any]], index: int = 0) -> str:
     ],
 )
 def test_an_answer_that_holds_to_a_schema(
-    chatting: Server, api: StandIn, form: Any, told: Any, value: Any, strict: dict[str, Any]
+    server: Server, api: StandIn, form: Any, told: Any, value: Any, strict: dict[str, Any]
 ) -> None:
     """The model gives it as the arguments of a tool that it must call; the client gets JSON text."""
     for stream in (False, True):
@@ -96,10 +86,10 @@ def test_an_answer_that_holds_to_a_schema(
         api.responder = lambda request: Reply.of(ToolUse(request.tools[0], told), chunk_chars=4)
         body = ask("go", response_format=schema(form, **strict))
         if stream:
-            chunks = streamed(chatting, body)
+            chunks = streamed(server, body)
             found, finish = text_of(chunks), chunks[-1]["choices"][0]["finish_reason"]
         else:
-            answer = post(chatting, body).json()
+            answer = post(server, body).json()
             found, finish = content(answer), answer["choices"][0]["finish_reason"]
             assert "tool_calls" not in answer["choices"][0]["message"]
         assert json.loads(found) == value and finish == "stop"
@@ -107,7 +97,7 @@ def test_an_answer_that_holds_to_a_schema(
         assert "$schema" not in api.last.body["tools"][0]["input_schema"]
 
 
-def test_a_model_that_fails_the_schema_is_an_error(chatting: Server, api: StandIn) -> None:
+def test_a_model_that_fails_the_schema_is_an_error(server: Server, api: StandIn) -> None:
     """Asked once more where nothing has been sent; never prose."""
     body = ask("go", response_format=schema(POINT))
     bad, good = (
@@ -115,30 +105,30 @@ def test_a_model_that_fails_the_schema_is_an_error(chatting: Server, api: StandI
         Reply.of(ToolUse("json_answer", {"x": 1, "y": 2})),
     )
     api.push(bad, good)
-    assert json.loads(content(post(chatting, body).json())) == {"x": 1, "y": 2}
+    assert json.loads(content(post(server, body).json())) == {"x": 1, "y": 2}
     for replies in ((bad, bad), (Reply.of("prose"), Reply.of("prose"))):
         api.reset()
         api.push(*replies)
-        failed = post(chatting, body)
+        failed = post(server, body)
         assert failed.status_code == 502 and failed.json()["error"]["code"] == "invalid_answer"
         assert failed.headers["x-should-retry"] == "false" and len(api.turns) == 2
     api.push(bad)
-    live = post(chatting, {**body, "stream": True})
+    live = post(server, {**body, "stream": True})
     assert '"code":"invalid_answer"' in live.text and "[DONE]" not in live.text and "stop" not in live.text
 
 
-def test_tools_and_a_schema_together(chatting: Server, api: StandIn) -> None:
+def test_tools_and_a_schema_together(server: Server, api: StandIn) -> None:
     body = ask("go", response_format=schema(POINT), tools=TOOLS)
     api.push(
         Reply.of(ToolUse("get_weather", {"city": "Oslo"})), Reply.of(ToolUse("json_answer", {"x": 1, "y": 2}))
     )
-    first = post(chatting, body).json()["choices"][0]
+    first = post(server, body).json()["choices"][0]
     assert first["finish_reason"] == "tool_calls" and api.last.body["tool_choice"] == {"type": "any"}
-    second = post(chatting, body).json()["choices"][0]
+    second = post(server, body).json()["choices"][0]
     assert second["finish_reason"] == "stop" and json.loads(second["message"]["content"]) == {"x": 1, "y": 2}
 
 
-def test_one_json_object(chatting: Server, api: StandIn) -> None:
+def test_one_json_object(server: Server, api: StandIn) -> None:
     """Asked for in words; fences come off; what is none is asked again, once."""
     body = ask("go", response_format={"type": "json_object"})
     for replies, found in (
@@ -148,15 +138,15 @@ def test_one_json_object(chatting: Server, api: StandIn) -> None:
     ):
         api.reset()
         api.push(*replies)
-        assert json.loads(content(post(chatting, body).json())) == found
+        assert json.loads(content(post(server, body).json())) == found
         assert len(api.turns) == len(replies)
     api.push(*replies)
-    assert json.loads(text_of(streamed(chatting, body))) == {"b": 3}
+    assert json.loads(text_of(streamed(server, body))) == {"b": 3}
     api.push("Sure!", "[1]")
-    assert post(chatting, body).json()["error"]["code"] == "invalid_answer"
+    assert post(server, body).json()["error"]["code"] == "invalid_answer"
 
 
-def test_images_and_pdfs_reach_the_api(chatting: Server, api: StandIn) -> None:
+def test_images_and_pdfs_reach_the_api(server: Server, api: StandIn) -> None:
     """In the question and in the history, as what they are."""
     parts = [
         {"type": "text", "text": "What is this?"},
@@ -170,7 +160,7 @@ def test_images_and_pdfs_reach_the_api(chatting: Server, api: StandIn) -> None:
         {"role": "assistant", "content": "A pixel."},
         {"role": "user", "content": parts},
     ]
-    assert post(chatting, body).status_code == 200
+    assert post(server, body).status_code == 200
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png()}}
     document = {
         "type": "document",
@@ -197,8 +187,8 @@ def test_images_and_pdfs_reach_the_api(chatting: Server, api: StandIn) -> None:
         ({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}, "unsupported_parameter"),
     ],
 )
-def test_what_cant_be_sent_is_refused(chatting: Server, api: StandIn, part: Any, code: str) -> None:
-    answer = post(chatting, {"messages": [{"role": "user", "content": [part]}]})
+def test_what_cant_be_sent_is_refused(server: Server, api: StandIn, part: Any, code: str) -> None:
+    answer = post(server, {"messages": [{"role": "user", "content": [part]}]})
     assert answer.status_code == 400 and answer.json()["error"]["code"] == code
     assert answer.json()["error"]["param"].startswith("messages[0].content[0]") and api.turns == []
 
@@ -214,49 +204,49 @@ def test_images_are_fetched_only_from_the_internet(claude_bin: Path, api: StandI
 
 
 @pytest.mark.parametrize("stop", [" END", [" END", "never"], "\n\n", ["x", "\n\n"]])
-def test_stop_texts_end_the_answer(chatting: Server, api: StandIn, stop: Any) -> None:
+def test_stop_texts_end_the_answer(server: Server, api: StandIn, stop: Any) -> None:
     """The API looks for those that it takes; blank ones are found here, across pieces, and the rest of the
     answer is cut off."""
     for stream in (False, True):
         api.push(Reply.of("one two END\n\nthree x", chunk_chars=3, delay=0.01))
         body = ask("go", stop=stop)
-        whole = streamed(chatting, body) if stream else post(chatting, body).json()
+        whole = streamed(server, body) if stream else post(server, body).json()
         found = text_of(whole) if isinstance(whole, list) else content(whole)
         native = api.last.body.get("stop_sequences", [])
         assert found == ("one two" if " END" in native else "one two END")
         assert all(text.strip() for text in native)
         last = whole[-1] if isinstance(whole, list) else whole
         assert last["choices"][0]["finish_reason"] == "stop"
-    assert post(chatting, ask("next")).status_code == 200
+    assert post(server, ask("next")).status_code == 200
     assert "stop_sequences" not in api.last.body
 
 
-def test_several_answers(chatting: Server, api: StandIn) -> None:
+def test_several_answers(server: Server, api: StandIn) -> None:
     api.responder = lambda request: Reply.of(f"answer {request.number}", chunk_chars=2, delay=0.01)
-    whole = post(chatting, ask("go", n=3)).json()
+    whole = post(server, ask("go", n=3)).json()
     texts = [choice["message"]["content"] for choice in whole["choices"]]
     assert [c["index"] for c in whole["choices"]] == [0, 1, 2] and len(set(texts)) == 3
     assert whole["usage"]["completion_tokens"] >= 3 and whole["x_claude"]["api_requests"] == 3
-    chunks = streamed(chatting, ask("go", n=3, stream_options={"include_usage": True}))
+    chunks = streamed(server, ask("go", n=3, stream_options={"include_usage": True}))
     assert {text_of(chunks, index)[:7] for index in range(3)} == {"answer "}
     assert len([c for c in chunks for choice in c["choices"] if choice["finish_reason"]]) == 3
     assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["completion_tokens"] >= 3
     for fields, param in (({"n": 9}, "n"), ({"n": 2, "session_id": "s"}, "n")):
-        refused = post(chatting, ask("go", **fields))
+        refused = post(server, ask("go", **fields))
         assert refused.status_code == 400 and refused.json()["error"]["param"] == param
 
 
-def test_thinking_is_shown_and_counted(chatting: Server, api: StandIn) -> None:
+def test_thinking_is_shown_and_counted(server: Server, api: StandIn) -> None:
     reply = Reply.of(Thinking("Let me think."), Text("Done."), chunk_chars=4)
     api.push(reply, reply)
-    message = post(chatting, ask("go", reasoning_effort="high")).json()["choices"][0]["message"]
+    message = post(server, ask("go", reasoning_effort="high")).json()["choices"][0]["message"]
     assert message["reasoning_content"] == "Let me think." and message["content"] == "Done."
     assert api.last.body["output_config"]["effort"] == "high"
-    chunks = streamed(chatting, ask("go"))
+    chunks = streamed(server, ask("go"))
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
     assert "".join(d.get("reasoning_content", "") for d in deltas) == "Let me think."
     assert text_of(chunks) == "Done."
-    post(chatting, ask("go", reasoning_effort="none"))
+    post(server, ask("go", reasoning_effort="none"))
     assert "thinking" not in api.last.body or api.last.body["thinking"]["type"] == "disabled"
 
 
@@ -280,30 +270,30 @@ def test_the_operators_choices(claude_bin: Path, api: StandIn, tmp_path: Path) -
         assert post(server, ask("go")).json()["choices"][0]["message"]["reasoning"] == "Hm."
 
 
-def test_a_limit_is_told_with_what_there_was(chatting: Server, api: StandIn) -> None:
+def test_a_limit_is_told_with_what_there_was(server: Server, api: StandIn) -> None:
     """The CLI asks the model to go on before it can be stopped, sometimes: the count says so."""
     seen = 0
     for number in range(6):
         api.responder = lambda request: Reply.of("word " * 50, chunk_chars=20)
         name = "max_tokens" if number % 2 else "max_completion_tokens"
-        answer = post(chatting, ask("go", **{name: 10})).json()
+        answer = post(server, ask("go", **{name: 10})).json()
         assert answer["choices"][0]["finish_reason"] == "length" and content(answer).startswith("word ")
         assert api.last.body["max_tokens"] == 10
         seen += answer["x_claude"]["api_requests"]
     assert 6 <= seen <= len(api.turns)
 
 
-def test_a_refusal(chatting: Server, api: StandIn) -> None:
+def test_a_refusal(server: Server, api: StandIn) -> None:
     # To whatever comes: the CLI asks once more, sometimes before it is stopped.
     api.responder = lambda request: Reply.of(stop_reason="refusal")
     for body in (ask("go"), ask("go", response_format=schema(POINT))):
-        choice = post(chatting, body).json()["choices"][0]
+        choice = post(server, body).json()["choices"][0]
         assert choice["finish_reason"] == "content_filter"
         assert choice["message"]["refusal"] and choice["message"]["content"] is None
-        assert any(c["choices"][0]["delta"].get("refusal") for c in streamed(chatting, body))
+        assert any(c["choices"][0]["delta"].get("refusal") for c in streamed(server, body))
 
 
-def test_every_role(chatting: Server, api: StandIn) -> None:
+def test_every_role(server: Server, api: StandIn) -> None:
     messages = [
         {"role": "developer", "content": [{"type": "text", "text": "First."}]},
         {"role": "system", "content": "Second."},
@@ -322,7 +312,7 @@ def test_every_role(chatting: Server, api: StandIn) -> None:
         {"role": "user", "content": "go on"},
         {"role": "assistant", "content": "prefill"},
     ]
-    answer = post(chatting, {"model": "sonnet", "messages": messages, "verbosity": "low"})
+    answer = post(server, {"model": "sonnet", "messages": messages, "verbosity": "low"})
     assert answer.status_code == 200 and "Please continue." in answer.json()["x_claude"]["notices"][0]
     assert api.last.system_texts[-1] == "First.\n\nSecond.\n\nAnswer briefly."
     assert api.last.conversation == [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +64,6 @@ def exchange(request: ApiRequest) -> list[list[dict[str, Any]]]:
     return [message["content"] for message in said[last : last + 2]]
 
 
-@pytest.fixture(scope="module")
-def chatting(
-    claude_bin: Path, shared_api: StandIn, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """One warm server for the tests that need nothing of their own."""
-    home = tmp_path_factory.mktemp("tools")
-    with serving(home, clean_environment(home, shared_api.url, CLAUDE_BIN=str(claude_bin))) as running:
-        yield running
-
-
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_call_and_its_result(level: str, claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
     """The tools reach the API under their own names, the calls come back, and the results reach the API as
@@ -124,9 +113,9 @@ def test_a_call_and_its_result(level: str, claude_bin: Path, api: StandIn, tmp_p
             assert told == [(c["id"], [text]) for c, text in zip(calls, wanted, strict=True)]
 
 
-def test_calls_are_streamed_while_the_model_writes_them(chatting: Server, api: StandIn) -> None:
+def test_calls_are_streamed_while_the_model_writes_them(server: Server, api: StandIn) -> None:
     api.push(Reply.of("So", ToolUse("get_weather", {"city": "Oslo"}), ToolUse("Bash", {}), chunk_chars=5))
-    chunks = streamed(chatting, ask("go", tools=TOOLS))
+    chunks = streamed(server, ask("go", tools=TOOLS))
     deltas = [
         c["choices"][0]["delta"]["tool_calls"][0] for c in chunks if "tool_calls" in c["choices"][0]["delta"]
     ]
@@ -157,9 +146,9 @@ def test_calls_are_streamed_while_the_model_writes_them(chatting: Server, api: S
     ],
 )
 def test_the_choice_reaches_the_api(
-    chatting: Server, api: StandIn, fields: dict[str, Any], told: dict[str, Any] | None
+    server: Server, api: StandIn, fields: dict[str, Any], told: dict[str, Any] | None
 ) -> None:
-    assert post(chatting, ask("go", tools=TOOLS, **fields)).status_code == 200
+    assert post(server, ask("go", tools=TOOLS, **fields)).status_code == 200
     assert api.last.body.get("tool_choice") == told
     assert reached(api.last) == offered(*TOOLS)
     # The API takes no thinking with a call that is forced.
@@ -167,28 +156,28 @@ def test_the_choice_reaches_the_api(
     assert ("thinking" in api.last.body) is not forced
 
 
-def test_allowed_tools_are_those_that_reach_the_api(chatting: Server, api: StandIn) -> None:
+def test_allowed_tools_are_those_that_reach_the_api(server: Server, api: StandIn) -> None:
     named = {"mode": "required", "tools": [{"type": "function", "function": {"name": "Bash"}}]}
     choice = {"type": "allowed_tools", "allowed_tools": named}
-    assert post(chatting, ask("go", tools=TOOLS, tool_choice=choice)).status_code == 200
+    assert post(server, ask("go", tools=TOOLS, tool_choice=choice)).status_code == 200
     assert reached(api.last) == offered(BASH) and api.last.body["tool_choice"] == {"type": "any"}
 
 
-def test_functions_in_their_older_form(chatting: Server, api: StandIn) -> None:
+def test_functions_in_their_older_form(server: Server, api: StandIn) -> None:
     functions = [tool["function"] for tool in TOOLS]
     body = ask("go", functions=functions, function_call={"name": "Bash"})
     api.push(Reply.of(ToolUse("Bash", {"command": "ls"})))
-    choice = post(chatting, body).json()["choices"][0]
+    choice = post(server, body).json()["choices"][0]
     assert choice["finish_reason"] == "function_call" and "tool_calls" not in choice["message"]
     call = choice["message"]["function_call"]
     assert (call["name"], json.loads(call["arguments"])) == ("Bash", {"command": "ls"})
     body["messages"] += [choice["message"], {"role": "function", "name": "Bash", "content": "a.txt"}]
-    assert post(chatting, body).status_code == 200
+    assert post(server, body).status_code == 200
     said, given = exchange(api.last)
     assert given[0]["tool_use_id"] == said[0]["id"]
 
 
-def test_a_worker_forgets_the_tools_of_the_request_before(chatting: Server, api: StandIn) -> None:
+def test_a_worker_forgets_the_tools_of_the_request_before(server: Server, api: StandIn) -> None:
     """Also where a tool keeps its name and schema and is described anew."""
     other = json.loads(json.dumps(WEATHER))
     other["function"]["description"] = "something else"
@@ -201,7 +190,7 @@ def test_a_worker_forgets_the_tools_of_the_request_before(chatting: Server, api:
         [function("get_weather", x={"type": "number"})],
         [],
     ):
-        assert post(chatting, ask("go", **({"tools": tools} if tools else {}))).status_code == 200
+        assert post(server, ask("go", **({"tools": tools} if tools else {}))).status_code == 200
         assert reached(api.last) == offered(*tools)
         told = [tool.get("description") for tool in api.last.body.get("tools") or ()]
         assert told == [tool["function"]["description"] for tool in tools]
@@ -245,9 +234,9 @@ def test_calls_in_a_session(each_cli: Path, api: StandIn, tmp_path: Path) -> Non
     ],
 )
 def test_broken_tools_are_refused_by_name(
-    chatting: Server, api: StandIn, fields: dict[str, Any], param: str, says: str
+    server: Server, api: StandIn, fields: dict[str, Any], param: str, says: str
 ) -> None:
-    answer = post(chatting, ask("go", **fields))
+    answer = post(server, ask("go", **fields))
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param and says in answer.json()["error"]["message"]
     assert api.turns == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sessions import Lock, SessionRegistry, StoreFailed, session_uuid
-from tests.support import IdleBackend
+from tests.support import Clock, IdleBackend
 from turns.errors import SessionConflict, SessionNotFound, StateFailed
 from turns.keeper import Keeper
 
@@ -41,13 +41,6 @@ class Engine(IdleBackend):
         found = session_uuid in self.transcripts
         self.transcripts.discard(session_uuid)
         return found
-
-
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
