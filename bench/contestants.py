@@ -24,7 +24,6 @@ from bench.workloads import MODEL, SYSTEM, Turn
 
 # Allowed connections; more clients than that are never run.
 _CONNECTIONS = 64
-_BROKEN = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
 
 
 class Contestant(Protocol):
