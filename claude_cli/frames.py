@@ -26,7 +26,9 @@ def parse(line: bytes) -> Frame | None:
         frame = from_json(line)
     except ValueError:
         try:
-            frame = json.loads(line)
+            # Nor could it be passed on to a client, who gets a "?" for it.
+            whole = json.dumps(json.loads(line), ensure_ascii=False).encode("utf-8", "replace")
+            frame = from_json(whole)
         except (ValueError, RecursionError):
             return None
     return frame if isinstance(frame, dict) and isinstance(frame.get("type"), str) else None

@@ -6,6 +6,7 @@ import json
 import uuid
 from typing import Any
 
+import pydantic_core
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,3 +141,18 @@ def test_control_lines() -> None:
         "type": "control_response",
         "response": {"subtype": "error", "request_id": "x", "error": "no"},
     }
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        (r"\ud83d\ude00", "\U0001f600"),
+        (r"a\ud83d", "a?"),
+        (r"\ude00 \ud83d\ude00", "? \U0001f600"),
+    ],
+)
+def test_half_a_character_can_be_passed_on(told: str, read: str) -> None:
+    """Text with it in it can't be written as UTF-8: the answer would end as a mistake of the server."""
+    frame = frames.parse(f'{{"type":"a","text":"{told}","\\ud800":1}}'.encode())
+    assert frame == {"type": "a", "text": read, "?": 1}
+    assert pydantic_core.to_json(frame)
