@@ -142,7 +142,7 @@ class CliEngine:
     async def _ask_again(self, engine: _Engine) -> None:
         try:
             found = installed(engine.found.version, await introduce(engine.table))
-        except NotReady as error:
+        except TurnError as error:
             log.warning("the claude CLI can't be asked for its login", problem=error.message)
             return
         # What was refused before is refused still: only another login is news.

@@ -79,7 +79,7 @@ async def read_version(binary: str, environ: Mapping[str, str]) -> tuple[int, in
 
 
 async def introduce(table: ProcessTable) -> Frame:
-    """A process's answer to `initialize`. Raises NotReady."""
+    """A process's answer to `initialize`. Raises NotReady, and Overloaded where no process can be started."""
     process = await table.start(Launch())
     try:
         (answer,) = await Talk(process).run([initialize("")], _ANSWER_WITHIN)

@@ -1,0 +1,32 @@
+"""What the engine does beside turns."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from claude_cli.engine import CliEngine, Options
+from tests.e2e.faulty import write_fake
+
+
+async def test_a_login_that_cannot_be_asked_for_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for the state of things gets it, also on a machine that can start nothing."""
+    write_fake(tmp_path / "claude", "logged out")
+    environ = {"PATH": os.defpath, "HOME": str(tmp_path)}
+    engine = CliEngine(str(tmp_path / "claude"), tmp_path / "state", environ, Options(level="spawn"))
+    await engine.start()
+    assert engine.state.logged_in is False
+    begun: list[object] = []
+
+    async def spawn(*arguments: object) -> None:
+        begun.append(arguments)
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("claude_cli.table.spawn", spawn)
+    await engine.look_at_login()
+    assert len(begun) == 1 and engine.state.logged_in is False
+    await engine.close()
