@@ -119,9 +119,11 @@ class CliEngine:
         try:
             fresh = await self._inspected()
         except TurnError as error:
-            self._problem = error.message
-            self._pause.failed(monotonic())
-            self._failed_on = self._seen()
+            self._unusable(error.message)
+            return
+        except OSError as error:
+            # Such as no room for what it is tried out with.
+            self._unusable(f"The claude CLI can't be looked at: {error}.")
             return
         self._pause.over()
         if self._engine is not None:
@@ -131,6 +133,11 @@ class CliEngine:
         self._engine, self._problem = fresh, None
         self._login.told(fresh.found.logged_in)
         await fresh.pool.warm_up()
+
+    def _unusable(self, problem: str) -> None:
+        self._problem = problem
+        self._pause.failed(monotonic())
+        self._failed_on = self._seen()
 
     async def look_at_login(self) -> None:
         if self._asking is None or self._asking.done():

@@ -30,3 +30,19 @@ async def test_a_login_that_cannot_be_asked_for_stays_as_it_is(
     await engine.look_at_login()
     assert len(begun) == 1 and engine.state.logged_in is False
     await engine.close()
+
+
+async def test_a_state_folder_that_takes_nothing_is_a_problem_of_turns(tmp_path: Path) -> None:
+    """The server runs, and says so; once there is room it goes on by itself."""
+    write_fake(tmp_path / "claude", "good")
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "tmp").write_text("in the way")
+    environ = {"PATH": os.defpath, "HOME": str(tmp_path)}
+    engine = CliEngine(str(tmp_path / "claude"), state, environ, Options(level="spawn"))
+    await engine.start()
+    assert not engine.state.ready and "File exists" in str(engine.state.problem)
+    (state / "tmp").unlink()
+    await engine.start()
+    assert engine.state.ready and engine.state.problem is None
+    await engine.close()
