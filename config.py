@@ -328,6 +328,14 @@ def _logged_in(settings: Settings, environ: Mapping[str, str]) -> Settings:
     return settings.model_copy(update={"login": found, "child_env": child_environment(environ, found.method)})
 
 
+def _dotenv(path: Path) -> dict[str, str]:
+    """What the file sets; nothing without one. Raises ConfigError."""
+    try:
+        return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} can't be read: {error}.") from None
+
+
 def resolve(
     options: Mapping[str, Any], environ: Mapping[str, str] | None = None, dotenv: Path | None = None
 ) -> Loaded:
@@ -336,7 +344,7 @@ def resolve(
     Raises ConfigError.
     """
     process = os.environ if environ is None else environ
-    file = {k: v for k, v in dotenv_values(dotenv or Path(".env")).items() if v is not None}
+    file = _dotenv(dotenv or Path(".env"))
     chosen = sources.choose(iter(described()), options, ((process, ""), (file, " in .env")))
     try:
         settings = Settings(**chosen.values)

@@ -46,16 +46,11 @@ def listen(loaded: Loaded) -> socket.socket:
     Raises ConfigError if there is none.
     """
     settings = loaded.settings
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     tries = 1 if loaded.port_pinned or settings.port == 0 else _PORTS_TRIED
     for port in range(settings.port, min(settings.port + tries, 65536)):
-        # With the protocol named, asyncio turns Nagle's algorithm off; left on it costs 40 ms a reply.
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((settings.host, port))
+            listener = _bound(settings.host, port)
         except OSError as error:
-            listener.close()
             if error.errno == errno.EADDRINUSE:
                 continue
             raise ConfigError(f"Can't listen on {settings.host}:{port}: {error.strerror}.") from None
@@ -63,3 +58,16 @@ def listen(loaded: Loaded) -> socket.socket:
             print(f"Port {settings.port} is taken; {port} is used.", flush=True)
         return listener
     raise ConfigError(f"Port {settings.port} is taken. Choose another one with --port.")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio turns Nagle's algorithm off; left on it costs 40 ms a reply.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -178,6 +178,12 @@ def test_a_flag_silences_two_names_that_differ() -> None:
     assert loaded("--port", "1", env={"PORT": "2", "CLAUDE_API_PORT": "3"}).notes == ()
 
 
+def test_a_file_that_is_no_text(dotenv: Path) -> None:
+    dotenv.write_bytes(b"CLAUDE_DEFAULT_MODEL=\xff\n")
+    with pytest.raises(ConfigError, match=r"\.env can't be read: 'utf-8' codec"):
+        loaded(dotenv=dotenv)
+
+
 def test_a_file_with_an_empty_line_for_a_setting(dotenv: Path) -> None:
     dotenv.write_text("CLAUDE_API_PORT\nCLAUDE_DEFAULT_MODEL=\n")
     assert loaded(dotenv=dotenv).settings == loaded().settings

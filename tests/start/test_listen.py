@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+
 import pytest
 
-from start.listen import url_of
+from config import ConfigError, Loaded, Settings
+from start.listen import listen, url_of
 
 
 @pytest.mark.parametrize(
@@ -20,3 +24,12 @@ from start.listen import url_of
 )
 def test_the_url_that_is_shown(host: str, url: str) -> None:
     assert url_of(host, 8000) == url
+
+
+def test_a_machine_without_such_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*arguments: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", unsupported)
+    with pytest.raises(ConfigError, match="Can't listen on ::1:8765: Address family not supported"):
+        listen(Loaded(Settings(host="::1"), (), port_pinned=False))
