@@ -110,7 +110,9 @@ def _shared(settings: Settings, runner: Runner, made: Guards) -> Shared:
         started_at=int(time.time()),
         max_request_size=settings.max_request_size,
         reasoning_field=None if named == "none" else named,
-        images=ImageFetcher(settings.image_size) if settings.fetch_images else None,
+        images=ImageFetcher(settings.image_size, settings.max_request_size)
+        if settings.fetch_images
+        else None,
         debug=settings.log_level == "debug",
         allowance=Allowance(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
         shows_tools=settings.show_tools,

@@ -32,10 +32,12 @@ _UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 class ImageFetcher:
-    """Fetches images of at most `limit` bytes. `allowed` says which addresses may be asked."""
+    """Fetches images of at most `limit` bytes each, `together` bytes a request. `allowed` says which
+    addresses may be asked."""
 
-    def __init__(self, limit: int, allowed: Callable[[Address], bool] = public) -> None:
+    def __init__(self, limit: int, together: int, allowed: Callable[[Address], bool] = public) -> None:
         self._limit = limit
+        self._together = together
         self._allowed = allowed
 
     async def fetch(self, urls: Iterable[str]) -> dict[str, Image]:
@@ -47,9 +49,21 @@ class ImageFetcher:
             with anyio.fail_after(_WITHIN):
                 # No proxy of ours, no cookies, no credentials: what a stranger would get.
                 async with httpx.AsyncClient(trust_env=False, timeout=_WITHIN) as client:
-                    return {url: await self._one(client, url) for url in wanted}
+                    return await self._all(client, wanted)
         except TimeoutError:
             raise InvalidRequest(f"The images did not arrive within {_WITHIN:g} s.") from None
+
+    async def _all(self, client: httpx.AsyncClient, urls: Iterable[str]) -> dict[str, Image]:
+        found: dict[str, Image] = {}
+        size = 0  # in base64, as in a body
+        for url in urls:
+            found[url] = await self._one(client, url)
+            size += len(found[url].data)
+            if size > self._together:
+                raise InvalidRequest(
+                    f"The images are larger than {self._together} bytes together (MAX_REQUEST_SIZE)."
+                )
+        return found
 
     async def _one(self, client: httpx.AsyncClient, given: str) -> Image:
         shown = given[:200]

@@ -67,7 +67,7 @@ def here(address: Address) -> bool:
 
 
 async def fetched(*urls: str, limit: int = LIMIT) -> dict[str, Image]:
-    return await ImageFetcher(limit, here).fetch(urls)
+    return await ImageFetcher(limit, 3 * limit, here).fetch(urls)
 
 
 async def problem(url: str) -> str:
@@ -90,6 +90,17 @@ async def test_several_images(site: Site) -> None:
     urls = [site.says(f"/{n}", "200 OK", PNG + bytes([n])) for n in range(3)]
     made = await fetched(*urls, urls[0])
     assert list(made) == urls and len({image.data for image in made.values()}) == 3
+
+
+async def test_many_images_are_no_way_around_the_size_of_a_request(site: Site) -> None:
+    """A body of a few kB can name any number of them."""
+    size = LIMIT // 2
+    urls = [site.says(f"/{n}", "200 OK", PNG[:8] + b"x" * (size - 8)) for n in range(6)]
+    with pytest.raises(InvalidRequest, match=rf"larger than {3 * LIMIT} bytes together \(MAX_REQUEST_SIZE\)"):
+        await fetched(*urls)
+    # One of them was too many, and no more were asked for. In base64 they are a third larger.
+    assert len(site.asked) == 5
+    assert len(await fetched(*urls[:4])) == 4
 
 
 async def test_nothing_to_fetch() -> None:
@@ -246,7 +257,7 @@ def test_what_is_not_the_internet(address: str) -> None:
 async def test_nothing_is_asked_of_this_machine_or_its_network(site: Site, host: str) -> None:
     """Names and odd spellings too: what counts is the address in the end."""
     with pytest.raises(InvalidRequest, match="is not on the internet: it is not fetched"):
-        await ImageFetcher(LIMIT).fetch([site.url("/x", host)])
+        await ImageFetcher(LIMIT, LIMIT).fetch([site.url("/x", host)])
     assert site.asked == []
 
 
@@ -257,4 +268,4 @@ async def test_a_name_with_a_good_and_a_bad_address_is_a_trick(monkeypatch: pyte
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     with pytest.raises(InvalidRequest, match="is not on the internet"):
-        await ImageFetcher(LIMIT).fetch(["http://two-faced.example/x"])
+        await ImageFetcher(LIMIT, LIMIT).fetch(["http://two-faced.example/x"])
