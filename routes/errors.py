@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from sessions import StoreFailed
-from telemetry.requests import note
+from telemetry.requests import id_of, note
 from turns import errors
 from wire.errors import ErrorBody, ErrorDetail
 
@@ -134,11 +134,11 @@ def install(app: FastAPI) -> None:
         return _json(error.status_code, ErrorBody(error=detail), {"x-should-retry": "false"})
 
     async def broken(request: Request, error: Exception) -> Response:
-        note(request.scope, outcome="internal_error")
         detail = ErrorDetail(
             message="The server made a mistake; its log says more.", type=_SERVER, code="internal"
         )
-        return _json(500, ErrorBody(error=detail), {"x-should-retry": "false"})
+        headers = {"x-should-retry": "false", "x-request-id": id_of(request.scope)}
+        return _json(500, ErrorBody(error=detail), headers)
 
     app.add_exception_handler(errors.TurnError, turn_failed)
     app.add_exception_handler(StoreFailed, not_stored)

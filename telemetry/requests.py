@@ -28,6 +28,11 @@ def add(scope: Scope, **counts: float) -> None:
     facts.update({name: round(facts.get(name, 0) + count, 6) for name, count in counts.items()})
 
 
+def id_of(scope: Scope) -> str:
+    """The request's id, for an answer that RequestLog doesn't see; "" where there is none."""
+    return str(scope.get(_FACTS, {}).get("id", ""))
+
+
 class RequestLog:
     """Gives each answer `x-request-id` (the client's own, if it is a sensible one) and
     `openai-processing-ms`, and writes one line when it has ended."""
@@ -57,6 +62,11 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception:
+            # It is answered further out, when the line is written already.
+            scope[_FACTS].setdefault("status", 500)
+            note(scope, outcome="internal_error")
+            raise
         finally:
             facts = scope[_FACTS]
             facts.setdefault("outcome", "ok" if facts.get("status", 500) < 400 else "refused")

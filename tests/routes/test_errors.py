@@ -13,9 +13,11 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from structlog.testing import capture_logs
 
 from routes.errors import Verdict, body, install, invalid, response, verdict
 from sessions import StoreFailed
+from telemetry.requests import RequestLog
 from turns import errors
 from turns.errors import (
     CliFailed,
@@ -210,6 +212,7 @@ def test_nothing_that_was_sent_is_repeated() -> None:
 async def client() -> AsyncGenerator[httpx.AsyncClient, None]:
     app = FastAPI()
     install(app)
+    app.add_middleware(RequestLog)
 
     @app.get("/turn")
     async def turn() -> None:
@@ -284,7 +287,12 @@ async def test_a_client_that_left_while_it_sent_its_body_is_no_mistake(client: h
 
 
 async def test_a_mistake_of_ours_tells_nothing(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/bug")
+    with capture_logs() as logs:
+        answer = await client.get("/bug", headers={"x-request-id": "mine-1"})
+    # By its id it is found in the log, as what it is.
+    assert answer.headers["x-request-id"] == "mine-1"
+    (line,) = logs
+    assert (line["id"], line["status"], line["outcome"]) == ("mine-1", 500, "internal_error")
     assert (answer.status_code, answer.headers["x-should-retry"]) == (500, "false")
     assert answer.json() == {
         "error": {
