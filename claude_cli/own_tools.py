@@ -20,14 +20,6 @@ _MCP_TIMEOUT = "10000"
 # One rule for all that write files. Reading inside the work folder needs none.
 _WRITERS = frozenset({"Write", "Edit", "MultiEdit", "NotebookEdit"})
 _READERS = frozenset({"Read", "Glob", "Grep", "LS"})
-# What an MCP server may see of the environment of its process, beside its own.
-_SEEN_BY_SERVERS = frozenset(
-    {
-        *("HOME", "PATH", "LANG", "TZ", "USER", "TMPDIR", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"),
-        *("SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
-        *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
-    }
-)
 # What the CLI adds by itself, and is nobody else's business.
 _ADDED_BY_THE_CLI = ("CLAUDE_CODE_MESSAGING_SOCKET", "CLAUDE_CODE_MESSAGING_TOKEN")
 
@@ -75,6 +67,6 @@ def _told(server: McpServer, environment: Collection[str]) -> Mapping[str, Any]:
     if server.transport != "stdio":
         return {"type": server.transport, "url": server.url, "headers": dict(server.headers)}
     own = dict(server.env)
-    hidden = {*environment, *_ADDED_BY_THE_CLI} - _SEEN_BY_SERVERS - own.keys()
-    unset = [word for name in sorted(hidden) if not name.startswith("LC_") for word in ("-u", name)]
+    hidden = {*environment, *_ADDED_BY_THE_CLI} - own.keys()
+    unset = [word for name in sorted(hidden) if not server.may_see(name) for word in ("-u", name)]
     return {"command": "/usr/bin/env", "args": [*unset, server.command, *server.args], "env": own}

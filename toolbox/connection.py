@@ -15,8 +15,6 @@ from turns.model import McpServer
 
 # Seconds for all of it; a program that is fetched at its first start takes some.
 _WITHIN = 30.0
-# Of our environment a server sees what makes programs run at all, and never a login or a key.
-_SEEN = frozenset({"HOME", "PATH", "LANG", "TZ", "USER", "TMPDIR"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ async def _transport(
         async with httpx2.AsyncClient(headers=dict(server.headers), timeout=_WITHIN) as http:
             yield streamable_http_client(server.url, http_client=http)
     else:
-        seen = {name: value for name, value in environ.items() if name in _SEEN or name.startswith("LC_")}
+        seen = {name: value for name, value in environ.items() if server.may_see(name)}
         program = StdioServerParameters(
             command=server.command, args=list(server.args), env={**seen, **dict(server.env)}
         )

@@ -96,6 +96,16 @@ class ToolChoice:
     parallel: bool = True
 
 
+# What makes programs run at all, and reach the network.
+_SEEN_BY_SERVERS = frozenset(
+    {
+        *("HOME", "PATH", "LANG", "TZ", "USER", "TMPDIR", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"),
+        *("SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+        *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class McpServer:
     """A server of tools that the CLI talks to: a program that it starts, or one behind `url` (`transport`
@@ -108,6 +118,11 @@ class McpServer:
     transport: Literal["stdio", "http", "sse"] = "stdio"
     url: str = ""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @staticmethod
+    def may_see(variable: str) -> bool:
+        """May its program see this variable of whoever starts it? Logins and keys it may not."""
+        return variable in _SEEN_BY_SERVERS or variable.startswith("LC_")
 
 
 @dataclass(frozen=True, slots=True)
