@@ -82,7 +82,7 @@ class ProcessTable:
                 await asyncio.to_thread(transcripts.check, transcript, session.uuid, session.at)
                 if session.uuid in self._hidden:
                     self._hidden.discard(session.uuid)
-                    transcripts.uncover(transcript, session.uuid, session.at)
+                    await asyncio.to_thread(transcripts.uncover, transcript, session.uuid, session.at)
         owner = os.getpid()
         # A folder of its own: what the CLI leaves in it goes with the process.
         folder = self.tmp / str(owner) / str(next(_folder_numbers))
