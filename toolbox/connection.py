@@ -52,7 +52,8 @@ def _told(error: Exception) -> str:
     # Of a group the first one says what was wrong. Groups have no name before Python 3.11.
     while inner := getattr(error, "exceptions", ()):
         error = inner[0]
-    return str(error).rstrip(".") or type(error).__name__
+    # Some go on with where to read about it.
+    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 async def _count(listed: Callable[..., Awaitable[Any]], name: str) -> int:

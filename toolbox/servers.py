@@ -49,19 +49,24 @@ class Named(BaseModel):
             raise ValueError(
                 f"'{self.name[:80]}' can't be a server's name: 1 to 64 letters, digits, - and single _"
             )
-        if not self.command.strip() and not self.url.startswith(("http://", "https://")):
+        if self._transport == "stdio" and not self.command.strip():
+            raise ValueError(f"the server '{self.name}' needs a command")
+        if self._transport != "stdio" and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"the server '{self.name}' needs a command, or a url that begins with http")
         return self
 
+    @property
+    def _transport(self) -> Literal["stdio", "http", "sse"]:
+        return self.type or ("stdio" if self.command.strip() else "http")
+
     def as_told(self) -> McpServer:
         """The server in the core's terms."""
-        remote = self.type or "http"
         return McpServer(
             self.name,
             self.command,
             self.args,
             tuple(self.env.items()),
-            "stdio" if self.command.strip() or remote == "stdio" else remote,
+            self._transport,
             self.url,
             tuple(self.headers.items()),
         )

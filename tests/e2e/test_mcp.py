@@ -65,7 +65,8 @@ def listed(server: Server) -> dict[str, dict[str, Any]]:
 
 def test_registered_connected_used_and_still_there(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
     home, named = tmp_path / "home", program(tmp_path, "api")
-    with serving_tools(home, api, claude_bin, **KEYS, CLAUDE_ALLOW_MCP="on") as server:
+    more = {"CLAUDE_ALLOW_MCP": "on", "NO_PROXY": "127.0.0.1", "SSL_CERT_DIR": "/nowhere"}
+    with serving_tools(home, api, claude_bin, **KEYS, **more) as server:
         for path in ("servers", "stats"):
             refused = httpx.get(f"{server.url}/v1/mcp/{path}", headers=OTHER)
             assert (refused.status_code, refused.json()["error"]["code"]) == (403, "operator_only")
@@ -95,8 +96,11 @@ def test_registered_connected_used_and_still_there(claude_bin: Path, api: StandI
         answer(server, headers=only)
         assert api.last.tools == ["Read"]
     assert not [pid for pid, _ in runs(tmp_path) if alive(pid)]
+    # To be looked at, and in a turn: the same of our environment.
+    assert len(runs(tmp_path)) == 2
     for _, seen in runs(tmp_path):
-        assert "FLAVOUR" in seen and not {"ANTHROPIC_API_KEY", "API_KEY"} & set(seen)
+        assert {"FLAVOUR", "NO_PROXY", "SSL_CERT_DIR", "PATH", "LANG"} <= set(seen)
+        assert not {"ANTHROPIC_API_KEY", "API_KEY", "CLAUDE_CONFIG_DIR"} & set(seen)
     # After a restart it is connected again, until it is not to be.
     environment = clean_environment(home, api.url, **KEYS, CLAUDE_BIN=str(claude_bin))
     environment |= {"CLAUDE_ALLOW_TOOLS": "on", "CLAUDE_CWD": str(home / "workplace")}

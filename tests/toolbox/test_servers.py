@@ -1,17 +1,75 @@
-"""MCP servers after a restart."""
+"""MCP servers: how they are named, and after a restart."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from toolbox.connection import Offer
-from toolbox.servers import McpServers, Named
+from toolbox.servers import McpServers, Named, as_named, parsed
+from turns.errors import InvalidRequest
 from turns.model import McpServer
 
+URL = "https://mcp.example/mcp"
 TIMES = Named(name="times", command="times")
+
+
+@pytest.mark.parametrize(
+    ("fields", "transport"),
+    [
+        ({"command": "run"}, "stdio"),
+        ({"command": "run", "type": "stdio"}, "stdio"),
+        ({"url": URL}, "http"),
+        ({"url": URL, "type": "http"}, "http"),
+        ({"url": URL, "type": "sse"}, "sse"),
+        # What is said goes before what is there.
+        ({"command": "run", "url": URL, "type": "sse"}, "sse"),
+        ({"command": "run", "url": URL}, "stdio"),
+    ],
+)
+def test_the_transport(fields: dict[str, Any], transport: str) -> None:
+    (from_file,) = parsed(json.dumps({"mcpServers": {"a": fields}}).encode())
+    assert from_file == as_named({"name": "a", **fields})
+    assert from_file.as_told().transport == transport
+
+
+def test_all_that_is_said_is_told() -> None:
+    fields = {"name": "a-b_c", "url": URL, "headers": {"X-Key": "k"}, "env": {"A": "1"}, "args": ["-x"]}
+    told = McpServer(
+        "a-b_c", args=("-x",), env=(("A", "1"),), transport="http", url=URL, headers=(("X-Key", "k"),)
+    )
+    assert as_named(fields).as_told() == told
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "says"),
+    [
+        ({"name": "a"}, "name", "needs a command, or a url"),
+        ({"name": "a", "type": "stdio", "url": URL}, "name", "needs a command"),
+        ({"name": "a", "type": "http", "command": "run"}, "name", "url that begins with http"),
+        ({"name": "a", "url": "file:///etc/passwd"}, "name", "url that begins with http"),
+        ({"name": "a", "url": URL, "type": "carrier-pigeon"}, "type", "'http'"),
+        ({"name": "a__b", "command": "run"}, "name", "can't be a server's name"),
+        ({"name": "a", "command": "run\0"}, "command", "match"),
+    ],
+)
+def test_what_is_no_server(fields: dict[str, Any], param: str, says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        as_named(fields)
+    assert caught.value.param == param and says in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"mcpServers": []}', '{"mcpServers": {"a": 5}}'])
+def test_what_is_no_file_of_servers(text: str) -> None:
+    with pytest.raises(ValueError, match="it is not of the form"):
+        parsed(text.encode())
+
+
+# After a restart
 
 
 async def answering(server: McpServer, environ: object) -> Offer:
