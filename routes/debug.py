@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from routes import body
 from routes.cli_tools import tools_of_turn
+from routes.errors import complaints
 from routes.openapi import json_body
 from routes.state import shared
 from translate import cli_tools
@@ -23,7 +24,8 @@ from turns.errors import InvalidRequest, ToolsNotAllowed, UnsupportedParameter
 from turns.model import Image
 from wire.chat import ChatRequest
 from wire.compatibility import Compatibility
-from wire.debug import Complaint, DebugAnswer, DebugInfo, ValidationResult
+from wire.debug import DebugAnswer, DebugInfo, ValidationResult
+from wire.errors import Complaint
 
 router = APIRouter(tags=["server"])
 
@@ -79,18 +81,7 @@ def _validated(request: Request, raw: bytes) -> ValidationResult:
         tools = tools_of_turn(request, headers, asked.session_id) if asked.enable_tools else None
         to_turn(asked, "debug", parts.policy, dict.fromkeys(remote, _SOME_IMAGE), tools)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
-        # Not the whole body once more, which is what pydantic names where it isn't JSON.
-        complaints = [
-            Complaint(
-                field=".".join(map(str, item["loc"])),
-                message=item["msg"],
-                type=item["type"],
-                input=None if item["type"] == "json_invalid" else item["input"],
-            )
-            for item in found
-        ]
-        return ValidationResult(valid=False, errors=complaints)
+        return ValidationResult(valid=False, errors=complaints(error))
     except (InvalidRequest, ToolsNotAllowed) as error:
         refused = Complaint(
             field=error.param or "",

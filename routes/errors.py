@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from sessions import StoreFailed
 from telemetry.requests import id_of, note
 from turns import errors
-from wire.errors import ErrorBody, ErrorDetail
+from wire.errors import Complaint, ErrorBody, ErrorDetail, InvalidBody, InvalidDetail
 
 # The openai SDK doesn't wait longer than this; neither should anybody who isn't told.
 _LONGEST_RETRY_AFTER = 120.0
@@ -56,6 +57,11 @@ _TABLE: tuple[tuple[type[errors.TurnError], Verdict], ...] = (
 )
 # What pydantic names in a place beside the fields: the kinds that `content` may be of.
 _KINDS = ("str", "list[ContentPart]")
+# Of what is wrong with a body as data: so many things, and characters of a value.
+_MOST = 20
+_SHORT = 100
+# Other numbers may not be JSON.
+_LARGE = 10**15
 _OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models, /health and what GET /docs lists."
 
 
@@ -67,12 +73,14 @@ def verdict(error: errors.TurnError) -> Verdict:
     raise LookupError(f"no verdict for {type(error).__name__}")
 
 
-def body(error: errors.TurnError) -> ErrorBody:
+def body(error: errors.TurnError) -> ErrorBody | InvalidBody:
     """The error as clients read it; also what a stream that fails later ends with."""
     found = verdict(error)
-    return ErrorBody(
-        error=ErrorDetail(message=error.message, type=found.type, param=error.param, code=found.code)
-    )
+    detail = ErrorDetail(message=error.message, type=found.type, param=error.param, code=found.code)
+    if isinstance(error, errors.InvalidRequest) and error.details:
+        details = [Complaint.model_validate(item) for item in error.details]
+        return InvalidBody(error=InvalidDetail(**detail.model_dump(), details=details))
+    return ErrorBody(error=detail)
 
 
 def response(error: errors.TurnError) -> Response:
@@ -86,8 +94,36 @@ def response(error: errors.TurnError) -> Response:
     return _json(found.status, body(error), headers)
 
 
+def complaints(error: ValidationError) -> list[Complaint]:
+    """All that is wrong with a body, thing by thing."""
+    return [
+        Complaint(
+            field=".".join(map(str, item["loc"])),
+            message=item["msg"],
+            type=item["type"],
+            # Not the whole body once more, which is what pydantic names where it isn't JSON.
+            input=None if item["type"] == "json_invalid" else item["input"],
+        )
+        for item in error.errors(include_url=False, include_context=False)
+    ]
+
+
 def invalid(error: ValidationError) -> errors.InvalidRequest:
-    """What is wrong with a body, in one sentence: the first thing found, and where."""
+    """What is wrong with a body, in one sentence: the first thing found, and where. And the first things that
+    were found, as data."""
+    made = _in_words(error)
+    made.details = tuple({**dict(found), "input": _short(found.input)} for found in complaints(error)[:_MOST])
+    return made
+
+
+def _short(value: Any) -> Any:
+    """A value that may be said again: a conversation may not."""
+    if isinstance(value, str):
+        return value if len(value) <= _SHORT else None
+    return value if isinstance(value, int | float) and abs(value) < _LARGE else None
+
+
+def _in_words(error: ValidationError) -> errors.InvalidRequest:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     # Where a value may be of two kinds, the deeper complaint is about the kind that was meant.
     first = max(found, key=lambda item: len(item["loc"]))
@@ -147,5 +183,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, broken)
 
 
-def _json(status: int, content: ErrorBody, headers: dict[str, str]) -> Response:
+def _json(status: int, content: ErrorBody | InvalidBody, headers: dict[str, str]) -> Response:
     return Response(content.model_dump_json(), status, headers, "application/json")

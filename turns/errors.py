@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class TurnError(Exception):
     """`message` is for the client. `retryable`: can it pass by itself? `retry_after`: seconds.
@@ -20,7 +23,12 @@ class TurnError(Exception):
 
 
 class InvalidRequest(TurnError):
-    """The API or the CLI refused the request as it stands."""
+    """The API or the CLI refused the request as it stands, or it is none.
+
+    `details`: what is wrong with its fields, where that is known: `field`, `message`, `type` and `input`.
+    """
+
+    details: tuple[Mapping[str, Any], ...] = ()
 
 
 class PromptTooLong(TurnError):

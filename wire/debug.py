@@ -6,14 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-
-class Complaint(BaseModel):
-    """`field`: where in the body, with dots; "" for the body itself."""
-
-    field: str
-    message: str
-    type: str
-    input: Any
+from wire.errors import Complaint
 
 
 class ValidationResult(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel
 
 
@@ -16,6 +18,25 @@ class ErrorDetail(BaseModel):
 
 class ErrorBody(BaseModel):
     error: ErrorDetail
+
+
+class Complaint(BaseModel):
+    """`field`: where in the body, with dots; "" for the body itself. `input`: what is there."""
+
+    field: str
+    message: str
+    type: str
+    input: Any
+
+
+class InvalidDetail(ErrorDetail):
+    """A body that is no request. `input` is null where it isn't short."""
+
+    details: list[Complaint]
+
+
+class InvalidBody(BaseModel):
+    error: InvalidDetail
 
 
 class RateLimitDetail(ErrorDetail):

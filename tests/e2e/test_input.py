@@ -28,7 +28,7 @@ def post(server: Server, body: bytes | dict[str, Any]) -> httpx.Response:
 def check_error(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert response.status_code == status, response.text
     detail: dict[str, Any] = response.json()["error"]
-    assert set(detail) == {"message", "type", "param", "code"}
+    assert set(detail) - {"details"} == {"message", "type", "param", "code"}
     assert detail["code"] == code and detail["message"].endswith(".")
     assert response.headers["x-should-retry"] == "false"
     assert response.headers["x-request-id"]
@@ -80,6 +80,19 @@ def test_invalid_requests(server: Server, api: StandIn, body: dict[str, Any], pa
 def test_bodies_that_are_no_request(server: Server, api: StandIn, body: bytes) -> None:
     check_error(post(server, body), 400, "invalid_request_error")
     assert api.turns == []
+
+
+def test_each_field_that_is_wrong_is_told(server: Server) -> None:
+    """In the wrapper's words, beside the four keys."""
+    body = {"messages": [{"role": "wizard", "content": "hi"}], "n": 0, "stream": "SECRET " * 20}
+    detail = check_error(post(server, body), 400, "invalid_request_error")
+    found = {item["field"]: item for item in detail["details"]}
+    assert set(found) == {"messages.0.role", "n", "stream"}
+    assert found["n"] == {
+        **{"field": "n", "message": "Input should be greater than or equal to 1"},
+        **{"type": "greater_than_equal", "input": 0},
+    }
+    assert (found["messages.0.role"]["input"], found["stream"]["input"]) == ("wizard", None)
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"1e400", b"-Infinity"])

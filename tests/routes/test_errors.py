@@ -205,6 +205,30 @@ def test_nothing_that_was_sent_is_repeated() -> None:
     assert "SECRET" not in message
 
 
+@pytest.mark.parametrize(
+    ("given", "details"),
+    [
+        (b"{", [("", "json_invalid", None)]),
+        (b"[]", [("", "model_type", None)]),
+        ({"messages": MESSAGES, "n": "x" * 101}, [("n", "int_type", None)]),
+        (b'{"messages": [{"role": "user"}], "n": -1' + b"0" * 20 + b"}", [("n", "greater_than_equal", None)]),
+        ({"messages": MESSAGES, "n": 9.5}, [("n", "int_type", 9.5)]),
+        (
+            {"messages": [{"role": "robot"}] * 30},
+            [(f"messages.{n}.role", "literal_error", "robot") for n in range(20)],
+        ),
+    ],
+)
+def test_what_is_wrong_as_data(given: bytes | dict[str, Any], details: list[tuple[str, str, Any]]) -> None:
+    text = given if isinstance(given, bytes) else json.dumps(given).encode()
+    with pytest.raises(ValidationError) as raised:
+        ChatRequest.model_validate_json(text)
+    _, _, sent_body = sent(invalid(raised.value))
+    told = sent_body["error"]["details"]
+    assert [(item["field"], item["type"], item["input"]) for item in told] == details
+    assert all(item["message"] for item in told)
+
+
 # In an application
 
 
