@@ -61,7 +61,7 @@ async def compatibility(request: Request) -> Response:
         raise InvalidRequest(f"The body is not valid JSON: {problem}.")
     if not isinstance(parsed, dict):
         raise InvalidRequest("The body is no JSON object: send a chat request.")
-    return _json(report(parsed))
+    return _json(report(parsed, tools=bool(shared(request).allowance.names)))
 
 
 def _parsed(raw: bytes) -> tuple[Any, str | None]:

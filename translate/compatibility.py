@@ -20,15 +20,19 @@ def honoured() -> list[str]:
     return sorted({*ChatRequest.model_fields, *RULES} - refused)
 
 
-def report(body: Mapping[str, Any]) -> Compatibility:
-    """The report on the fields of `body`. Null is absent."""
+def report(body: Mapping[str, Any], *, tools: bool) -> Compatibility:
+    """The report on the fields of `body`. Null is absent. `tools`: are those of the CLI's own allowed?"""
     supported, unsupported, warnings, suggestions = [], [], [], []
     known = set(honoured())
     for name, value in body.items():
         rule = RULES.get(name)
         if value is None:
             continue
-        if name in known or (rule is not None and rule.neutral(value)):
+        if name == "enable_tools" and value and not tools:
+            unsupported.append(name)
+            warnings.append(f"'{name}' is refused: {cli_tools.NOT_ALLOWED}")
+            suggestions.append(f"Leave out '{name}': a request with it gets a 403.")
+        elif name in known or (rule is not None and rule.neutral(value)):
             supported.append(name)
         elif rule is None:
             unsupported.append(name)
