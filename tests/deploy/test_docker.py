@@ -93,8 +93,10 @@ def test_a_folder_that_is_somebody_elses(environment: dict[str, str]) -> None:
 
 
 def test_it_serves(app: Path, environment: dict[str, str], mounted: Path, api: StandIn) -> None:
-    """With the wrapper's own .env, which needs a key too. All that is written is in the mounted folder."""
-    environment |= {"PORT": "0", "CLAUDE_WRAPPER_HOST": "127.0.0.1", "CORS_ORIGINS": '["*"]'}
+    """With the wrapper's own .env in /app, which needs a key too. All that is written is in the mounted
+    folder. From inside it can be checked."""
+    environment |= {"PORT": "0", "CLAUDE_WRAPPER_HOST": "127.0.0.1"}
+    (app / ".env").write_text('CORS_ORIGINS=["*"]\n')
     server = Server(mounted, environment, command=[str(app / "deploy/docker/entrypoint.sh")], folder=app)
     try:
         key = server.wait_for_line(KEY.pattern)
@@ -103,21 +105,39 @@ def test_it_serves(app: Path, environment: dict[str, str], mounted: Path, api: S
             answer = httpx.post(
                 f"{server.base_url}/chat/completions",
                 json=body,
-                headers={"Authorization": f"Bearer {given}"},
+                headers={"Authorization": f"Bearer {given}", "Origin": "https://page.example"},
                 timeout=PATIENCE,
             )
             assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == "*"
+        words = ("python", "claude_api.py", "check", "--base-url", server.url, "--key", key)
+        assert "All is right." in entry(app, environment, *words).stdout
         port = server.url.rpartition(":")[2]
         check = dockerfile.only(IMAGE, "HEALTHCHECK").command()
         assert subprocess.run(check, env={**environment, "PORT": port}, cwd=app).returncode == 0
         family = server.claude_processes()
         assert family
     finally:
+        (app / ".env").unlink()
         assert server.stop(signal.SIGTERM) == 0
     wait_until_gone(family)
     assert list((mounted / "projects").rglob("*.jsonl"))
     ended = subprocess.run(check, env={**environment, "PORT": port}, cwd=app, stderr=subprocess.PIPE)
     assert ended.returncode == 1 and b"no answer" in ended.stderr
+
+
+def test_it_serves_a_mounted_source(app: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    """For development: with options behind the image's name, and started anew after a change."""
+    source = shutil.copytree(app, tmp_path / "app")
+    environment |= {"PORT": "0", "CLAUDE_WRAPPER_HOST": "127.0.0.1"}
+    command = [str(source / "deploy/docker/entrypoint.sh"), "--reload", "--log-level", "debug"]
+    server = Server(tmp_path / "home", environment, command=command, folder=source)
+    try:
+        file = source / "config.py"
+        file.write_text(re.sub(r"^VERSION = .*$", 'VERSION = "0.0.2"', file.read_text(), flags=re.MULTILINE))
+        assert server.wait_for_line(r"claude-api 0\.0\.2 is ready on (\S+)") == server.url
+    finally:
+        assert server.stop(signal.SIGTERM) == 0
 
 
 def test_what_gets_into_the_image(app: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from standin import ApiError, ApiRequest, Reply, StandIn
 from tests.provider import provider
@@ -50,7 +51,7 @@ def status(server: Server) -> dict[str, Any]:
 def test_bedrock(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
     home = tmp_path / "home"
     with provider(api.url) as bedrock:
-        more = {**AWS, "CLAUDE_AUTH_METHOD": "bedrock", "ANTHROPIC_BEDROCK_BASE_URL": bedrock.url}
+        more = {**AWS, "CLAUDE_CODE_USE_BEDROCK": "true", "ANTHROPIC_BEDROCK_BASE_URL": bedrock.url}
         with serving(home, environment(home, api, claude_bin, **more)) as server:
             assert any("one token of several models" in line for line in server.output)
             # So it does: the start says so, and how to spare it.
@@ -92,6 +93,7 @@ def test_vertex(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
     with provider(api.url) as vertex:
         more = {**VERTEX, "CLAUDE_CODE_USE_VERTEX": "true", "ANTHROPIC_VERTEX_BASE_URL": vertex.url}
         more |= {"CLAUDE_CODE_SKIP_VERTEX_AUTH": "1", "ANTHROPIC_AUTH_TOKEN": SECRETS[3]}
+        more |= {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "credentials.json")}
         with serving(home, environment(home, api, claude_bin, **more)) as server:
             api.responder = lambda request: Reply.of("Hello from Vertex.")
             assert ask(server).json()["choices"][0]["message"]["content"] == "Hello from Vertex."
@@ -99,6 +101,10 @@ def test_vertex(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
             assert asked.path.startswith("/projects/a-project/locations/europe-west1/publishers/anthropic/")
             assert asked.headers["authorization"] == f"Bearer {SECRETS[3]}"
             assert "x-api-key" not in asked.headers
+            # Without the gateway it would log in with these.
+            for process in server.claude_processes():
+                seen = Path(f"/proc/{process}/environ").read_text().split("\0")
+                assert f"GOOGLE_APPLICATION_CREDENTIALS={tmp_path / 'credentials.json'}" in seen
             found = status(server)["claude_code_auth"]
             assert (found["method"], found["status"]["valid"]) == ("vertex", True)
             api.responder = lambda request: ApiError(404)
@@ -166,11 +172,25 @@ def test_a_key_headers_and_a_thinking_budget(claude_bin: Path, api: StandIn, tmp
             body = {"model": "claude-haiku-4-5", "messages": [{"role": "user", "content": "hi"}]}
             assert client.post(f"{server.base_url}/chat/completions", json=body).status_code == 200
             found = client.get(f"{server.base_url}/auth/status").json()
+        # Its value is not kept by the stand-in.
+        assert "x-api-key" in api.last.headers and "authorization" not in api.last.headers
         assert (api.last.headers["x-team"], api.last.headers["x-other"]) == ("blue", "1")
         assert api.last.body["thinking"] == {"type": "enabled", "budget_tokens": 2048}
         assert found["claude_code_auth"]["method"] == "anthropic"
         assert found["server_info"]["api_key_source"] == "environment"
         assert found["server_info"]["api_key_required"] is True
+
+
+@pytest.mark.parametrize("sources", ["", "user"])
+def test_the_clis_own_settings(claude_bin: Path, api: StandIn, tmp_path: Path, sources: str) -> None:
+    """`~/.claude/settings.json` counts where the operator says so, and not otherwise."""
+    home = tmp_path / "home"
+    (home / ".claude").mkdir(parents=True)
+    settings = {"env": {"ANTHROPIC_CUSTOM_HEADERS": "X-Team: of the settings"}}
+    (home / ".claude" / "settings.json").write_text(json.dumps(settings))
+    with serving(home, environment(home, api, claude_bin, CLAUDE_SETTING_SOURCES=sources)) as server:
+        assert ask(server).status_code == 200
+    assert api.last.headers.get("x-team") == ("of the settings" if sources else None)
 
 
 def test_a_login_that_comes_later_is_seen(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:

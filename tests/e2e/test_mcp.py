@@ -128,6 +128,7 @@ def test_a_file_names_servers(each_cli: Path, api: StandIn, tmp_path: Path) -> N
         stats = httpx.get(f"{server.url}/v1/mcp/stats").json()
         assert (stats["registered_servers"], stats["connected_servers"]) == (2, 1)
         assert (stats["total_tools"], stats["total_resources"], stats["mcp_available"]) == (2, 1, True)
+        assert stats["servers"] == list(listed(server).values())
         failed = post(server, "connect", {"server_name": "broken"})
         assert (failed.status_code, failed.json()["error"]["code"]) == (502, "mcp_failed")
         api.push(Reply.of(ToolUse("mcp__calc__sub", {})), Reply.of("Done."))
