@@ -88,7 +88,7 @@ RULES: Mapping[str, Rule] = {
     "top_logprobs": Rule("refuse", _NO_LOGPROBS, _number(0)),
     "modalities": Rule("refuse", _TEXT_ONLY, _text_only),
     "audio": Rule("refuse", _TEXT_ONLY),
-    "web_search_options": Rule("refuse", "web search is not allowed here"),
+    "web_search_options": Rule("refuse", "the CLI's WebSearch (enable_tools) gives no citations"),
 }
 
 

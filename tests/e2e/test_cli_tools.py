@@ -127,6 +127,28 @@ def test_headers_reach_the_cli(tooled: Server, api: StandIn) -> None:
     assert api.last.body["thinking"] == {"type": "enabled", "budget_tokens": 2048}
 
 
+def test_a_search_of_the_web(tooled: Server, api: StandIn) -> None:
+    """The CLI's own tool has the API search, in a request of its own."""
+    api.push(
+        Reply.of(ToolUse("WebSearch", {"query": "tides at Porto"})),
+        Reply.of("High at noon, says tides.example."),
+        Reply.of("At noon."),
+    )
+    got = answer(tooled, "When is high tide?", headers={"X-Claude-Allowed-Tools": "WebSearch"})
+    assert got["choices"][0]["message"]["content"] == "At noon."
+    asked, search, after = api.turns
+    assert asked.tools == after.tools == ["WebSearch"]
+    assert [tool["type"] for tool in search.body["tools"]] == ["web_search_20250305"]
+    assert "tides at Porto" in search.last_user_text
+    assert "High at noon, says tides.example." in results(after)[0]
+    # The CLI tells of the model's own requests only.
+    told = [request.usage for request in (asked, after)]
+    assert got["x_claude"]["api_requests"] == 2
+    assert got["usage"]["prompt_tokens"] == sum(
+        u.input_tokens + u.cache_read_input_tokens + u.cache_creation_input_tokens for u in told
+    )
+
+
 def test_plan_mode_changes_no_file(tooled: Server, api: StandIn) -> None:
     target = tooled.home / "workplace" / "planned.txt"
     api.push(Reply.of(ToolUse("Write", {"file_path": str(target), "content": "x"})), Reply.of("Done."))
@@ -266,6 +288,13 @@ def test_the_list_is_the_clis_own(tooled: Server, api: StandIn) -> None:
     assert listed["WebSearch"]["requires_network"]
     stats = httpx.get(f"{tooled.url}/v1/tools/stats").json()
     assert stats["total_tools"] == got["total"] and stats["global_allowed"] == 6
+    # As the wrapper's users know them.
+    assert set(stats) == {
+        *("total_tools", "global_allowed", "global_disallowed", "session_configs", "tool_categories")
+    }
+    assert set(listed["Read"]) == {
+        *("name", "description", "category", "parameters", "examples", "is_safe", "requires_network")
+    }
     assert sum(stats["tool_categories"].values()) == got["total"]
 
 
@@ -277,6 +306,9 @@ def test_choices_are_a_keys_own_and_outlive_the_server(
     with serving_tools(home, api, claude_bin, **KEYS, CLAUDE_ALLOW_TOOLS="Read,Bash,Glob") as server:
         url = f"{server.url}/v1/tools/config"
         before = httpx.get(url, headers=ours).json()
+        assert set(before) == {
+            *("allowed_tools", "disallowed_tools", "effective_tools", "created_at", "updated_at")
+        }
         assert before["allowed_tools"] == before["effective_tools"] == ["Read", "Glob", "Bash"]
         chosen = httpx.post(url, headers=ours, json={"allowed_tools": ["Read", "Bash"]}).json()
         assert chosen["effective_tools"] == ["Read", "Bash"] and chosen["created_at"] == chosen["updated_at"]
