@@ -1,10 +1,13 @@
 """An MCP server of the mcp library on a free port of loopback; its url is the first line that it prints.
 
 python remote_mcp.py http|sse KEY
+
+SIGUSR1: from then on no key is good.
 """
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 
@@ -50,10 +53,14 @@ class Keyed:
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self._app = app
-        self._key = key
+        self._key: str | None = key
+        signal.signal(signal.SIGUSR1, self._change)
+
+    def _change(self, number: int, frame: object) -> None:
+        self._key = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and Headers(scope=scope).get("x-key") != self._key:
+        if scope["type"] == "http" and (not self._key or Headers(scope=scope).get("x-key") != self._key):
             await PlainTextResponse("no", 401)(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -23,9 +24,14 @@ HEADERS = {"X-Key": KEY, "X-Team": "blue"}
 KINDS = ("http", "sse")
 
 
+class Remote(NamedTuple):
+    url: str
+    process: subprocess.Popen[str]
+
+
 @contextmanager
-def remote(kind: str) -> Iterator[str]:
-    """The url of a server, while it runs."""
+def remote(kind: str) -> Iterator[Remote]:
+    """A server, while it runs."""
     command = [sys.executable, str(ROOT / "tests" / "e2e" / "remote_mcp.py"), kind, KEY]
     environment = {"PATH": BASE_PATH, "LANG": "C.UTF-8"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -33,7 +39,7 @@ def remote(kind: str) -> Iterator[str]:
     try:
         url = process.stdout.readline().strip()
         assert url.startswith("http://127.0.0.1:")
-        yield url
+        yield Remote(url, process)
     finally:
         process.kill()
         process.wait(PATIENCE)
@@ -43,7 +49,7 @@ def remote(kind: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def urls() -> Iterator[dict[str, str]]:
     with remote("http") as http, remote("sse") as sse:
-        yield {"http": http, "sse": sse}
+        yield {"http": http.url, "sse": sse.url}
 
 
 def named(kind: str, urls: dict[str, str], **headers: str) -> dict[str, Any]:
@@ -99,3 +105,19 @@ def test_a_file_names_them(each_cli: Path, api: StandIn, tmp_path: Path, urls: d
         assert sorted(results(api.last)) == ["1 for blue", "2 for blue"]
         # A server is told of as a whole; what may be used of it is what the rules name.
         assert {"mcp__http__add", "mcp__sse__add", "mcp__sse__sub"} <= set(api.last.tools)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("then", [signal.SIGKILL, signal.SIGSTOP, signal.SIGUSR1])
+def test_one_that_fails_later_is_missing(
+    claude_bin: Path, api: StandIn, tmp_path: Path, kind: str, then: signal.Signals
+) -> None:
+    """Gone, silent, or with another key: a turn goes on without it, and nothing of it is offered."""
+    file = tmp_path / "servers.json"
+    with remote(kind) as far:
+        file.write_text(json.dumps({"mcpServers": {"far": named(kind, {kind: far.url}, **HEADERS)}}))
+        with serving_tools(tmp_path / "home", api, claude_bin, CLAUDE_MCP_CONFIG=str(file)) as server:
+            answer_when_connected(server, "far")
+            far.process.send_signal(then)
+            assert answer(server)["choices"][0]["message"]["content"] == "You said: go"
+            assert not [name for name in api.last.tools if name.startswith("mcp__")]
