@@ -328,12 +328,14 @@ def _logged_in(settings: Settings, environ: Mapping[str, str]) -> Settings:
     return settings.model_copy(update={"login": found, "child_env": child_environment(environ, found.method)})
 
 
-def _dotenv(path: Path) -> dict[str, str]:
-    """What the file sets; nothing without one. Raises ConfigError."""
+def _read(file: Path) -> dict[str, str]:
+    """What a `.env` says; nothing where there is none. Raises ConfigError."""
     try:
-        return {name: value for name, value in dotenv_values(path).items() if value is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} can't be read: {error}.") from None
+        return {key: value for key, value in dotenv_values(file).items() if value is not None}
+    except OSError as error:
+        raise ConfigError(f"{file} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} can't be read: it is not UTF-8 (byte {error.start + 1}).") from None
 
 
 def resolve(
@@ -344,7 +346,7 @@ def resolve(
     Raises ConfigError.
     """
     process = os.environ if environ is None else environ
-    file = _dotenv(dotenv or Path(".env"))
+    file = _read(dotenv or Path(".env"))
     chosen = sources.choose(iter(described()), options, ((process, ""), (file, " in .env")))
     try:
         settings = Settings(**chosen.values)

@@ -75,4 +75,5 @@ def complaints(error: ValidationError, chosen: Chosen, settings: Iterator[Descri
         message = item["msg"].removeprefix("Value error, ")
         message = message[0].lower() + message[1:]
         value = "***" if name in secrets else chosen.values.get(name)
-        yield f"{chosen.origin.get(name, name)}={value}: {message}."
+        key, _, place = chosen.origin.get(name, name).partition(" ")
+        yield f"{key}={value}{place and ' ' + place}: {message}."

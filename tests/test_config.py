@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -178,15 +179,23 @@ def test_a_flag_silences_two_names_that_differ() -> None:
     assert loaded("--port", "1", env={"PORT": "2", "CLAUDE_API_PORT": "3"}).notes == ()
 
 
-def test_a_file_that_is_no_text(dotenv: Path) -> None:
-    dotenv.write_bytes(b"CLAUDE_DEFAULT_MODEL=\xff\n")
-    with pytest.raises(ConfigError, match=r"\.env can't be read: 'utf-8' codec"):
-        loaded(dotenv=dotenv)
-
-
 def test_a_file_with_an_empty_line_for_a_setting(dotenv: Path) -> None:
     dotenv.write_text("CLAUDE_API_PORT\nCLAUDE_DEFAULT_MODEL=\n")
     assert loaded(dotenv=dotenv).settings == loaded().settings
+
+
+def test_a_file_that_can_not_be_read(dotenv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dotenv.write_bytes(b"PORT=1\xff\n")
+    with pytest.raises(ConfigError, match=r"\.env can't be read: it is not UTF-8 \(byte 7\)\."):
+        loaded(dotenv=dotenv)
+
+    def refuse(file: Path) -> dict[str, str]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    # Root reads whatever the mode says.
+    monkeypatch.setattr(config, "dotenv_values", refuse)
+    with pytest.raises(ConfigError, match=r"\.env can't be read: Permission denied\."):
+        loaded(dotenv=dotenv)
 
 
 def test_the_environment_and_the_file_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -355,15 +364,15 @@ def test_a_wrong_value_is_named_with_its_source(name: str, value: str, dotenv: P
     (key, *_) = mark.names
     dotenv.write_text(f"{key}={value}\n")
     sources: list[tuple[str, tuple[str, ...], dict[str, str], Path]] = [
-        (key, (), {key: value}, NO_FILE),
-        (f"{key} in .env", (), {}, dotenv),
+        (f"{key}={value}", (), {key: value}, NO_FILE),
+        (f"{key}={value} in .env", (), {}, dotenv),
     ]
     if mark.option is not None and not is_switch(field):
-        sources.append((mark.option, (f"{mark.option}={value}",), {}, NO_FILE))
+        sources.append((f"{mark.option}={value}", (f"{mark.option}={value}",), {}, NO_FILE))
     for source, argv, environ, file in sources:
         with pytest.raises(ConfigError) as raised:
             load(argv, environ, file)
-        assert re.fullmatch(re.escape(f"{source}={value}: ") + r"[^A-Z\n].*\.", str(raised.value))
+        assert re.fullmatch(re.escape(f"{source}: ") + r"[^A-Z\n].*\.", str(raised.value))
 
 
 def test_a_name_that_is_needed() -> None:
