@@ -24,6 +24,10 @@ class Limited(Exception):
     """A rate limit of the server is used up."""
 
 
+class Locked(Exception):
+    """The server asks for a key, or for another one: nothing more can be learnt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
     """Sends requests. `model`: the one that turns are asked of."""
@@ -33,10 +37,12 @@ class Asker:
     keyed: bool
 
     def send(self, method: str, path: str, status: int, **options: Any) -> httpx.Response:
-        """An answer with this status. Raises Wrong or Limited."""
+        """An answer with this status. Raises Wrong, Limited or Locked."""
         answer = self.client.request(method, path, **options)
         if answer.status_code == 429 and status != 429 and "too_many_requests" in answer.text:
             raise Limited
+        if answer.status_code == 401 != status:
+            raise Locked
         if answer.status_code != status:
             raise Wrong(f"status {answer.status_code} instead of {status}: {_short(answer.text)}")
         return answer
@@ -226,7 +232,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(ask: Asker, *, turns: bool) -> int:
-    failed = 0
+    failed = skipped = 0
     chosen = [(name, check) for name, check, costs in CHECKS if turns or not costs]
     width = max(len(name) for name, _ in chosen)
     for name, check in chosen:
@@ -236,6 +242,10 @@ def _run(ask: Asker, *, turns: bool) -> int:
             verdict, detail = "skip", "a rate limit of the server is used up; try again in a minute"
         except Wrong as error:
             verdict, detail = "FAIL", str(error)
+        except Locked:
+            told = "doesn't take this key" if ask.keyed else "asks for a key: give one with --key"
+            print(f"FAIL  {ask.client.base_url} {told}")
+            return 1
         except httpx.ConnectError as error:
             print(f"FAIL  nothing answers at {ask.client.base_url}: {error}")
             return 1
@@ -245,8 +255,11 @@ def _run(ask: Asker, *, turns: bool) -> int:
             # JSON of another shape than the one that was read.
             verdict, detail = "FAIL", f"the answer has another shape: {error!r}"
         failed += verdict == "FAIL"
+        skipped += verdict == "skip"
         print(f"{verdict:4}  {name:{width}}  {detail}", flush=True)
-    print(f"{len(chosen) - failed} of {len(chosen)} are right." if failed else "All is right.")
+    right = len(chosen) - failed - skipped
+    rest = f", {skipped} skipped" if skipped else ""
+    print("All is right." if right == len(chosen) else f"{right} of {len(chosen)} are right{rest}.")
     return 1 if failed else 0
 
 

@@ -112,6 +112,19 @@ def test_a_key_that_the_server_does_not_ask_for(server: Server, capsys: pytest.C
     assert lines(capsys)["API keys"][0] == "FAIL"
 
 
+@pytest.mark.parametrize(("options", "told"), [([], "give one with --key"), (["--key", "x"], "this key")])
+def test_a_server_that_asks_for_a_key(
+    options: list[str], told: str, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(asked: str, answer: httpx.Response) -> tuple[int, bytes]:
+        return (200, answer.content) if asked == "GET /health" else (401, b"{}")
+
+    with changing(server.url, change) as url:
+        assert main(["--base-url", url, *options]) == 1
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith(f"FAIL  {url}") and told in last
+
+
 def replaced(path: str, old: bytes, new: bytes, status: int | None = None) -> Change:
     def change(asked: str, answer: httpx.Response) -> tuple[int, bytes]:
         if asked != path:
@@ -166,4 +179,6 @@ def test_a_rate_limit_is_no_mistake(server: Server, capsys: pytest.CaptureFixtur
     limited = replaced("POST /v1/debug/request", b"{", b'{"code":"too_many_requests",', 429)
     with changing(server.url, limited) as url:
         assert main(["--base-url", url, "--no-turns"]) == 0
-    assert lines(capsys)[DEBUG][0] == "skip"
+    found = lines(capsys)
+    assert found[DEBUG][0] == "skip"
+    assert "8 of 9 are right, 1 skipped." in found
