@@ -63,6 +63,8 @@ def to_turn(
     tools, choice = tools_of(request)
     answer = answer_of(request)
     line = _VERBOSITY.get(request.verbosity or "", "")
+    # The CLI heeds a budget for models that have one only: the others are told not to think.
+    no_budget = cli_tools is not None and cli_tools.thinking_tokens == 0
     turn = TurnRequest(
         id=turn_id,
         question=_question(conversation[-1], answer),
@@ -72,7 +74,7 @@ def to_turn(
         session_id=request.session_id,
         effort=_EFFORT.get(request.reasoning_effort or "", request.reasoning_effort),
         max_output_tokens=request.max_completion_tokens or request.max_tokens,
-        thinking=request.reasoning_effort != "none",
+        thinking=request.reasoning_effort != "none" and not no_budget,
         shows_thinking=policy.shows_thinking,
         tools=tools,
         tool_choice=choice,

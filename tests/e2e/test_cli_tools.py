@@ -149,6 +149,12 @@ def test_a_search_of_the_web(tooled: Server, api: StandIn) -> None:
     )
 
 
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "haiku"])
+def test_no_budget_is_no_thinking(model: str, tooled: Server, api: StandIn) -> None:
+    answer(tooled, model=model, headers={"X-Claude-Max-Thinking-Tokens": "0"})
+    assert "thinking" not in api.last.body or api.last.body["thinking"]["type"] == "disabled"
+
+
 def test_plan_mode_changes_no_file(tooled: Server, api: StandIn) -> None:
     target = tooled.home / "workplace" / "planned.txt"
     api.push(Reply.of(ToolUse("Write", {"file_path": str(target), "content": "x"})), Reply.of("Done."))
