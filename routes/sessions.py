@@ -9,6 +9,7 @@ from starlette.requests import Request
 from guard.caller import caller_of
 from routes.state import shared
 from sessions import SessionRecord, SessionRegistry
+from translate.chat_answer import dollars
 from translate.times import iso
 from turns.errors import SessionNotFound
 from wire import sessions as wire
@@ -74,7 +75,7 @@ def _info(registry: SessionRegistry, record: SessionRecord) -> wire.SessionInfo:
         message_count=record.messages,
         expires_at=iso(registry.expires_at(record)),
         turns=record.turns,
-        cost_usd=record.cost_usd,
+        cost_usd=None if record.cost_usd is None else dollars(record.cost_usd),
     )
 
 

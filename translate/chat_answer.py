@@ -31,6 +31,8 @@ _FINISH: dict[StopReason, chat.FinishReason] = {
     # One that is not known may mean that something is missing.
     "other": "length",
 }
+# Of a cost in dollars. A token that is read from the cache costs some 1e-8 at the least.
+_DIGITS = 10
 _REFUSED = "The model refused to answer."
 
 
@@ -251,13 +253,18 @@ def usage(ends: Sequence[TurnDone]) -> chat.Usage:
     )
 
 
+def dollars(amount: float) -> float:
+    """Without the noise that sums and differences of floats leave behind the digits that mean something."""
+    return round(amount, _DIGITS)
+
+
 def x_claude(ends: Sequence[TurnDone], head: Head) -> chat.XClaude:
     """What OpenAI's shape has no place for. Of several answers: sums, the longest time, the first model."""
     costs = [end.cost_usd for end in ends if end.cost_usd is not None]
     first = ends[0]
     return chat.XClaude(
         model=first.model,
-        cost_usd=sum(costs) if len(costs) == len(ends) else None,
+        cost_usd=dollars(sum(costs)) if len(costs) == len(ends) else None,
         duration_ms=max(end.duration_ms for end in ends),
         retries=sum(end.retries for end in ends),
         api_requests=sum(end.api_requests for end in ends),

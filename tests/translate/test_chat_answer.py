@@ -121,6 +121,8 @@ def test_usage_of_nothing() -> None:
 def test_a_cost_that_is_not_known() -> None:
     assert x_claude([done(cost_usd=None)], HEAD).cost_usd is None
     assert x_claude([done(), done(cost_usd=None)], HEAD).cost_usd is None
+    # 0.30000000000000004 by themselves.
+    assert x_claude([done(cost_usd=0.1), done(cost_usd=0.2)], HEAD).cost_usd == 0.3
 
 
 # Streams
