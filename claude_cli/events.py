@@ -49,6 +49,8 @@ _NO_PROVIDER = re.compile(
     r"AWS credentials|Google Cloud (credentials|authentication)|Could not load .*credentials|"
     r"No projectId was given|API Error: The file at .* does not exist"
 )
+# The CLI's advice to a person at its terminal, in several versions' words; ours is for a client.
+_PICK_A_MODEL = re.compile(r"\s*Run \S+ to pick a different model\.?")
 _STOP_REASONS = frozenset(get_args(StopReason))
 # After these the CLI asks the model again by itself: to go on, up to three times, or to say something else;
 # or it waits for leave to call a tool. None was asked for by the client, and each request is paid for.
@@ -305,7 +307,8 @@ def error_from_result(result: Frame, limit: Mapping[str, Any], now: float) -> Tu
     if status == 429 or limit.get("status") == "rejected":
         return _limited(text, limit, now)
     if status == 404:
-        return ModelNotFound(text, param="model")
+        known = " GET /v1/models lists names to choose from."
+        return ModelNotFound(_PICK_A_MODEL.sub("", text) + known, param="model")
     if status == 413:
         return RequestTooLarge(text)
     if isinstance(status, int):

@@ -336,6 +336,14 @@ def test_api_errors(status: int | None, words: str, kind: type[TurnError]) -> No
     assert error.retry_after is None
 
 
+@pytest.mark.parametrize(
+    "advice", ["", " Run --model to pick a different model.", " Run /model to pick a different model."]
+)
+def test_what_to_do_about_a_model_that_is_not_there(advice: str) -> None:
+    error = failure_of(failed(404, f"It may not exist.{advice}"))
+    assert error.message == "It may not exist. GET /v1/models lists names to choose from."
+
+
 @pytest.mark.parametrize("status", [None, 401])
 def test_what_to_do_about_a_missing_login(status: int | None) -> None:
     error = failure_of(failed(status, "Not logged in - Please run /login"))
