@@ -93,6 +93,8 @@ def environment(base: Mapping[str, str], owner: int, tmp: Path, launch: Launch) 
         "CLAUDE_CODE_TMPDIR": str(tmp),
         # A "@/path" in a message would put that file into the prompt.
         "CLAUDE_CODE_DISABLE_ATTACHMENTS": "1",
+        # Notes that the CLI keeps for a folder would go from one caller's turns into another's.
+        "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         # A cut stream must be an error, not a second request.
         "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",

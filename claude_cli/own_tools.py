@@ -26,7 +26,7 @@ _ADDED_BY_THE_CLI = ("CLAUDE_CODE_MESSAGING_SOCKET", "CLAUDE_CODE_MESSAGING_TOKE
 
 def tool_arguments(tools: CliTools, folder: str, tmp: Path, private: Sequence[Path]) -> list[str]:
     """The options of a process with tools: file tools stay inside `folder`, and off the files of
-    `private`."""
+    `private`, paths or patterns."""
     permissions = {
         "allow": _rules(tools.allowed, folder),
         "deny": [

@@ -35,10 +35,13 @@ class ProcessTable:
         self._environ = environ
         self._setting_sources = setting_sources
         self._config_dir = transcripts.config_dir(environ)
-        # Where a tool for files could find keys and logins, were they in the folder that it may use.
         self._private = (
-            *(state_dir.resolve() / name for name in ("keys.json", "mcp.json", "sessions.sqlite3")),
-            self._config_dir / ".credentials.json",
+            # Where a tool for files could find keys, were they in the folder that it may use.
+            *(state_dir.resolve() / name for name in ("keys.json", "mcp.json", "tools.json")),
+            state_dir.resolve() / "sessions.sqlite3*",
+            # The login, and what the CLI lets its tools into by itself, wherever they work: conversations,
+            # memories and lists of tasks, which are other callers' too. By both names, where one is a link.
+            *(folder / "**" for folder in {self._config_dir, self._config_dir.resolve()}),
         )
         # One folder for all: newer CLIs print it into the request, and a resume needs the same one.
         self.cwd = private_folder(work_folder(state_dir))

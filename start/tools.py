@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from claude_cli.transcripts import config_dir
 from config import ConfigError, Settings
 from toolbox.servers import Named, parsed
 
@@ -48,5 +49,11 @@ def work_folder(settings: Settings) -> Path | None:
     if folder.is_relative_to(settings.state_dir.resolve()):
         raise ConfigError(
             f"CLAUDE_CWD={folder} lies in the state folder, beside keys and sessions: choose another one."
+        )
+    own = config_dir(settings.child_env).resolve()
+    if folder.is_relative_to(own):
+        raise ConfigError(
+            f"CLAUDE_CWD={folder} lies in the claude CLI's own folder, which is closed to tools: choose another "
+            "one."
         )
     return folder

@@ -109,6 +109,37 @@ def test_nothing_outside_what_is_allowed(tooled: Server, api: StandIn) -> None:
     assert sorted(api.last.tools) == ["Bash", "Read", "Write"]
 
 
+def test_the_clis_own_folder_is_closed(each_cli: Path, api: StandIn, tmp_path: Path) -> None:
+    """The CLI lets its tools into some of it by itself: what other callers said is there, and what one writes
+    there would be told to others."""
+    with serving_tools(tmp_path / "home", api, each_cli) as server:
+        own = server.home / ".claude"
+        answer(server, "a secret of somebody's", session_id="s")
+        (transcript,) = own.glob("projects/*workplace*/*.jsonl")
+        notes = transcript.parent / "memory" / "MEMORY.md"
+        notes.parent.mkdir()
+        notes.write_text("left by somebody")
+        (own / "tasks" / "x").mkdir(parents=True)
+        (own / "tasks" / "x" / "1.json").write_text("a secret of somebody's")
+        (server.home / "workplace" / "link").symlink_to(transcript.parent)
+        api.reset()
+        api.push(
+            Reply.of(
+                ToolUse("Read", {"file_path": str(transcript)}),
+                ToolUse("Read", {"file_path": f"link/{transcript.name}"}),
+                ToolUse("Grep", {"pattern": "secret", "path": str(own / "tasks"), "output_mode": "content"}),
+                ToolUse("Write", {"file_path": str(notes.with_name("more.md")), "content": "x"}),
+                ToolUse("Write", {"file_path": str(own / "agent-memory" / "a" / "b.md"), "content": "x"}),
+            ),
+            Reply.of("Done."),
+        )
+        answer(server)
+        assert len(results(api.last)) == 5
+        assert all("denied" in text for text in results(api.last)), results(api.last)
+        assert "left by somebody" not in json.dumps(api.last.body)
+        assert not notes.with_name("more.md").exists() and not (own / "agent-memory").exists()
+
+
 def test_headers_reach_the_cli(tooled: Server, api: StandIn) -> None:
     api.push(*[Reply.of(f"{n}", ToolUse("Bash", {"command": f"echo {n}"})) for n in range(3)])
     got = answer(

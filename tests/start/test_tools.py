@@ -32,13 +32,16 @@ def test_links_are_followed(tmp_path: Path) -> None:
         ({}, "needs CLAUDE_CWD"),
         ({"work_dir": "/nowhere/at/all"}, "is no folder"),
         ({"work_dir": "state/work"}, "lies in the state folder"),
+        ({"work_dir": "own/work"}, "lies in the claude CLI's own folder"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, given: dict[str, str], says: str) -> None:
-    (tmp_path / "state" / "work").mkdir(parents=True)
+    for place in ("state", "own"):
+        (tmp_path / place / "work").mkdir(parents=True)
     given = {name: str(tmp_path / value) for name, value in given.items()}
+    child_env = {"CLAUDE_CONFIG_DIR": str(tmp_path / "own")}
     with pytest.raises(ConfigError, match=says):
-        folder(tmp_path, allow_tools="Read", **given)
+        folder(tmp_path, allow_tools="Read", child_env=child_env, **given)
 
 
 def test_no_bypass_as_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
