@@ -53,7 +53,7 @@ def work_folder(settings: Settings) -> Path | None:
     own = config_dir(settings.child_env).resolve()
     if folder.is_relative_to(own):
         raise ConfigError(
-            f"CLAUDE_CWD={folder} lies in the claude CLI's own folder, which is closed to tools: choose another "
-            "one."
+            f"CLAUDE_CWD={folder} lies in the claude CLI's own folder, which is closed to tools: choose "
+            "another one."
         )
     return folder
