@@ -26,9 +26,9 @@ def parse(line: bytes) -> Frame | None:
         frame = from_json(line)
     except ValueError:
         try:
-            # Nor could it be passed on to a client, who gets a "?" for it.
-            whole = json.dumps(json.loads(line), ensure_ascii=False).encode("utf-8", "replace")
-            frame = from_json(whole)
+            # Nor could it be passed on to a client, who gets U+FFFD for it.
+            text = json.dumps(json.loads(line), ensure_ascii=False)
+            frame = from_json(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         except (ValueError, RecursionError):
             return None
     return frame if isinstance(frame, dict) and isinstance(frame.get("type"), str) else None

@@ -68,8 +68,7 @@ def test_no_text_ends_its_line(texts: list[str]) -> None:
     lines = LineSplitter().feed(data)
     assert len(lines) == data.count(b"\n") == 2
     for line in lines:
-        frame = frames.parse(line)
-        assert frame is not None
+        frame = json.loads(line)
         sent = [block["text"] for block in frame["message"]["content"]]
         assert sent == ([frames.literal(text) for text in texts] if frame["type"] == "user" else texts)
 
@@ -147,12 +146,12 @@ def test_control_lines() -> None:
     ("told", "read"),
     [
         (r"\ud83d\ude00", "\U0001f600"),
-        (r"a\ud83d", "a?"),
-        (r"\ude00 \ud83d\ude00", "? \U0001f600"),
+        (r"a\ud83d", "a\ufffd"),
+        (r"\ude00 \ud83d\ude00", "\ufffd \U0001f600"),
     ],
 )
 def test_half_a_character_can_be_passed_on(told: str, read: str) -> None:
     """Text with it in it can't be written as UTF-8: the answer would end as a mistake of the server."""
     frame = frames.parse(f'{{"type":"a","text":"{told}","\\ud800":1}}'.encode())
-    assert frame == {"type": "a", "text": read, "?": 1}
+    assert frame == {"type": "a", "text": read, "\ufffd": 1}
     assert pydantic_core.to_json(frame)
