@@ -123,22 +123,25 @@ def _shared(settings: Settings, runner: Runner, made: Guards) -> Shared:
 async def _lifespan(app: FastAPI, shared: Shared, made: Guards) -> AsyncIterator[None]:
     """From the opening of the records to the end of the last process."""
     runner, registry = shared.runner, shared.runner.sessions
-    await registry.open()
-    if registry.moved_aside is not None:
-        log.warning("the session records could not be read: moved aside", to=str(registry.moved_aside))
-    tasks = [asyncio.create_task(shared.keeper.run()), asyncio.create_task(shared.mcp.resume())]
-    try:
+    # A stack: what fails to end keeps nothing else from ending.
+    async with contextlib.AsyncExitStack() as ends:
+        ends.push_async_callback(made.window.close)
+        await registry.open()
+        ends.push_async_callback(registry.close)
+        if registry.moved_aside is not None:
+            log.warning("the session records could not be read: moved aside", to=str(registry.moved_aside))
+        ends.push_async_callback(runner.backend.close)
+        for work in (shared.keeper.run(), shared.mcp.resume()):
+            ends.push_async_callback(_cancelled, asyncio.create_task(work))
+        ends.callback(runner.drain.end)
         with anyio.CancelScope() as scope, runner.drain.stopping(scope.cancel):
             await runner.backend.start()
         yield
-    finally:
-        runner.drain.end()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await runner.backend.close()
-        await registry.close()
-        await made.window.close()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -113,7 +114,9 @@ def uncover(path: Path, session_uuid: str, mark: str) -> None:
 
 
 def remove_traces(config: Path, pid: int) -> None:
-    """Remove the files by which a process that ends by itself takes its name off the CLI's list."""
+    """Remove the files by which a process that ends by itself takes its name off the CLI's list, if that can
+    be done."""
     sessions = config / "sessions"
     for path in (sessions / f"{pid}.json", *sessions.glob(f"{pid}.*.key")):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -117,6 +117,13 @@ def test_no_traces_to_remove(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_traces_that_cannot_be_removed(tmp_path: Path) -> None:
+    """Whoever sees a process to its end goes on."""
+    (tmp_path / "sessions" / "12.json").mkdir(parents=True)
+    remove_traces(tmp_path, 12)
+    assert (tmp_path / "sessions" / "12.json").exists()
+
+
 def written(path: Path, *events: object) -> Path:
     path.write_text("".join(json.dumps(event) + "\n" for event in events))
     return path
