@@ -87,13 +87,11 @@ class ProcessTable:
                     self._hidden.discard(session.uuid)
                     await asyncio.to_thread(transcripts.uncover, transcript, session.uuid, session.at)
         owner = os.getpid()
-        # A folder of its own: what the CLI leaves in it goes with the process.
-        folder = self.tmp / str(owner) / str(next(_folder_numbers))
+        with _as_turn_errors():
+            folder = _folder_of_its_own(self.tmp / str(owner))
         environment = argv.environment(self._environ, owner, folder, launch)
         try:
             with _as_turn_errors():
-                private_folder(folder.parent)
-                private_folder(folder)
                 _write_files(folder, launch, environment)
             command = argv.arguments(self._binary, launch, self._setting_sources, folder, self._private)
             async with self._starts:
@@ -151,6 +149,17 @@ class ProcessTable:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
             transcripts.remove_traces(self._config_dir, process.pid)
+
+
+def _folder_of_its_own(parent: Path) -> Path:
+    """A new folder for a process: what the CLI leaves in it goes with the process. `parent` may hold some of
+    a server that was killed: in a container each has the same process id."""
+    private_folder(parent)
+    while True:
+        folder = parent / str(next(_folder_numbers))
+        with suppress(FileExistsError):
+            folder.mkdir(0o700)
+            return folder
 
 
 def _write_files(folder: Path, launch: Launch, environment: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from pathlib import Path
 
@@ -141,6 +142,23 @@ async def test_two_tables_on_one_state_folder_share_nothing(state: Path, lasting
     assert not first.exited.is_set()
     await new.close()
     await old.close()
+
+
+async def test_what_a_killed_server_of_the_same_id_left_is_nobodys(
+    state: Path, lasting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, where the id is always the same."""
+    made = table(state, lasting)
+    monkeypatch.setattr("claude_cli.table._folder_numbers", itertools.count(1))
+    left = made.tmp / str(os.getpid()) / "1" / "secret"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    await made.start(Launch())
+    (fresh,) = (folder for folder in left.parent.parent.iterdir() if folder != left.parent)
+    assert (fresh.name, list(fresh.iterdir())) == ("2", [])
+    assert fresh.stat().st_mode & 0o777 == 0o700
+    await made.close()
+    assert list(made.tmp.iterdir()) == []
 
 
 async def test_what_left_its_group_ends_with_the_table(state: Path, tmp_path: Path) -> None:
