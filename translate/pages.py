@@ -81,8 +81,9 @@ def _operation(operation: Mapping[str, Any]) -> Iterator[str]:
     for content in (operation.get("requestBody") or {}).get("content", {}).values():
         yield f"<p>takes {_kind(content.get('schema', {}))}</p>"
     for status, answer in operation.get("responses", {}).items():
+        name = "errors" if status == "default" else status
         for content in answer.get("content", {}).values():
-            yield f"<p>{escape(status)}: {_kind(content.get('schema', {}))}</p>"
+            yield f"<p>{escape(name)}: {_kind(content.get('schema', {}))}</p>"
 
 
 def _schema(schema: Mapping[str, Any]) -> str:

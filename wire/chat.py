@@ -115,8 +115,9 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The fields we act on. The others are kept in `model_extra` and judged by translate/parameters.py."""
+    """The fields that are acted on. Of the others some are refused, and some named in x-ignored-params."""
 
+    # The others are kept in `model_extra`, for translate/parameters.py to judge.
     model_config = ConfigDict(extra="allow")
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]

@@ -96,7 +96,17 @@ async def test_the_reference_has_every_path_and_every_schema(tmp_path: Path) -> 
             assert f"<code>{method.upper()} {path}</code>" in text
     targets = set(re.findall(r'href="#([^"]*)"', text))
     assert targets <= set(re.findall(r'id="([^"]*)"', text))
-    assert {"ChatRequest", "ChatCompletion"} <= targets
+    assert {"ChatRequest", "ChatCompletion", "ErrorBody"} <= targets
+
+
+def test_the_document_tells_errors_as_they_are(tmp_path: Path) -> None:
+    document = application(tmp_path).openapi()
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert "422" not in operation["responses"] and "default" in operation["responses"]
+    error = document["components"]["schemas"]["ErrorDetail"]
+    assert {"message", "type", "param", "code"} == set(error["properties"])
+    assert not {"HTTPValidationError", "ValidationError"} & set(document["components"]["schemas"])
 
 
 async def test_the_other_addresses(tmp_path: Path) -> None:
