@@ -214,7 +214,8 @@ def run() -> int:
             print(f"\nNot well: {', '.join(failed)}. The server's log:", file=sys.stderr)
             print((home / "server.log").read_text(), file=sys.stderr)
     if not failed:
-        print("\nThe same with your own account: python claude_api.py, then any of the demos.")
+        print("\nThat server is gone now, and the conversation with it.")
+        print("The same with your own account: python claude_api.py, then any of the demos.")
     return 1 if failed else 0
 
 
