@@ -49,6 +49,7 @@ def bundled() -> Path | None:
 def install(link: Path) -> None:
     """Make `link` a link to the package's binary. Raises NoCli."""
     binary = bundled()
+    known = binary is not None
     if binary is None:
         print(f"There is no claude CLI yet: installing the one in {_PACKAGE} ...", flush=True)
         command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
@@ -66,6 +67,9 @@ def install(link: Path) -> None:
         link.symlink_to(binary)
     except OSError as error:
         raise NoCli(f"{link} can't be made ({error.strerror}). {_INSTALL_HINT}") from None
+    if not known:
+        # The server calls it `claude`, a name that the person's own shell doesn't find.
+        print(f"It is {link}; to log in: {link} auth login", flush=True)
 
 
 def ensure(link: Path) -> None:

@@ -86,6 +86,7 @@ def environment(tmp_path: Path) -> Environment:
 def test_it_installs_one_where_none_is(environment: Environment) -> None:
     environment.wheel(GOOD)
     said = "There is no claude CLI yet: installing the one in claude-agent-sdk ...\n"
+    said += f"It is {environment.link}; to log in: {environment.link} auth login\n"
     assert environment.run() == (0, said, "")
     ran = subprocess.run([environment.link, "--version"], capture_output=True, text=True, check=True)
     assert ran.stdout == "2.1.330 (Claude Code)\n"
