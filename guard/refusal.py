@@ -15,7 +15,10 @@ _FINAL = {"x-should-retry": "false"}
 
 def foreign_host(host: str) -> Response:
     """421: a name that isn't this machine's; a page had it rebound."""
-    message = f"The Host '{host[:100]}' is not served here: use the address of this machine."
+    message = (
+        f"The Host '{host[:100]}' is not served while no key is set: use 127.0.0.1 or localhost, or let the "
+        "operator add a key with 'python claude_api.py keys add NAME'."
+    )
     return _response(421, message, "foreign_origin", _FINAL)
 
 
@@ -30,7 +33,9 @@ def foreign_client() -> Response:
 
 def foreign_origin(origin: str) -> Response:
     """403: a web page that the operator didn't name."""
-    message = f"Web pages of '{origin[:100]}' may not use this server (CORS_ORIGINS)."
+    message = (
+        f"Web pages of '{origin[:100]}' may not use this server: its operator can name them in CORS_ORIGINS."
+    )
     return _response(403, message, "foreign_origin", _FINAL)
 
 
