@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -14,6 +14,10 @@ from pydantic import (
     StrictStr,
     model_serializer,
 )
+
+_T = TypeVar("_T")
+# The first wrong one is told: complaints about millions of them would take gigabytes.
+Several = Annotated[list[_T], Field(fail_fast=True)]
 
 
 class ImageUrl(BaseModel):
@@ -57,10 +61,10 @@ class ChatMessage(BaseModel):
     """A message in any of OpenAI's roles; `content` may be null beside tool calls."""
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: StrictStr | list[ContentPart] | None = None
+    content: StrictStr | Several[ContentPart] | None = None
     name: StrictStr | None = None
     refusal: StrictStr | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Several[ToolCall] | None = None
     tool_call_id: StrictStr | None = None
     function_call: FunctionCall | None = None
 
@@ -89,7 +93,7 @@ class NamedTool(BaseModel):
 
 class AllowedTools(BaseModel):
     mode: Literal["auto", "required"]
-    tools: list[NamedTool]
+    tools: Several[NamedTool]
 
 
 class AllowedToolsChoice(BaseModel):
@@ -120,7 +124,7 @@ class ChatRequest(BaseModel):
     # The others are kept in `model_extra`, for translate/parameters.py to judge.
     model_config = ConfigDict(extra="allow")
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[Several[ChatMessage], Field(min_length=1)]
     model: StrictStr | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
@@ -132,10 +136,10 @@ class ChatRequest(BaseModel):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
-    tools: list[ToolDefinition] | None = None
+    tools: Several[ToolDefinition] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
     parallel_tool_calls: StrictBool | None = None
-    functions: list[Function] | None = None
+    functions: Several[Function] | None = None
     function_call: Literal["none", "auto"] | Named | None = None
     response_format: ResponseFormat | None = None
     metadata: dict[str, Any] | None = None

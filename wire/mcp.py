@@ -15,7 +15,7 @@ class McpServerIn(BaseModel):
 
     name: StrictStr
     command: StrictStr = ""
-    args: list[StrictStr] = []
+    args: Annotated[list[StrictStr], Field(fail_fast=True)] = []
     env: _Map = {}
     description: StrictStr = ""
     enabled: StrictBool = True

@@ -200,6 +200,25 @@ def test_where_content_is_wrong(content: Any, param: str) -> None:
     assert message.startswith(f"'{param}': ")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            {"messages": [{"role": "user", "content": "x"}], name: [1] * 999}
+            for name in ("tools", "functions")
+        ),
+        {"messages": [1] * 999},
+        {"messages": [{"role": "user", "content": [1] * 999}]},
+        {"messages": [{"role": "assistant", "tool_calls": [1] * 999}]},
+    ],
+)
+def test_complaints_are_not_as_many_as_what_is_wrong(given: dict[str, Any]) -> None:
+    """Each takes a kilobyte: a body of some megabytes would take all memory, and a minute."""
+    with pytest.raises(ValidationError) as raised:
+        ChatRequest.model_validate(given)
+    assert raised.value.error_count() <= 2
+
+
 def test_nothing_that_was_sent_is_repeated() -> None:
     message, _ = sentence({"messages": "SECRET"})
     assert "SECRET" not in message
