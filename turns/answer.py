@@ -15,6 +15,7 @@ from turns.errors import InvalidAnswer
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 # Characters of a schema whose validator is kept for the next request.
 _KEPT_UP_TO = 64 * 1024
+_REFERENCES = ("ref", "dynamicRef", "recursiveRef")
 # A pattern in a schema comes from the client: one that would run for ever is given up.
 _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
 
@@ -58,6 +59,11 @@ class AnswerFormat:
     """JSON that holds to the JSON text `schema`; None: any JSON object."""
 
     schema: str | None = None
+
+    @property
+    def refers(self) -> bool:
+        """Has it references? Without them a check takes no longer than the schema and the answer are long."""
+        return any(f'"${word}"' in (self.schema or "") for word in _REFERENCES)
 
     def checked(self, text: str) -> str:
         """The JSON in an answer, without fences around it. Raises InvalidAnswer."""

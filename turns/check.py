@@ -16,12 +16,13 @@ class AnswerCheck:
     since its fences come off. `form` None: everything passes."""
 
     def __init__(self, form: AnswerFormat | None) -> None:
-        self._form = form
+        self.form = form
         self._texts: list[str] = []
 
     def feed(self, event: TurnEvent) -> Sequence[TurnEvent]:
-        """What becomes of an event. Raises InvalidAnswer at the end of an answer without the form."""
-        form = self._form
+        """What becomes of an event. Raises InvalidAnswer at the end of an answer without the form, but for
+        one that was `pending`."""
+        form = self.form
         if form is None:
             return (event,)
         if isinstance(event, TextDelta):
@@ -30,5 +31,11 @@ class AnswerCheck:
         if not isinstance(event, TurnDone):
             return (event,)
         text = "".join(self._texts)
-        checked = form.checked(text) if event.stop_reason in _WHOLE else text
+        checked = form.checked(text) if event.stop_reason in _WHOLE and not form.refers else text
         return (event,) if form.schema is not None or not checked else (TextDelta(checked), event)
+
+    def pending(self, event: TurnEvent) -> str | None:
+        """The text of the answer that this event ends, if to check it may take for ever: that is done
+        elsewhere, before the event is fed."""
+        whole = isinstance(event, TurnDone) and event.stop_reason in _WHOLE
+        return "".join(self._texts) if whole and self.form is not None and self.form.refers else None

@@ -27,6 +27,7 @@ from turns.model import (
     merged,
 )
 from turns.retry import RetryPolicy
+from turns.verify import fed
 from turns.watchdog import Deadlines, Watchdog
 
 # Its conversation lies where its processes run, and those with tools run in the operator's folder.
@@ -86,7 +87,7 @@ class Runner:
                         check = AnswerCheck(turn.answer)
                         async for event in attempt:
                             acted = _attend(watchdog, event) or acted
-                            for checked in check.feed(event):
+                            for checked in await fed(check, event):
                                 held.append(await opening.completed(checked, failed))
                             if held and not _holds_back(turn, held[-1]):
                                 sent = True

@@ -1,0 +1,78 @@
+"""Holds an answer against a schema with references, in a process of its own.
+
+Such a schema may refer to its parts again and again, so that few lines ask for more work than there is time:
+what would be no end of it here is the end of that process there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from turns.answer import AnswerFormat
+from turns.check import AnswerCheck
+from turns.errors import InvalidAnswer, Overloaded
+from turns.model import TurnEvent
+
+_ROOT = Path(__file__).resolve().parent.parent
+# What a process may take: seconds on the clock and of a core, and bytes. An honest check takes milliseconds.
+_WITHIN = 10.0
+_CORE_SECONDS = 5
+_MEMORY = 2 * 1024**3
+
+
+async def fed(check: AnswerCheck, event: TurnEvent) -> Sequence[TurnEvent]:
+    """What becomes of an event of the answer. Raises InvalidAnswer, and Overloaded without a process."""
+    text = check.pending(event)
+    if text is not None and check.form is not None:
+        await _verify(check.form, text)
+    return check.feed(event)
+
+
+async def _verify(form: AnswerFormat, text: str) -> None:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "turns.verify", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd=_ROOT
+        )
+    except OSError as error:
+        raise Overloaded(f"The system can't start another process: {error}.", retry_after=1.0) from error
+    said = b""
+    try:
+        given = json.dumps([form.schema, text]).encode()
+        said, _ = await asyncio.wait_for(process.communicate(given), _WITHIN)
+    except asyncio.TimeoutError:
+        pass
+    finally:
+        # Synchronous, since the turn may be being cancelled; the loop sees it to its end.
+        with suppress(ProcessLookupError):
+            process.kill()
+    if not said:
+        raise InvalidAnswer("It takes too long to hold the model's answer against the schema.")
+    if problem := json.loads(said):
+        raise InvalidAnswer(problem)
+
+
+def main() -> None:
+    """The process: reads [schema, answer], writes what is wrong with it or null."""
+    bounds = ((resource.RLIMIT_CPU, _CORE_SECONDS), (resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_CORE, 0))
+    for kind, most in bounds:
+        # Not every system has each of them; the clock is looked at outside.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(kind, (most, most))
+    schema, text = json.load(sys.stdin)
+    problem = None
+    try:
+        AnswerFormat(schema).checked(text)
+    except InvalidAnswer as error:
+        problem = error.message
+    json.dump(problem, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
