@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from toolbox.files import RecordFile
 
-# Of all keys together; then the one that was changed longest ago is forgotten.
+# Sessions of one key; then the one that was changed longest ago is forgotten. What a key chose for itself,
+# and what others did, is not: it may be all that keeps a tool away from them.
 _MOST = 1000
 
 
@@ -64,4 +65,6 @@ class ToolChoices:
             "updated_at": now,
         }
         others = [k for k in self._file.load().kept if (k.owner, k.session) != (owner, session)]
-        self._file.save(_All(kept=(*others, before.model_copy(update=update))[-_MOST:]))
+        kept = (*others, before.model_copy(update=update))
+        old = [k for k in kept if k.owner == owner and k.session is not None][:-_MOST]
+        self._file.save(_All(kept=tuple(k for k in kept if k not in old)))
