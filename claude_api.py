@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import socket
 import sys
 import time
@@ -18,6 +19,7 @@ import anyio
 import structlog
 from fastapi import FastAPI
 
+from claude_cli.argv import OWNER_MARK
 from commands.table import COMMANDS, listing
 from config import SERVICE, VERSION, ConfigError, Settings, load
 from configuration.child import login_variables
@@ -97,7 +99,10 @@ def _shared(settings: Settings, runner: Runner, made: Guards) -> Shared:
         runner=runner,
         keeper=Keeper(runner.backend, runner.sessions),
         tool_choices=ToolChoices(settings.state_dir),
-        mcp=McpServers(settings.state_dir, settings.child_env, mcp_servers(settings)),
+        # Marked, so that what such a server starts and leaves is swept with what the CLI's tools left.
+        mcp=McpServers(
+            settings.state_dir, {**settings.child_env, OWNER_MARK: str(os.getpid())}, mcp_servers(settings)
+        ),
         backend=runner.backend,
         policy=policy,
         ring=made.ring,

@@ -25,7 +25,7 @@ from claude_cli.pool import Demand, Pool
 from claude_cli.probe import Installed, find_binary, installed, introduce, read_version
 from claude_cli.single import SingleTurns
 from claude_cli.state import FIRST_SERVER, Abilities, Level, Need
-from claude_cli.sweep import sweep
+from claude_cli.sweep import kill_owned, sweep
 from claude_cli.table import ProcessTable, private_folder, work_folder
 from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
 from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError
@@ -104,6 +104,7 @@ class CliEngine:
             await engine.pool.close()
             await engine.single.close()
             await engine.table.close()
+        await asyncio.to_thread(kill_owned)
 
     # What is installed
 

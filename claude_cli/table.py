@@ -167,9 +167,7 @@ def _write_files(folder: Path, launch: Launch, environment: Mapping[str, str]) -
     if launch.plain is not None:
         _write(folder / argv.SYSTEM_PROMPT_FILE, launch.plain)
     if launch.tools is not None and launch.tools.servers:
-        # By these two they are found, should they outlive it.
-        hidden = environment.keys() - {argv.OWNER_MARK, "CLAUDE_CODE_TMPDIR"}
-        config = own_tools.mcp_config(launch.tools.servers, hidden)
+        config = own_tools.mcp_config(launch.tools.servers, environment)
         _write(folder / own_tools.MCP_CONFIG_FILE, config)
 
 

@@ -102,6 +102,8 @@ _SEEN_BY_SERVERS = frozenset(
         *("HOME", "PATH", "LANG", "TZ", "USER", "TMPDIR", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"),
         *("SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
         *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+        # Whose it is: by these two it is found, should it outlive us.
+        *("CLAUDE_API_OWNER", "CLAUDE_CODE_TMPDIR"),
     }
 )
 

@@ -113,6 +113,19 @@ def test_registered_connected_used_and_still_there(claude_bin: Path, api: StandI
         assert refused.status_code == 403 and "CLAUDE_ALLOW_MCP" in refused.json()["error"]["message"]
 
 
+def test_what_a_server_leaves_ends_with_ours(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
+    """A program that it puts into a session of its own, where the end of its group doesn't reach it."""
+    noted = tmp_path / "left"
+    start = f"setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $! > {noted}; exec "
+    named = program(tmp_path, "api")
+    words = " ".join([named["command"], *named["args"]])
+    with serving_tools(tmp_path / "home", api, claude_bin, CLAUDE_ALLOW_MCP="on") as server:
+        post(server, "servers", {"name": "calc", "command": "sh", "args": ["-c", start + words]})
+        assert post(server, "connect", {"server_name": "calc"}).status_code == 200
+        assert alive(int(noted.read_text()))
+    assert not alive(int(noted.read_text()))
+
+
 def answer_when_connected(server: Server, name: str) -> None:
     eventually(lambda: listed(server)[name]["connected"], True)
 
