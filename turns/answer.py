@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,9 +16,13 @@ from turns.errors import InvalidAnswer
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 # Characters of a schema whose validator is kept for the next request.
 _KEPT_UP_TO = 64 * 1024
-_REFERENCES = ("ref", "dynamicRef", "recursiveRef")
+# Parts of a schema times characters of an answer: some tenths of a second.
+_LOOKS = 5_000_000
 # A pattern in a schema comes from the client: one that would run for ever is given up.
 _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
+
+
+_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
 class BrokenSchema(Exception):
@@ -49,6 +54,38 @@ def _validator(schema: str) -> jsonschema_rs.Validator:
         raise BrokenSchema(why) from None
 
 
+@lru_cache(256)
+def _looks(schema: str) -> float:
+    """How many parts of a JSON schema are looked at for one value, at most. References count as what they
+    refer to; infinity for one that comes back to itself, or that isn't a plain path."""
+    root = json.loads(schema)
+    known: dict[str, float] = {}
+
+    def of(part: Any) -> float:
+        if isinstance(part, list):
+            return sum(map(of, part))
+        if not isinstance(part, dict):
+            return 1
+        return 1 + sum(behind(value) if name in _REFERENCES else of(value) for name, value in part.items())
+
+    def behind(place: Any) -> float:
+        if not isinstance(place, str) or not place.startswith("#/"):
+            return math.inf
+        if place not in known:
+            known[place] = math.inf
+            part = root
+            for step in place[2:].split("/"):
+                part = part.get(step) if isinstance(part, dict) else None
+            if part is not None:
+                known[place] = of(part)
+        return known[place]
+
+    try:
+        return of(root)
+    except RecursionError:
+        return math.inf
+
+
 def _no_number(name: str) -> None:
     """Python reads NaN and Infinity, which are not JSON."""
     raise ValueError(name)
@@ -60,10 +97,12 @@ class AnswerFormat:
 
     schema: str | None = None
 
-    @property
-    def refers(self) -> bool:
-        """Has it references? Without them a check takes no longer than the schema and the answer are long."""
-        return any(f'"${word}"' in (self.schema or "") for word in _REFERENCES)
+    def takes_long(self, text: str) -> bool:
+        """May it take more than a moment to check this answer? Few lines of a schema can refer to each other
+        without an end."""
+        if self.schema is None:
+            return False
+        return len(self.schema) > _KEPT_UP_TO or _looks(self.schema) * len(text) > _LOOKS
 
     def checked(self, text: str) -> str:
         """The JSON in an answer, without fences around it. Raises InvalidAnswer."""

@@ -31,11 +31,17 @@ class AnswerCheck:
         if not isinstance(event, TurnDone):
             return (event,)
         text = "".join(self._texts)
-        checked = form.checked(text) if event.stop_reason in _WHOLE and not form.refers else text
+        checked = form.checked(text) if self._whole(event) and not form.takes_long(text) else text
         return (event,) if form.schema is not None or not checked else (TextDelta(checked), event)
 
     def pending(self, event: TurnEvent) -> str | None:
         """The text of the answer that this event ends, if to check it may take for ever: that is done
         elsewhere, before the event is fed."""
-        whole = isinstance(event, TurnDone) and event.stop_reason in _WHOLE
-        return "".join(self._texts) if whole and self.form is not None and self.form.refers else None
+        if self.form is None or not self._whole(event):
+            return None
+        text = "".join(self._texts)
+        return text if self.form.takes_long(text) else None
+
+    @staticmethod
+    def _whole(event: TurnEvent) -> bool:
+        return isinstance(event, TurnDone) and event.stop_reason in _WHOLE

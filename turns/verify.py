@@ -1,7 +1,7 @@
-"""Holds an answer against a schema with references, in a process of its own.
+"""Holds an answer against a schema that may take long, in a process of its own.
 
-Such a schema may refer to its parts again and again, so that few lines ask for more work than there is time:
-what would be no end of it here is the end of that process there.
+A schema may refer to its parts again and again, so that few lines ask for more work than there is time: what
+would be no end of it here is the end of that process there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,13 @@ async def fed(check: AnswerCheck, event: TurnEvent) -> Sequence[TurnEvent]:
 async def _verify(form: AnswerFormat, text: str) -> None:
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "turns.verify", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd=_ROOT
+            *(sys.executable, "-m", "turns.verify"),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            cwd=_ROOT,
+            # Ctrl-C in the terminal is the server's: turns that run are let finish.
+            start_new_session=True,
         )
     except OSError as error:
         raise Overloaded(f"The system can't start another process: {error}.", retry_after=1.0) from error
