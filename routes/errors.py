@@ -63,6 +63,19 @@ _SHORT = 100
 # Other numbers may not be JSON.
 _LARGE = 10**15
 _OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models, /health and what GET /docs lists."
+_NO_V1 = "The client's base_url must end in /v1."
+_TWO_V1 = "The client adds /v1 by itself: leave it out of its base_url."
+# By path: what clients ask for whose settings have one of the usual mistakes.
+_HINTS = {
+    "/chat/completions": _NO_V1,
+    "/models": _NO_V1,
+    "/v1/v1/chat/completions": _TWO_V1,
+    "/v1/v1/models": _TWO_V1,
+    "/v1/responses": (
+        "This server has /v1/chat/completions: let the client use that (Vercel AI SDK: openai.chat(NAME), "
+        "LangChain: use_responses_api=False)."
+    ),
+}
 
 
 def verdict(error: errors.TurnError) -> Verdict:
@@ -161,7 +174,7 @@ def install(app: FastAPI) -> None:
         what = f"{request.method} {request.url.path}"
         message = str(error.detail)
         if error.status_code == 404:
-            message = f"There is no {what}. {_OTHER_ENDPOINTS}"
+            message = f"There is no {what}. {_HINTS.get(request.url.path, _OTHER_ENDPOINTS)}"
         elif error.status_code == 405:
             message = (
                 f"{what} is not possible: the path takes {(error.headers or {}).get('Allow', 'others')}."

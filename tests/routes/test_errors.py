@@ -297,6 +297,10 @@ async def test_a_failed_turn(client: httpx.AsyncClient) -> None:
             "There is no GET /v1/embeddings. This server has /v1/chat/completions, /v1/models, "
             "/health and what GET /docs lists.",
         ),
+        (
+            *("POST", "/chat/completions", 404),
+            "There is no POST /chat/completions. The client's base_url must end in /v1.",
+        ),
         ("POST", "/turn", 405, "POST /turn is not possible: the path takes GET."),
     ],
 )
