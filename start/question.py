@@ -8,7 +8,7 @@ from typing import TextIO
 from config import ConfigError, Settings
 from guard.keyfile import KeyFile, KeyFileFailed, NameTaken
 from guard.keys import KeyLimits
-from start.guards import key_ring
+from start.guards import key_ring, lacks_key
 
 NAME = "terminal"
 
@@ -20,7 +20,10 @@ def offer_key(settings: Settings) -> None:
     """
     if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)) or key_ring(settings).required:
         return
-    print("No API key is set: every program on this machine can use this server.")
+    if lacks_key(settings):
+        print("No API key is set. With these settings the server starts only with one.")
+    else:
+        print("No API key is set: every program on this machine can use this server.")
     try:
         answer = input("Protect it with a key? (y/N): ")
     except EOFError:
