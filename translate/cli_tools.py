@@ -36,6 +36,8 @@ _RULE = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]{0,127})(\((?P<pattern>[^()\n
 _SPLIT = re.compile(r",(?![^()]*\))")
 # A pattern of a tool for files would be a place outside the work folder.
 _WITH_PATTERNS = frozenset({"Bash", "WebFetch"})
+# Bytes. Two such lists go into one argument of a command line, and that may be 128 KiB long.
+_LONGEST_RULES = 48 * 1024
 _MCP = "mcp__"
 # What a tool is about; whether what it does can be undone; whether it needs the network.
 _KINDS: Mapping[str, tuple[str, bool, bool]] = {
@@ -165,7 +167,7 @@ class Selection:
     def _is_of_server(self, name: str) -> bool:
         return name.startswith(_MCP) and name.removeprefix(_MCP).split("__")[0] in self._servers
 
-    def check(self, rules: Iterable[str], where: str) -> None:
+    def check(self, rules: Sequence[str], where: str) -> None:
         """Are these good to allow? Raises InvalidRequest or ToolsNotAllowed."""
         self.check_names(rules, where)
         for rule in rules:
@@ -182,8 +184,13 @@ class Selection:
                     param=where,
                 )
 
-    def check_names(self, rules: Iterable[str], where: str) -> None:
+    def check_names(self, rules: Sequence[str], where: str) -> None:
         """Are these rules, of tools that there are? Raises InvalidRequest."""
+        if len(json.dumps([*rules])) > _LONGEST_RULES:
+            raise InvalidRequest(
+                f"The rules in '{where}' are longer than {_LONGEST_RULES} bytes, written as JSON.",
+                param=where,
+            )
         for rule in rules:
             found = _RULE.fullmatch(rule)
             if found is None or not (found["name"] in self._known or self._is_of_server(found["name"])):

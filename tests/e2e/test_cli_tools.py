@@ -204,6 +204,8 @@ def test_plan_mode_changes_no_file(tooled: Server, api: StandIn) -> None:
         ({"X-Claude-Allowed-Tools": "Bash,--dangerously-skip-permissions"}, 400, "x-claude-allowed-tools"),
         ({"X-Claude-Allowed-Tools": "Read(//etc/**)"}, 400, "x-claude-allowed-tools"),
         ({"X-Claude-Allowed-Tools": "mcp__nowhere"}, 400, "x-claude-allowed-tools"),
+        # More than a command line can take.
+        ({"X-Claude-Allowed-Tools": f"Bash({'x' * 199})," * 280}, 400, "x-claude-allowed-tools"),
         ({"X-Claude-Disallowed-Tools": "Nonsense"}, 400, "x-claude-disallowed-tools"),
     ],
 )
