@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any, TextIO
 
 import structlog
 
+# Some terminals read commands in these, or end a line, or turn it around; they may come in any path that is
+# asked for. Those of ASCII the renderers escape by themselves.
+_STRANGE = re.compile(r"[\x80-\x9f\u2028-\u202e\u2066-\u2069]")
 # For its owner alone: it has ids, models and costs, and who asked.
 _APPENDED = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
@@ -25,7 +29,8 @@ class Steady:
         self._failing = False
 
     def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
+        shown = _STRANGE.sub(lambda found: ascii(found[0])[1:-1], text)
+        self._try(lambda: self._stream.write(shown))
         return len(text)
 
     def flush(self) -> None:

@@ -18,6 +18,13 @@ def test_what_is_written_goes_through() -> None:
     assert out.getvalue() == "one\n"
 
 
+def test_no_terminal_is_commanded() -> None:
+    """A path that a stranger asks for is in the log."""
+    out = io.StringIO()
+    Steady(out).write("path=/\x9b31m\u2028é\u202e\n")
+    assert out.getvalue() == "path=/\\x9b31m\\u2028é\\u202e\n"
+
+
 def test_a_full_disk_is_said_once_each_time(capsys: pytest.CaptureFixture[str]) -> None:
     class Disk(io.StringIO):
         full = True
