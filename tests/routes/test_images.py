@@ -168,11 +168,11 @@ async def test_what_is_no_image(site: Site, status: str, body: bytes, says: str)
 
 
 async def test_a_body_that_grows_when_it_is_unpacked(site: Site) -> None:
-    """What counts is what would be kept."""
+    """It is asked for as it is, and never unpacked: a megabyte may become a gigabyte."""
     packed = gzip.compress(PNG + b"\0" * 100_000)
     assert len(packed) < LIMIT
     message = await problem(site.says("/x", "200 OK", packed, **{"content-encoding": "gzip"}))
-    assert "is larger than" in message
+    assert "accept-encoding: identity" in site.asked[-1] and "is no PNG" in message
 
 
 async def test_a_body_of_just_the_limit(site: Site) -> None:
