@@ -30,6 +30,8 @@ from turns.model import TurnDone, TurnEvent, TurnRequest, TurnStarted
 from wire.chat import ChatCompletion, ChatRequest
 
 router = APIRouter()
+# Characters of a model's name.
+_SHOWN = 100
 _WHO = ("user", "safety_identifier", "prompt_cache_key")
 
 
@@ -50,7 +52,8 @@ async def create(request: Request) -> Response:
     turn = owned(request, turn, asked.model)
     note(
         request.scope,
-        model=asked.model or "default",
+        # As it was sent, and that may be anything.
+        model=(asked.model or "default")[:_SHOWN],
         stream=bool(asked.stream),
         session=turn.session_id is not None,
         **_named_hashes(asked),
