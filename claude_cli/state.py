@@ -22,6 +22,8 @@ NO_THINKING = "CLAUDE_CODE_DISABLE_THINKING"
 # The server of the tools that a process has from its greeting on.
 FIRST_SERVER = "f0"
 EXTRA_BODY = "CLAUDE_CODE_EXTRA_BODY"
+# Characters of a schema whose order is kept for the next look: a request may bring far larger ones.
+_KEPT_UP_TO = 64 * 1024
 _FLAG_NAMES = (MAX_OUTPUT_TOKENS, NO_THINKING, EXTRA_BODY)
 
 
@@ -162,10 +164,19 @@ def takes_tools(state: WorkerState, need: Need, abilities: Abilities) -> bool:
     return all(state.described.get(_known_by(tool), tool) == tool for tool in need.tools)
 
 
-@lru_cache(256)
 def _known_by(tool: Tool) -> tuple[str, str]:
     """What the CLI tells tools apart by: name and schema, the order of its keys aside."""
-    return tool.name, json.dumps(json.loads(tool.schema), sort_keys=True)
+    kept = len(tool.schema) <= _KEPT_UP_TO
+    return tool.name, _kept_order(tool.schema) if kept else _ordered(tool.schema)
+
+
+@lru_cache(256)
+def _kept_order(schema: str) -> str:
+    return _ordered(schema)
+
+
+def _ordered(schema: str) -> str:
+    return json.dumps(json.loads(schema), sort_keys=True)
 
 
 def steps(state: WorkerState, need: Need, history: Sequence[Message], question: Message) -> list[Step]:

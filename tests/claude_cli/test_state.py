@@ -15,6 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from claude_cli import state as state_module
 from claude_cli.control import Answer, Step
 from claude_cli.frames import Frame
 from claude_cli.state import (
@@ -588,3 +589,15 @@ def test_the_level_falls_back_step_by_step(missing: set[str], level: str) -> Non
 
 def test_a_cli_of_which_nothing_is_known_can_do_nothing() -> None:
     assert Abilities().level == "plain"
+
+
+def test_a_huge_schema_is_not_kept() -> None:
+    """It is told apart from others all the same, and goes with its request."""
+    state_module._kept_order.cache_clear()
+    for size in (10, 1_000_000):
+        one, other = (Tool("f", "", json.dumps({"title": "x" * size, "description": d})) for d in "ab")
+        held = WorkerState().after(Need(tools=(one,)), None)
+        assert takes_tools(held, Need(tools=(replace(one),)), ALL)
+        assert not takes_tools(held, Need(tools=(replace(one, description="new"),)), ALL)
+        assert takes_tools(held, Need(tools=(other,)), ALL)
+    assert state_module._kept_order.cache_info().currsize == 2
