@@ -18,6 +18,8 @@ MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 # Seconds for a head, and then for the rest of the request.
 PATIENCE = 15.0
+# Seconds for a client to take what waits for it: longer than a route waits, which then logs that it left.
+_TAKEN_WITHIN = 75.0
 
 
 class _HeadTooLarge(Exception):
@@ -29,13 +31,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     The rest of a request is given its time by whoever reads it. If nobody does (it was refused by its head),
     the connection is closed when the time is up. A connection that waits for its next request is uvicorn's.
+    A client that takes nothing of its answer is cut off: a connection that is only closed waits for it.
     """
 
     patience = PATIENCE
+    taken_within = _TAKEN_WITHIN
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
         self._in_head = False
         self._received = 0  # bytes, while the head isn't whole
         self._parsed = 0  # bytes of it that the parser has told
@@ -51,7 +56,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(self.taken_within, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -118,6 +132,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _taken(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def _late(self) -> None:
         self._timer = None

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -21,14 +22,17 @@ HEAD = b"POST /%s HTTP/1.1\r\nHost: x\r\n"
 
 class Impatient(BoundedProtocol):
     patience = LATE
+    taken_within = LATE
 
 
 class App:
-    """Reads the body and answers with its length; refuses by the head alone at /refuse."""
+    """Reads the body and answers with its length; refuses by the head alone at /refuse. At /flood it answers
+    on and on, until its client takes no more."""
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         self.asked = 0
+        self.gives_up_after = 60.0
         self.left = asyncio.Event()
         self.go = asyncio.Event()
 
@@ -46,8 +50,21 @@ class App:
         if scope["path"] == "/wait":
             await self.go.wait()
         self.headers = list(scope["headers"])
+        if scope["path"] == "/flood":
+            await flood(send, self.gives_up_after)
+            return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
         await send({"type": "http.response.body", "body": b"%9d" % size})
+
+
+async def flood(send: Send, gives_up_after: float) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    # More than the system keeps for a client that doesn't read.
+    for _ in range(1000):
+        with anyio.move_on_after(gives_up_after) as waiting:
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+        if waiting.cancelled_caught:
+            return
 
 
 class Running:
@@ -195,6 +212,29 @@ async def test_an_answer_to_a_late_body_is_the_connections_end() -> None:
         writer.write(b"c")
         raw = await asyncio.wait_for(reader.read(), 20 * LATE)
         assert raw.startswith(b"HTTP/1.1 200") and raw.endswith(b"        3")
+
+
+async def test_a_client_that_takes_nothing_is_cut_off() -> None:
+    """Its application has given up, and the connection would be kept for what it doesn't take."""
+    lost = asyncio.Event()
+
+    class Watched(Impatient):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    async with running(Watched) as server, server.connection() as (_, writer):
+        server.app.gives_up_after = LATE / 3
+        writer.write(HEAD % b"flood" + b"Content-Length: 0\r\n\r\n")
+        await asyncio.wait_for(lost.wait(), 20 * LATE)
+
+
+async def test_a_client_that_takes_its_time_is_not() -> None:
+    async with running(Impatient) as server, server.connection() as (reader, writer):
+        writer.write(HEAD % b"flood" + b"Content-Length: 0\r\n\r\n")
+        for _ in range(3):
+            assert len(await reader.readexactly(8 << 20)) == 8 << 20
+            await asyncio.sleep(LATE / 6)
 
 
 async def test_a_broken_body_is_refused_once() -> None:
