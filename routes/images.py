@@ -104,7 +104,7 @@ class ImageFetcher:
 
     async def _body(self, response: httpx.Response, shown: str) -> bytes:
         body = bytearray()
-        # As it comes: a piece that is unpacked may be a thousand times as long, and is whole before it is seen.
+        # As it comes: an unpacked piece may be a thousand times as long, and is whole before it is seen.
         async for piece in response.aiter_raw():
             body += piece
             if len(body) > self._limit:

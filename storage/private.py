@@ -23,3 +23,9 @@ def replace(path: Path, text: str) -> None:
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
+    # Its new name is in the folder, which has a cache of its own.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -232,10 +232,7 @@ def test_nothing_that_was_sent_is_repeated() -> None:
         ({"messages": MESSAGES, "n": "x" * 101}, [("n", "int_type", None)]),
         (b'{"messages": [{"role": "user"}], "n": -1' + b"0" * 20 + b"}", [("n", "greater_than_equal", None)]),
         ({"messages": MESSAGES, "n": 9.5}, [("n", "int_type", 9.5)]),
-        (
-            {"messages": [{"role": "robot"}] * 30},
-            [(f"messages.{n}.role", "literal_error", "robot") for n in range(20)],
-        ),
+        ({"messages": [{"role": "robot"}] * 30}, [("messages.0.role", "literal_error", "robot")]),
     ],
 )
 def test_what_is_wrong_as_data(given: bytes | dict[str, Any], details: list[tuple[str, str, Any]]) -> None:
@@ -246,6 +243,14 @@ def test_what_is_wrong_as_data(given: bytes | dict[str, Any], details: list[tupl
     told = sent_body["error"]["details"]
     assert [(item["field"], item["type"], item["input"]) for item in told] == details
     assert all(item["message"] for item in told)
+
+
+def test_twenty_complaints_are_enough() -> None:
+    with pytest.raises(ValidationError) as raised:
+        ChatRequest.model_validate({name: {"no": "such thing"} for name in ChatRequest.model_fields})
+    assert raised.value.error_count() > 20
+    _, _, sent_body = sent(invalid(raised.value))
+    assert len(sent_body["error"]["details"]) == 20
 
 
 # In an application
