@@ -1,4 +1,4 @@
-"""Which key a request comes with. Without a good one there is nothing here, not even a list of paths."""
+"""Which key a request comes with. Without a good one there is nothing to be had here but how to use it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ from guard.ring import KeyRing
 from guard.window import Window
 from telemetry.requests import note
 
-# What a load balancer looks at; without a key they tell no more than up or down.
-OPEN = frozenset({"/health", "/livez", "/readyz"})
+# What a load balancer looks at, what tells a client whether it needs a key, and pages for people, whose
+# browsers can't send one. Without a key they tell of this server no more than that it is up.
+OPEN = frozenset(
+    {
+        *("/health", "/livez", "/readyz", "/v1/auth/status"),
+        *("/", "/docs", "/redoc", "/openapi.json"),
+    }
+)
 
 
 class RequireKey:

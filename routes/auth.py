@@ -7,15 +7,21 @@ from typing import Literal
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from guard.caller import caller_of
 from routes.state import shared
-from wire.auth import AuthStatus, ClaudeAuth, LoginConfig, LoginStatus, ServerInfo
+from wire.auth import AuthSign, AuthStatus, ClaudeAuth, LoginConfig, LoginStatus, ServerInfo
 
 router = APIRouter(tags=["server"])
 
 
 @router.get("/v1/auth/status")
-async def auth_status(request: Request) -> AuthStatus:
-    """How the CLI logs in, and what is missing for it. Spends no tokens."""
+async def auth_status(request: Request) -> AuthStatus | AuthSign:
+    """How the CLI logs in, and what is missing for it. Spends no tokens.
+
+    Where keys are set, a request without one is told only that it needs one.
+    """
+    if not caller_of(request.scope).details:
+        return AuthSign()
     parts = shared(request)
     await parts.backend.look_at_login()
     engine, login = parts.backend.state, parts.login

@@ -81,7 +81,7 @@ async def create(request: Request) -> Response:
 def _head(asked: ChatRequest, turn: TurnRequest, parts: Shared) -> Head:
     return Head(
         turn.id,
-        asked.model or "",
+        asked.model or "default",
         int(time.time()),
         session_id=turn.session_id,
         reasoning=parts.reasoning_field,

@@ -16,6 +16,8 @@ from wire.health import CliHealth, Health, Liveness, QueueHealth, Readiness, Rea
 router = APIRouter(tags=["health"])
 
 
+# Some monitors ask by HEAD.
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
 async def health(request: Request) -> Health | Sign:
     """Is the server alive, can the CLI serve, and how busy is it? Starts nothing.
@@ -48,12 +50,14 @@ async def health(request: Request) -> Health | Sign:
     )
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez(request: Request) -> Liveness:
     """Is the process alive? For who restarts it."""
     return Liveness(service=shared(request).service)
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def readyz(request: Request, response: Response) -> Readiness:
     """Can a turn succeed? For who sends it requests. Says no from the first signal to stop on."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from guard.caller import caller_of
 from routes.state import shared
 from translate import pages
 from translate.models import listing
@@ -17,8 +18,11 @@ _MODELS_SHOWN = 12
 
 @router.get("/", include_in_schema=False)
 async def home(request: Request) -> HTMLResponse:
-    """A page that says what runs and how to use it."""
+    """A page that says what runs, if that may be told, and how to use it."""
     parts = shared(request)
+    base_url = str(request.base_url).removesuffix("/")
+    if not caller_of(request.scope).details:
+        return HTMLResponse(pages.home(parts.service, base_url, {}, (), keyed=True), headers=pages.HEADERS)
     engine = parts.backend.state
     facts = {
         "version": parts.version,
@@ -29,7 +33,6 @@ async def home(request: Request) -> HTMLResponse:
     }
     listed = listing(parts.backend.models, parts.default_model, parts.started_at)
     models = [model.id for model in listed][:_MODELS_SHOWN]
-    base_url = str(request.base_url).removesuffix("/")
     page = pages.home(parts.service, base_url, facts, models, keyed=parts.ring.required)
     return HTMLResponse(page, headers=pages.HEADERS)
 

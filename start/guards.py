@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+import structlog
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
@@ -19,6 +20,8 @@ from guard.ring import KeyRing
 from guard.window import StorageMissing, Window
 
 _ADD = "python claude_api.py keys add NAME"
+
+log = structlog.get_logger("start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,11 @@ def guards(settings: Settings) -> Guards:
     except StorageMissing:
         raise ConfigError("RATE_LIMIT_STORAGE_URL needs a library: pip install redis") from None
     ring = key_ring(settings)
-    reason = _why_a_key(settings)
-    if reason is not None and not ring.required:
-        raise ConfigError(reason)
+    if _is_open(settings) and not ring.required:
+        raise ConfigError(
+            f"CLAUDE_API_HOST={settings.host} is no loopback address: whoever reaches it would spend your "
+            f"account. Add a key first ({_ADD}), or set API_KEY; or listen on 127.0.0.1."
+        )
     return Guards(ring, window)
 
 
@@ -59,16 +64,21 @@ def install(app: FastAPI, made: Guards, settings: Settings) -> None:
     if limits is not None:
         trusted = [ipaddress.ip_network(text) for text in settings.trusted_proxies]
         app.add_middleware(RateLimit, window=made.window, limits=limits, trusted=trusted)
-    if settings.cors_origins:
+    origins = settings.cors_origins
+    if ANY_ORIGIN in origins and not made.ring.required:
+        # Every web page that somebody visits could spend the account.
+        log.warning(f"CORS_ORIGINS=* has no effect without a key: {_ADD}, and start again")
+        origins = tuple(name for name in origins if name != ANY_ORIGIN)
+    if origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=settings.cors_origins,
+            allow_origins=origins,
             allow_methods=("*",),
             allow_headers=("*",),
             allow_private_network=True,
             expose_headers=EXPOSED,
         )
-    app.add_middleware(KnownOrigins, ring=made.ring, allowed=settings.cors_origins)
+    app.add_middleware(KnownOrigins, ring=made.ring, allowed=origins)
 
 
 def key_ring(settings: Settings) -> KeyRing:
@@ -87,20 +97,14 @@ def key_ring(settings: Settings) -> KeyRing:
 
 
 def lacks_key(settings: Settings) -> bool:
-    """Would a server refuse to start for want of a key? Raises ConfigError for a file that is broken."""
-    return _why_a_key(settings) is not None and not key_ring(settings).required
+    """Do the settings say what holds only with a key, and is there none?
+
+    Raises ConfigError for a file that is broken.
+    """
+    wanted = _is_open(settings) or ANY_ORIGIN in settings.cors_origins
+    return wanted and not key_ring(settings).required
 
 
-def _why_a_key(settings: Settings) -> str | None:
-    """What is wrong without a key, if anything is."""
-    if not ipaddress.ip_address(settings.host).is_loopback:
-        return (
-            f"CLAUDE_API_HOST={settings.host} is no loopback address: whoever reaches it would spend your "
-            f"account. Add a key first ({_ADD}), or set API_KEY; or listen on 127.0.0.1."
-        )
-    if ANY_ORIGIN in settings.cors_origins:
-        return (
-            "CORS_ORIGINS=* would let every web page that you visit spend your account. Add a key first "
-            f"({_ADD}), or set API_KEY; or name the pages' origins, like http://localhost:3000."
-        )
-    return None
+def _is_open(settings: Settings) -> bool:
+    """Will others than this machine reach it?"""
+    return not ipaddress.ip_address(settings.host).is_loopback

@@ -21,7 +21,7 @@ def offer_key(settings: Settings) -> None:
     if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)) or key_ring(settings).required:
         return
     if lacks_key(settings):
-        print("No API key is set. With these settings the server starts only with one.")
+        print("No API key is set. Some of these settings hold only with one.")
     else:
         print("No API key is set: every program on this machine can use this server.")
     try:

@@ -30,7 +30,7 @@ HEADERS = {
 
 
 def home(service: str, base_url: str, facts: Mapping[str, str], models: Sequence[str], *, keyed: bool) -> str:
-    """What runs here and how to use it. `facts`: name and value, in order."""
+    """What runs here and how to use it. `facts`: name and value, in order. They and `models` may be none."""
     url = f"{base_url}/v1"
     header = ' \\\n  -H "Authorization: Bearer YOUR_KEY"' if keyed else ""
     curl = (
@@ -45,10 +45,10 @@ def home(service: str, base_url: str, facts: Mapping[str, str], models: Sequence
     names = ", ".join(f"<code>{escape(name)}</code>" for name in models)
     parts = [
         "<p>Use Claude from any OpenAI client, through the <code>claude</code> CLI.</p>",
-        f"<table>{rows}</table>",
+        f"<table>{rows}</table>" if rows else "",
         f"<h2>Clients</h2><pre>{escape(python)}</pre><pre>{escape(curl)}</pre>",
         "<p>Every request needs an API key.</p>" if keyed else "",
-        f"<h2>Models</h2><p>{names}</p>",
+        f"<h2>Models</h2><p>{names}</p>" if names else "",
         '<h2>More</h2><p><a href="/docs">the paths</a> · <a href="/openapi.json">openapi.json</a> · '
         '<a href="/health">health</a> · <a href="/v1/models">models</a> · '
         '<a href="/v1/auth/status">login</a> · <a href="/v1/sessions">sessions</a></p>',

@@ -41,6 +41,18 @@ class ServerInfo(BaseModel):
     version: str
 
 
+class KeyNeeded(BaseModel):
+    """What a request without a key is told."""
+
+    api_key_required: Literal[True] = True
+
+
+class AuthSign(BaseModel):
+    """The answer where a key is needed and none was sent."""
+
+    server_info: KeyNeeded = KeyNeeded()
+
+
 class AuthStatus(BaseModel):
     claude_code_auth: ClaudeAuth
     server_info: ServerInfo

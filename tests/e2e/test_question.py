@@ -107,7 +107,7 @@ def test_yes(tmp_path: Path) -> None:
 def test_a_key_at_the_terminal_opens_other_addresses(tmp_path: Path) -> None:
     """What would be refused without one: asked first. This machine hasn't got it."""
     with at_a_terminal(tmp_path, "--host", "192.0.2.1") as terminal:
-        terminal.wait_for(rf"starts only with one\.\s+{ASKED}")
+        terminal.wait_for(rf"hold only with one\.\s+{ASKED}")
         terminal.type("y\n")
         terminal.wait_for(r"Can't listen on 192\.0\.2\.1")
         assert terminal.process.wait(PATIENCE) == 2

@@ -50,7 +50,6 @@ def test_version_and_help(tmp_path: Path) -> None:
         ((), {"CLAUDE_STATE_DIR": "/dev/null/state"}, "CLAUDE_STATE_DIR=/dev/null/state"),
         (("--host", "example.com"), {}, "--host=example.com: an address is needed"),
         (("--reload", "--host", "::"), {}, "loopback"),
-        ((), {"CORS_ORIGINS": '["*"]'}, "CORS_ORIGINS=*"),
     ],
 )
 def test_a_wrong_value_stops_the_start_with_a_sentence(

@@ -60,3 +60,10 @@ async def test_a_server_that_cannot(tmp_path: Path, level: str) -> None:
     body = await health(EngineState(ready=False, level=level, problem="no CLI"), tmp_path)
     assert (body["status"], body["cli"]["problem"], body["cli"]["engine"]) == ("unhealthy", "no CLI", level)
     assert (body["cli"]["abilities"], body["cli"]["workers"], body["cli"]["version"]) == ({}, {}, None)
+
+
+async def test_monitors_that_ask_by_head(tmp_path: Path) -> None:
+    app = create_app(Settings(state_dir=tmp_path), IdleBackend(EngineState(ready=False, level="none")))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        found = {path: (await client.head(path)).status_code for path in ("/health", "/livez", "/readyz")}
+    assert found == {"/health": 200, "/livez": 200, "/readyz": 503}

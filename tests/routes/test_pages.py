@@ -72,11 +72,17 @@ async def test_what_runs(tmp_path: Path) -> None:
     assert "Authorization" not in answer.text
 
 
-async def test_with_keys_the_pages_need_one_and_say_so(tmp_path: Path) -> None:
-    app = application(tmp_path, api_key=KEY)
-    assert (await get(app, "/")).status_code == (await get(app, "/docs")).status_code == 401
-    answer = await get(app, "/", authorization=f"Bearer {KEY}")
-    assert "Authorization: Bearer YOUR_KEY" in answer.text and KEY not in answer.text
+async def test_with_keys_a_page_without_one_says_how_to_use_it_and_no_more(tmp_path: Path) -> None:
+    """A browser can't send a key."""
+    app = application(tmp_path, EngineState(ready=False, level="warm", cli_version="2.1.330"), api_key=KEY)
+    short = await get(app, "/")
+    whole = await get(app, "/", authorization=f"Bearer {KEY}")
+    for answer in (short, whole):
+        assert "Authorization: Bearer YOUR_KEY" in answer.text and KEY not in answer.text
+    assert "2.1.330" in whole.text and "haiku" in whole.text
+    assert not re.search(r"2\.1\.330|haiku|<table", short.text)
+    for path in ("/docs", "/openapi.json"):
+        assert (await get(app, path)).content == (await get(app, path, authorization=f"Bearer {KEY}")).content
 
 
 async def test_every_link_leads_somewhere(tmp_path: Path) -> None:
