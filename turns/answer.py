@@ -18,6 +18,8 @@ _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 _KEPT_UP_TO = 64 * 1024
 # Parts of a schema times characters of an answer: some tenths of a second.
 _LOOKS = 5_000_000
+# To read a pattern takes a time that grows with the square of its length; this is some tens of milliseconds.
+_READING = (32 * 1024) ** 2
 # A pattern in a schema comes from the client: one that would run for ever is given up.
 _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
 
@@ -41,6 +43,8 @@ def _kept_validator(schema: str) -> jsonschema_rs.Validator:
 
 def _validator(schema: str) -> jsonschema_rs.Validator:
     loaded = json.loads(schema)
+    if _reading(loaded) > _READING:
+        raise BrokenSchema("its patterns or names are too long")
     options: dict[str, Any] = {"offline": True, "pattern_options": _PATTERNS}
     problems = (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError)
     try:
@@ -84,6 +88,20 @@ def _looks(schema: str) -> float:
         return of(root)
     except RecursionError:
         return math.inf
+
+
+def _reading(schema: Any) -> int:
+    """What it takes to read the patterns in a schema, wherever they may be; names may be patterns."""
+    total = 0
+    left = [schema]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            total += sum(len(text) ** 2 for text in (part.get("pattern"), *part) if isinstance(text, str))
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+    return total
 
 
 def _no_number(name: str) -> None:

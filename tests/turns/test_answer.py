@@ -112,6 +112,10 @@ def test_schemas_of_any_draft(schema: Any, good: Any, bad: Any) -> None:
         {"$ref": "http://127.0.0.1:9/x"},
         {"$ref": "file:///etc/passwd"},
         {"pattern": "("},
+        # Megabytes of these would hold up everybody for minutes.
+        {"items": [{"pattern": "(a|b)*" * 6000}]},
+        {"patternProperties": {"(a|b)*" * 6000: {}}},
+        {"allOf": [{"pattern": "(a|b)*" * 600}] * 100},
         {"$schema": "http://json-schema.org/draft-07/schema#", "required": "x"},
         {"const": "\ud800", "type": 5},
     ],
