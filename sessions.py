@@ -135,7 +135,10 @@ class SessionRegistry:
         return f"<SessionRegistry {self._folder.name} busy={sorted(self._locks)}>"
 
     async def open(self) -> None:
-        """Open the records. A file that can't be read is moved aside, its new place is `moved_aside`."""
+        """Open the records. A file that holds none is moved aside, its new place is `moved_aside`.
+
+        Raises StoreFailed where they can't be opened, or are those of a newer server.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_fd = os.open(self._folder / "sessions.lock", _PRIVATE_FILE, 0o600)
         # Two servers may start at once, and SQLite waits for nobody when it switches to WAL. This lock and
@@ -143,8 +146,10 @@ class SessionRegistry:
         await asyncio.to_thread(fcntl.flock, self._lock_fd, fcntl.LOCK_EX)
         try:
             await self._open_records()
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if isinstance(error, OSError | sqlite3.Error):
+                raise StoreFailed(f"the session records can't be opened: {error}") from error
             raise
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
@@ -184,7 +189,11 @@ class SessionRegistry:
                 row = await cursor.fetchone()
             version = row[0] if row else 0
             if version > SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"schema version {version}, this server knows {SCHEMA_VERSION}")
+                # Moved aside, everybody's sessions would be lost to who only went back by a version.
+                raise StoreFailed(
+                    f"the session records are those of a newer server (version {version}, this one "
+                    f"knows {SCHEMA_VERSION}): start that one, or move {path.name} away"
+                )
             for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
                 await db.execute(_CHANGES[older])
             await db.execute(_SCHEMA)

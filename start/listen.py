@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
 
 from config import ConfigError, Loaded, Settings
+from sessions import SessionRegistry, StoreFailed
 from start.tools import mcp_servers, work_folder
 from telemetry import logs
 
@@ -24,14 +26,29 @@ def make_state_folder(settings: Settings) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the state folder, look at that of the tools, and set up the log. Raises ConfigError."""
+    """Make the state folder, look at its records and at the tools' folder, and set up the log.
+
+    Raises ConfigError.
+    """
     make_state_folder(settings)
+    try:
+        asyncio.run(_look_at_sessions(settings))
+    except StoreFailed as error:
+        raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be used: {error}.") from None
     work_folder(settings)
     mcp_servers(settings)
     try:
         logs.configure(settings.log_level, settings.log_format, settings.log_file)
     except OSError as error:
         raise ConfigError(f"LOG_FILE={settings.log_file} can't be written to: {error.strerror}.") from None
+
+
+async def _look_at_sessions(settings: Settings) -> None:
+    registry = SessionRegistry(settings.state_dir)
+    await registry.open()
+    await registry.close()
+    if registry.moved_aside is not None:
+        print(f"The session records could not be read; they are kept as {registry.moved_aside}.", flush=True)
 
 
 def url_of(host: str, port: int) -> str:

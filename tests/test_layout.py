@@ -17,7 +17,7 @@ ARROWS: dict[str, set[str]] = {
     "config": {"configuration"},
     "configuration": set(),
     "commands": {"config", "configuration", "guard", "start", "telemetry"},
-    "start": {"toolbox", "config", "claude_cli", "guard", "turns", "telemetry"},
+    "start": {"sessions", "toolbox", "config", "claude_cli", "guard", "turns", "telemetry"},
     "sessions": set(),
     "turns": {"sessions"},
     "claude_cli": {"turns", "standin", "storage"},

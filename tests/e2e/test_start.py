@@ -60,6 +60,21 @@ def test_a_wrong_value_stops_the_start_with_a_sentence(
     assert says in result.stderr and "Traceback" not in result.stderr
 
 
+def test_sessions_that_cannot_be_read(tmp_path: Path) -> None:
+    """What isn't a database is moved aside; what can't be opened, or is a newer server's, stops the start."""
+    state = tmp_path / "state"
+    records = state / "sessions.sqlite3"
+    records.mkdir(parents=True)
+    refused = run(tmp_path, "--host", "192.0.2.1", CLAUDE_STATE_DIR=str(state), API_KEY="k")
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert f"CLAUDE_STATE_DIR={state} can't be used: the session records can't be opened" in refused.stderr
+    records.rmdir()
+    records.write_bytes(b"not a database" * 100)
+    aside = run(tmp_path, "--host", "192.0.2.1", CLAUDE_STATE_DIR=str(state), API_KEY="k")
+    assert "they are kept as" in aside.stdout and "Can't listen on 192.0.2.1" in aside.stderr
+    assert len(list(state.glob("sessions.corrupt-*"))) == 1
+
+
 def test_a_taken_port(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
     """Pinned: refused. Not pinned (PORT): the next free one, and a line says so."""
     with socket.socket() as taken:
