@@ -21,6 +21,8 @@ from turns.errors import InvalidAnswer, Overloaded
 from turns.model import TurnEvent
 
 _ROOT = Path(__file__).resolve().parent.parent
+# By a path of its own: the environment may keep Python from looking into its working folder.
+_PROGRAM = "import sys; sys.path[:0] = sys.argv[1:]; from turns.verify import main; main()"
 # What a process may take: seconds on the clock and of a core, and bytes. An honest check takes milliseconds.
 _WITHIN = 10.0
 _CORE_SECONDS = 5
@@ -38,11 +40,10 @@ async def fed(check: AnswerCheck, event: TurnEvent) -> Sequence[TurnEvent]:
 async def _verify(form: AnswerFormat, text: str) -> None:
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "turns.verify"),
+            *(sys.executable, "-c", _PROGRAM, str(_ROOT)),
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
-            cwd=_ROOT,
             # Ctrl-C in the terminal is the server's: turns that run are let finish.
             start_new_session=True,
         )
@@ -59,6 +60,7 @@ async def _verify(form: AnswerFormat, text: str) -> None:
         with suppress(ProcessLookupError):
             process.kill()
     if not said:
+        await process.wait()
         raise InvalidAnswer("It takes too long to hold the model's answer against the schema.")
     if problem := json.loads(said):
         raise InvalidAnswer(problem)
@@ -78,7 +80,3 @@ def main() -> None:
     except InvalidAnswer as error:
         problem = error.message
     json.dump(problem, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()

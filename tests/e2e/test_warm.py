@@ -384,6 +384,25 @@ def test_another_cli_in_the_same_place_is_tried_anew(api: StandIn, tmp_path: Pat
         assert httpx.get(f"{server.url}/health").json()["status"] == "unhealthy"
 
 
+def test_a_turn_runs_on_while_another_cli_is_tried_out(api: StandIn, tmp_path: Path) -> None:
+    link = tmp_path / "claude"
+    link.symlink_to(newest_cli())
+    home = tmp_path / "home"
+    with serving(home, clean_environment(home, api.url, CLAUDE_BIN=str(link))) as server:
+        # Longer than it takes to try one out.
+        api.push(Reply.of("piece " * 250, chunk_chars=6, delay=0.1))
+        body = {"messages": [{"role": "user", "content": "long"}], "stream": True}
+        with httpx.stream("POST", f"{server.base_url}/chat/completions", json=body, timeout=PATIENCE) as long:
+            lines = (line for line in long.iter_lines() if "piece" in line)
+            next(lines)
+            fresh = tmp_path / "fresh"
+            fresh.symlink_to(older_cli("2.1.197"))
+            fresh.replace(link)
+            hi = {"messages": [{"role": "user", "content": "hi"}]}
+            assert post(server, hi).json()["x_claude"]["engine"] == "keyed"
+            assert sum(line.count("piece") for line in lines) == 249
+
+
 def test_the_self_test_tells_versions_apart() -> None:
     """As seen at the stand-in, not by version number."""
     assert abilities_of(str(newest_cli())) == Abilities(*[True] * 12)
