@@ -48,7 +48,7 @@ def environment(home: Path, api_url: str, cli: str, **more: str) -> dict[str, st
     }
 
 
-def guarded(argv: Sequence[str]) -> list[str]:
+def with_parent_death_signal(argv: Sequence[str]) -> list[str]:
     """The command so that it dies with us, even if we are killed: on Linux with util-linux's setpriv."""
     setpriv = shutil.which("setpriv", path=os.defpath) if sys.platform == "linux" else None
     return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
@@ -59,7 +59,7 @@ async def spawn(
 ) -> asyncio.subprocess.Process:
     """A process with pipes, in a group of its own: Ctrl-C in the terminal reaches only us."""
     return await asyncio.create_subprocess_exec(
-        *guarded(argv),
+        *with_parent_death_signal(argv),
         env=dict(env),
         cwd=cwd,
         stdin=subprocess.PIPE,

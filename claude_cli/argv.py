@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claude_cli.own_tools import tool_arguments, tool_environment
+from claude_cli.cli_tools import tool_arguments, tool_environment
 from turns.model import CliTools, SessionPlan
 
 # 2.0.77 sends three requests of its own, 40 kB each, before a turn; between the two nothing was tried.

@@ -7,23 +7,23 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from claude_cli.attempt_spec import AttemptSpec
 from claude_cli.control import Dialogue
 from claude_cli.events import TurnTranslator, error_from_exit
 from claude_cli.frames import Frame
-from claude_cli.needs import Asked
 from claude_cli.plain import PlainDialogue
-from claude_cli.talk import ODD_FRAME, odd, sound
+from claude_cli.step_runner import MALFORMED_FRAME, check_texts, malformed_frame
 from claude_cli.worker import Worker
 from turns.errors import CliFailed, TurnError
 from turns.model import TextDelta, ThinkingDelta, ToolCallDelta, TurnEvent
 
 # An interrupted CLI answers within some 25 ms.
-_CUT_WITHIN = 2.0
+_INTERRUPT_TIMEOUT = 2.0
 # Events that wait for a client that takes its time; with more the CLI is made to wait too.
-_EVENTS_KEPT = 64
-_COUNTED = TextDelta | ThinkingDelta | ToolCallDelta
+_MAX_BUFFERED_EVENTS = 64
+_TEXT_EVENTS = TextDelta | ThinkingDelta | ToolCallDelta
 # Characters. No model answers so much: a CLI that goes on and on would fill the memory.
-_LONGEST_ANSWER = 64 * 1024 * 1024
+_MAX_ANSWER_CHARS = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Script:
 
     dialogue: Dialogue | PlainDialogue
     translator: TurnTranslator
-    asked: Asked
+    spec: AttemptSpec
 
 
 class CliAttempt:
@@ -46,18 +46,18 @@ class CliAttempt:
         self,
         lease: asyncio.Future[Worker],
         write: Callable[[Worker], Script],
-        give_back: Callable[[Worker, Script | None], None],
+        release: Callable[[Worker, Script | None], None],
     ) -> None:
         self._lease = lease
         self._write = write
-        self._give_back = give_back
+        self._release = release
         self._events: deque[TurnEvent] = deque()
         self._error: TurnError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._worker: Worker | None = None
         self._script: Script | None = None
         self._closed = False
-        self._held = False
+        self._reading_paused = False
         self._length = 0
         self._cut_timer: asyncio.TimerHandle | None = None
         if lease.done():
@@ -76,7 +76,7 @@ class CliAttempt:
         worker = lease.result()
         if self._closed:
             # The owner left between the hand-over and this callback: nothing was said to the worker.
-            self._give_back(worker, None)
+            self._release(worker, None)
             return
         self._worker = worker
         if worker.process.ended:
@@ -94,35 +94,37 @@ class CliAttempt:
             return
         try:
             data, events = self._script.dialogue.receive(frame)
-            sound(events)
+            check_texts(events)
         except TurnError as error:
             self.fail(error)
             return
-        except ODD_FRAME as error:
-            self.fail(odd(frame, error))
+        except MALFORMED_FRAME as error:
+            self.fail(malformed_frame(frame, error))
             return
         if data:
             self._worker.process.write(data)
         if events:
             self._events.extend(events)
             self._wake()
-            self._bound(events, self._worker)
+            self._enforce_limits(events, self._worker)
         if self._script.translator.cut and self._cut_timer is None:
-            self._cut_timer = asyncio.get_running_loop().call_later(_CUT_WITHIN, self._give_up_cut)
+            self._cut_timer = asyncio.get_running_loop().call_later(_INTERRUPT_TIMEOUT, self._finish_cut)
 
-    def _bound(self, events: Sequence[TurnEvent], worker: Worker) -> None:
+    def _enforce_limits(self, events: Sequence[TurnEvent], worker: Worker) -> None:
         """What a turn may keep in memory has an end."""
-        if len(self._events) > _EVENTS_KEPT and not self._held:
-            self._held = True
-            worker.process.hold(True)
-        self._length += sum(len(e.text) for e in events if isinstance(e, _COUNTED))
-        if self._length > _LONGEST_ANSWER:
-            self.fail(CliFailed(f"The claude CLI wrote an answer of more than {_LONGEST_ANSWER} characters."))
+        if len(self._events) > _MAX_BUFFERED_EVENTS and not self._reading_paused:
+            self._reading_paused = True
+            worker.process.set_paused(True)
+        self._length += sum(len(e.text) for e in events if isinstance(e, _TEXT_EVENTS))
+        if self._length > _MAX_ANSWER_CHARS:
+            self.fail(
+                CliFailed(f"The claude CLI wrote an answer of more than {_MAX_ANSWER_CHARS} characters.")
+            )
 
-    def _let_go(self) -> None:
-        if self._held and self._worker is not None:
-            self._held = False
-            self._worker.process.hold(False)
+    def _resume_reading(self) -> None:
+        if self._reading_paused and self._worker is not None:
+            self._reading_paused = False
+            self._worker.process.set_paused(False)
 
     def ended(self, problem: str | None) -> None:
         """The process ended."""
@@ -130,7 +132,7 @@ class CliAttempt:
             return
         if self._script is not None and self._script.translator.cut:
             # The answer is whole; what was still to come is only the word that the CLI stopped.
-            self._give_up_cut()
+            self._finish_cut()
             return
         if problem is not None:
             self.fail(CliFailed(f"The claude CLI {problem}."))
@@ -144,22 +146,22 @@ class CliAttempt:
             self._error = error
             self._wake()
 
-    def _give_up_cut(self) -> None:
+    def _finish_cut(self) -> None:
         if self._script is not None and not self._done and self._error is None:
-            self._events.append(self._script.translator.give_up_cut())
+            self._events.append(self._script.translator.finish_cut())
             self._wake()
 
     def close(self) -> None:
         """Give the worker back, or give up waiting for one."""
         self._closed = True
-        self._let_go()
+        self._resume_reading()
         if self._cut_timer is not None:
             self._cut_timer.cancel()
         if not self._lease.done():
             self._lease.cancel()
         worker, self._worker = self._worker, None
         if worker is not None:
-            self._give_back(worker, self._script)
+            self._release(worker, self._script)
 
     @property
     def _done(self) -> bool:
@@ -174,7 +176,7 @@ class CliAttempt:
 
     async def __anext__(self) -> TurnEvent:
         while not self._events:
-            self._let_go()
+            self._resume_reading()
             if self._error is not None:
                 raise self._error
             if self._done:

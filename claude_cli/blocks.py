@@ -38,7 +38,7 @@ class AnswerBlock:
         self._pieces.append(piece)
         return ""
 
-    def rest(self) -> str:
+    def flush(self) -> str:
         """What is left to be told at the end. Text that isn't as expected is told as it is: it fails the
         schema."""
         if not self._wrapped:
@@ -75,7 +75,7 @@ class StopText:
         self._kept = text[len(text) - keep :]
         return text[: len(text) - keep]
 
-    def rest(self) -> str:
+    def flush(self) -> str:
         """What was kept back, once no more comes."""
         kept, self._kept = self._kept, ""
         return kept

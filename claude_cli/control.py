@@ -18,7 +18,7 @@ from turns.errors import CliFailed
 from turns.model import Block, Document, Image, Message, Tool, ToolResult, ToolUse, TurnEvent
 
 
-class Answer(Enum):
+class Expect(Enum):
     """What a step waits for."""
 
     ACKS = auto()  # a control_response to each of its control requests
@@ -31,7 +31,7 @@ class Step:
     """Frames for one write, and what must come back before the next step."""
 
     frames: tuple[Frame, ...]
-    answer: Answer
+    expect: Expect
 
     @property
     def request_ids(self) -> frozenset[str]:
@@ -50,7 +50,7 @@ def initialize(system: str, server: str | None = None) -> Step:
     """The first step of a process: gives it its system prompt, of any length, and the name of the server that
     its tools are of. The prompt as a string: CLIs before 2.1.120 pass over a list."""
     servers = {"sdkMcpServers": [server]} if server is not None else {}
-    return Step((control("initialize", systemPrompt=system, **servers),), Answer.ACKS)
+    return Step((control("initialize", systemPrompt=system, **servers),), Expect.ACKS)
 
 
 def conversation(history: Sequence[Message], question: Message) -> list[Step]:
@@ -65,13 +65,13 @@ def conversation(history: Sequence[Message], question: Message) -> list[Step]:
         if message.role == "assistant":
             pending.append(frames.assistant(message.blocks))
         else:
-            steps.append(Step((*pending, frames.user(message.blocks, query=False)), Answer.INJECTED))
+            steps.append(Step((*pending, frames.user(message.blocks, query=False)), Expect.INJECTED))
             pending = []
-    steps.append(Step((*pending, frames.user(question.blocks)), Answer.TURN))
+    steps.append(Step((*pending, frames.user(question.blocks)), Expect.TURN))
     return steps
 
 
-def as_text(history: Sequence[Message], question: Message) -> list[Step]:
+def flattened(history: Sequence[Message], question: Message) -> list[Step]:
     """One step that asks `question` with the history written out in front of it: for CLIs that can't take
     earlier messages. Images and documents follow the text, in their order."""
     if not history:
@@ -83,17 +83,17 @@ def as_text(history: Sequence[Message], question: Message) -> list[Step]:
 def transcript_text(history: Sequence[Message], question: Message) -> str:
     """A conversation as one text that asks for the next answer."""
     names = {"user": "User", "assistant": "Assistant"}
-    parts = [names[m.role] + ": " + "\n".join(map(_told, m.blocks)) for m in (*history, question)]
+    parts = [names[m.role] + ": " + "\n".join(map(_block_text, m.blocks)) for m in (*history, question)]
     return "\n\n".join([*parts, "Assistant:"])
 
 
-def _told(block: Block) -> str:
+def _block_text(block: Block) -> str:
     if isinstance(block, str):
         return block
     if isinstance(block, ToolUse):
         return f"[call {block.id} of {block.name}: {json.dumps(block.input)}]"
     if isinstance(block, ToolResult):
-        return f"[result of call {block.id}: {' '.join(map(_told, block.blocks))}]"
+        return f"[result of call {block.id}: {' '.join(map(_block_text, block.blocks))}]"
     return "[an image, below]" if isinstance(block, Image) else "[a document, below]"
 
 
@@ -110,11 +110,11 @@ class Dialogue:
         translator: TurnTranslator | None = None,
         tools: Sequence[Tool] = (),
         *,
-        denies: str | None = None,
+        deny_message: str | None = None,
     ) -> None:
         self._steps = list(steps)
         self._tools = tools
-        self._denies = denies
+        self._deny_message = deny_message
         self._index = -1
         self._waiting: set[str] = set()
         self._translator = translator
@@ -126,35 +126,35 @@ class Dialogue:
 
     def start(self) -> bytes:
         """The first write."""
-        return self._next()
+        return self._advance()
 
     def receive(self, frame: Frame) -> tuple[bytes, Sequence[TurnEvent]]:
         """What to write and what happened, for one frame. Raises TurnError; the process is of no use then."""
         kind = frame["type"]
         if kind == "control_request":
-            return self._requested(frame["request_id"], frame["request"]), ()
+            return self._answer_control_request(frame["request_id"], frame["request"]), ()
         if self.done or self._index < 0:
             return b"", ()
-        answer = self._steps[self._index].answer
+        expect = self._steps[self._index].expect
         if kind == "control_response":
             return self._acknowledged(frame["response"]), ()
-        if answer is Answer.TURN and self._translator is not None:
+        if expect is Expect.TURN and self._translator is not None:
             cut = self._translator.cut
             events = self._translator.translate(frame)
             if self._translator.cut and not cut:
                 return frames.encode([control("interrupt")]), events
-            return (self._next() if self._translator.done else b""), events
-        if answer is Answer.INJECTED and kind == "result":
+            return (self._advance() if self._translator.done else b""), events
+        if expect is Expect.INJECTED and kind == "result":
             if frame.get("is_error") or frame.get("num_turns"):
                 raise CliFailed("The claude CLI didn't take an earlier message of the conversation.")
-            return self._next(), ()
+            return self._advance(), ()
         return b"", ()
 
-    def _requested(self, request_id: str, request: Frame) -> bytes:
+    def _answer_control_request(self, request_id: str, request: Frame) -> bytes:
         """What to answer to a request of the process."""
         if request["subtype"] == "can_use_tool":
-            if self._denies is not None:
-                refused = {"behavior": "deny", "message": self._denies}
+            if self._deny_message is not None:
+                refused = {"behavior": "deny", "message": self._deny_message}
                 return frames.encode([frames.control_answer(request_id, refused)])
             # Unanswered, it waits until it is interrupted: the model isn't asked again.
             return b""
@@ -172,11 +172,11 @@ class Dialogue:
             raise CliFailed(f"The claude CLI refused a control message: {response.get('error')}")
         self.answers.append(response.get("response") or {})
         self._waiting.discard(response["request_id"])
-        if self._waiting or self._steps[self._index].answer is not Answer.ACKS:
+        if self._waiting or self._steps[self._index].expect is not Expect.ACKS:
             return b""
-        return self._next()
+        return self._advance()
 
-    def _next(self) -> bytes:
+    def _advance(self) -> bytes:
         self._index += 1
         if self.done:
             return b""

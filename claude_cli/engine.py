@@ -14,20 +14,20 @@ import structlog
 from claude_cli import catalogue, control, selftest, state, transcripts
 from claude_cli.argv import Launch, valid_model
 from claude_cli.attempt import CliAttempt, Script
+from claude_cli.attempt_spec import AttemptSpec, attempt_spec
+from claude_cli.binary_cache import signature_of
 from claude_cli.control import Dialogue, initialize
 from claude_cli.events import TurnTranslator
-from claude_cli.findings import signature_of
-from claude_cli.lacking import UNTESTED, lacking
-from claude_cli.login import Login
-from claude_cli.needs import Asked, asked
+from claude_cli.login import LoginState
+from claude_cli.one_shot import OneShotWorkers
 from claude_cli.plain import PlainDialogue
 from claude_cli.pool import Demand, Pool
-from claude_cli.probe import Installed, find_binary, installed, introduce, read_version
-from claude_cli.single import SingleTurns
-from claude_cli.state import FIRST_SERVER, Abilities, Level, Need
+from claude_cli.probe import CliInfo, find_binary, handshake, parse_info, read_version
+from claude_cli.state import FIRST_SERVER, Abilities, Level, WorkerConfig
 from claude_cli.sweep import kill_owned, sweep
 from claude_cli.table import ProcessTable, private_folder, work_folder
-from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
+from claude_cli.unsupported import UNTESTED_LEVELS, unsupported
+from claude_cli.worker import Backoff, Limits, SharePolicy, Worker, monotonic
 from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError
 from turns.model import AttemptRequest, EngineState, Message, ModelInfo, SessionPlan
 
@@ -38,7 +38,7 @@ _ALIASES = frozenset({"default", "best", "sonnet", "opus", "haiku", "sonnet[1m]"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EngineOptions:
     """How the engine is to run; see the settings of the same names. `level` "auto": the best there is."""
 
     level: Level | Literal["auto"] = "auto"
@@ -46,30 +46,32 @@ class Options:
     size: int = 4
     kept_sessions: int = 4
     limits: Limits = field(default_factory=Limits)
-    share: Share = "key"
+    share: SharePolicy = "key"
     # Where the CLI's own tools work; None: they are never used.
     work_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Engine:
+class _BinaryEngine:
     """What holds for one binary: `signature` tells it from the one that an update puts in its place."""
 
     binary: str
     signature: str
-    found: Installed
+    info: CliInfo
     abilities: Abilities
     level: Level
-    listed: frozenset[str]
+    listed_models: frozenset[str]
     table: ProcessTable
     pool: Pool
-    single: SingleTurns
+    one_shot: OneShotWorkers
 
 
 class CliEngine:
     """A Backend on the CLI `binary` (a name on the child's PATH, or a path)."""
 
-    def __init__(self, binary: str, state_dir: Path, environ: Mapping[str, str], options: Options) -> None:
+    def __init__(
+        self, binary: str, state_dir: Path, environ: Mapping[str, str], options: EngineOptions
+    ) -> None:
         self._binary_name = binary
         self._state_dir = state_dir
         self._environ = environ
@@ -79,98 +81,100 @@ class CliEngine:
         if options.work_folder is not None:
             self._folders.append(options.work_folder)
         self._options = options
-        self._engine: _Engine | None = None
+        self._engine: _BinaryEngine | None = None
         self._problem: str | None = "The claude CLI has not been looked at yet."
-        self._looking: asyncio.Task[None] | None = None
-        self._old: list[_Engine] = []
-        self._login = Login(self._config_dir)
-        self._asking: asyncio.Task[None] | None = None
-        self._pause = Pause()
-        self._failed_on = ""
+        self._probe_task: asyncio.Task[None] | None = None
+        self._old: list[_BinaryEngine] = []
+        self._login = LoginState(self._config_dir)
+        self._login_task: asyncio.Task[None] | None = None
+        self._backoff = Backoff()
+        self._failed_signature = ""
 
     async def start(self) -> None:
         """Look at the CLI and warm up; `state` says what was found."""
-        self._look()
-        assert self._looking is not None
+        self._start_probe()
+        assert self._probe_task is not None
         # A start that is given up leaves it to close() to end what runs.
-        await asyncio.shield(self._looking)
+        await asyncio.shield(self._probe_task)
 
     async def close(self) -> None:
-        for task in (self._looking, self._asking):
+        for task in (self._probe_task, self._login_task):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         for engine in self._engines:
             await engine.pool.close()
-            await engine.single.close()
+            await engine.one_shot.close()
             await engine.table.close()
         await asyncio.to_thread(kill_owned)
 
     # What is installed
 
-    def _look(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._inspect())
+    def _start_probe(self) -> None:
+        if self._probe_task is None or self._probe_task.done():
+            self._probe_task = asyncio.get_running_loop().create_task(self._probe())
 
-    def look_again(self) -> None:
-        if self._current() is None and self._worth_a_look():
-            self._look()
+    def probe_if_due(self) -> None:
+        if self._current() is None and self._may_probe():
+            self._start_probe()
 
-    async def _inspect(self) -> None:
+    async def _probe(self) -> None:
         try:
-            fresh = await self._inspected()
+            fresh = await self._probe_engine()
         except TurnError as error:
-            self._unusable(error.message)
+            self._probe_failed(error.message)
             return
         except OSError as error:
             # Such as no room for what it is tried out with.
-            self._unusable(f"The claude CLI can't be looked at: {error}.")
+            self._probe_failed(f"The claude CLI can't be looked at: {error}.")
             return
-        self._pause.over()
+        self._backoff.reset()
         if self._engine is not None:
             # Its running turns end on it; its idle workers go now.
             self._old = [*(old for old in self._old if len(old.table)), self._engine]
             await self._engine.pool.close()
         self._engine, self._problem = fresh, None
-        self._login.told(fresh.found.logged_in)
+        self._login.reported(fresh.info.logged_in)
         await fresh.pool.warm_up()
 
-    def _unusable(self, problem: str) -> None:
+    def _probe_failed(self, problem: str) -> None:
         self._problem = problem
-        self._pause.failed(monotonic())
-        self._failed_on = self._seen()
+        self._backoff.failed(monotonic())
+        self._failed_signature = self._installed_signature()
 
-    async def look_at_login(self) -> None:
-        if self._asking is None or self._asking.done():
+    async def recheck_login(self) -> None:
+        if self._login_task is None or self._login_task.done():
             if self._engine is None or self._login.logged_in is not False:
                 return
-            self._asking = asyncio.get_running_loop().create_task(self._ask_again(self._engine))
-        await asyncio.shield(self._asking)
+            self._login_task = asyncio.get_running_loop().create_task(self._recheck_login(self._engine))
+        await asyncio.shield(self._login_task)
 
-    async def _ask_again(self, engine: _Engine) -> None:
+    async def _recheck_login(self, engine: _BinaryEngine) -> None:
         try:
-            found = installed(engine.found.version, await introduce(engine.table))
+            info = parse_info(engine.info.version, await handshake(engine.table))
         except TurnError as error:
             log.warning("the claude CLI can't be asked for its login", problem=error.message)
             return
         # What was refused before is refused still: only another login is news.
-        news = found.logged_in and found.login_method != engine.found.login_method
+        news = info.logged_in and info.login_method != engine.info.login_method
         if news and engine is self._engine:
-            self._engine = replace(engine, found=found)
-            self._login.told(True)
+            self._engine = replace(engine, info=info)
+            self._login.reported(True)
 
-    async def _inspected(self) -> _Engine:
+    async def _probe_engine(self) -> _BinaryEngine:
         binary = find_binary(self._binary_name, self._environ.get("PATH"))
         signature = signature_of(binary)
         version = await read_version(binary, self._environ)
         wanted = self._options.level
-        abilities = Abilities() if wanted in UNTESTED else await self._tried(binary, signature)
+        abilities = (
+            Abilities() if wanted in UNTESTED_LEVELS else await self._load_abilities(binary, signature)
+        )
         level = abilities.level if wanted == "auto" else wanted
         table = ProcessTable(binary, self._state_dir, self._environ, self._options.setting_sources)
         if killed := await asyncio.to_thread(sweep, table.tmp):
             log.warning("killed claude processes that a server left behind", count=killed)
-        found = installed(version, await introduce(table))
-        names = {m.id for m in found.models} | {m.resolves_to for m in found.models if m.resolves_to}
+        info = parse_info(version, await handshake(table))
+        names = {m.id for m in info.models} | {m.resolves_to for m in info.models if m.resolves_to}
         pool = Pool(
             table,
             abilities,
@@ -181,47 +185,53 @@ class CliEngine:
             share=self._options.share,
         )
         folder, store = self._options.work_folder, private_folder(self._state_dir) / "own-tools.json"
-        tools = await catalogue.known(binary, signature, store, self._environ) if folder is not None else ()
-        single = SingleTurns(table, folder, tools, level)
-        return _Engine(binary, signature, found, abilities, level, _ALIASES | names, table, pool, single)
+        tools = (
+            await catalogue.cached_tools(binary, signature, store, self._environ)
+            if folder is not None
+            else ()
+        )
+        one_shot = OneShotWorkers(table, folder, tools, level)
+        return _BinaryEngine(
+            binary, signature, info, abilities, level, _ALIASES | names, table, pool, one_shot
+        )
 
-    async def _tried(self, binary: str, signature: str) -> Abilities:
+    async def _load_abilities(self, binary: str, signature: str) -> Abilities:
         store = selftest.AbilityStore(private_folder(self._state_dir) / "abilities.json")
         abilities = store.load(signature)
         if abilities is None:
             log.info("trying out the claude CLI; this takes a few seconds, once for each version")
-            abilities, sure = await selftest.run(binary, self._environ.get("PATH", ""))
-            if sure:
+            abilities, conclusive = await selftest.run(binary, self._environ.get("PATH", ""))
+            if conclusive:
                 store.save(signature, abilities)
         return abilities
 
     @property
     def state(self) -> EngineState:
         engine = self._engine
-        found = engine.found if engine else None
+        info = engine.info if engine else None
         problem = self._problem or (engine.pool.broken if engine else None)
         return EngineState(
             ready=problem is None and self._login.ready,
             level=engine.level if engine else "none",
-            cli_version=found.version_text if found else None,
+            cli_version=info.version_text if info else None,
             logged_in=self._login.logged_in,
-            login_method=found.login_method if found else None,
+            login_method=info.login_method if info else None,
             problem=problem or self._login.problem,
             processes=sum(len(e.table) for e in self._engines),
-            abilities=_shown(engine.abilities) if engine else {},
+            abilities=_ability_flags(engine.abilities) if engine else {},
             workers={"idle": engine.pool.idle, **engine.pool.counts} if engine else {},
-            tools=engine.single.tools if engine else (),
+            tools=engine.one_shot.tools if engine else (),
         )
 
     @property
     def models(self) -> tuple[ModelInfo, ...]:
-        return self._engine.found.models if self._engine is not None else ()
+        return self._engine.info.models if self._engine is not None else ()
 
     # Sessions
 
     def has_transcript(self, session_uuid: str, mark: str = "", *, tools: bool = False) -> bool:
         path = transcripts.transcript(self._config_dir, self._folders[-1 if tools else 0], session_uuid)
-        return transcripts.holds(path, mark)
+        return transcripts.contains_event(path, mark)
 
     def kept_sessions(self) -> frozenset[str]:
         return frozenset(uuid for engine in self._engines for uuid in engine.pool.kept_sessions())
@@ -233,7 +243,7 @@ class CliEngine:
     async def erase(self, session_uuid: str) -> bool:
         self.end_session(session_uuid)
         for engine in self._engines:
-            await engine.table.gone(session_uuid)
+            await engine.table.wait_ended(session_uuid)
         try:
             erase = partial(transcripts.erase, self._config_dir, session_uuid=session_uuid)
             return any([await asyncio.to_thread(erase, folder) for folder in self._folders])
@@ -241,29 +251,29 @@ class CliEngine:
             raise StateFailed(f"The session's transcript can't be removed: {error}.") from error
 
     @property
-    def _engines(self) -> tuple[_Engine, ...]:
+    def _engines(self) -> tuple[_BinaryEngine, ...]:
         """That of the installed binary last, after those whose turns are still running."""
         return (*self._old, *([self._engine] if self._engine else ()))
 
     # Turns
 
     def open(self, request: AttemptRequest) -> CliAttempt:
-        what = asked(request)
-        return CliAttempt(self._lease(what), partial(self._script, what), self._give_back)
+        spec = attempt_spec(request)
+        return CliAttempt(self._lease(spec), partial(self._script, spec), self._release)
 
-    def _lease(self, what: Asked) -> asyncio.Future[Worker]:
-        refused = self._login.bars()
+    def _lease(self, spec: AttemptSpec) -> asyncio.Future[Worker]:
+        refused = self._login.refusal()
         if refused is not None:
-            return _failed(NotReady(refused))
+            return _failed_lease(NotReady(refused))
         engine = self._current()
         if engine is not None:
-            return self._lease_from(engine, what)
-        if self._problem is not None and not self._worth_a_look():
-            return _failed(NotReady(self._problem))
-        self._look()
-        return asyncio.get_running_loop().create_task(self._lease_later(what))
+            return self._lease_from(engine, spec)
+        if self._problem is not None and not self._may_probe():
+            return _failed_lease(NotReady(self._problem))
+        self._start_probe()
+        return asyncio.get_running_loop().create_task(self._lease_after_probe(spec))
 
-    def _current(self) -> _Engine | None:
+    def _current(self) -> _BinaryEngine | None:
         """What serves turns now: nothing, if another binary is there."""
         engine = self._engine
         if engine is None or signature_of(engine.binary) != engine.signature:
@@ -271,85 +281,89 @@ class CliEngine:
         self._problem = None
         return engine
 
-    def _worth_a_look(self) -> bool:
-        return not self._pause.left(monotonic()) or self._seen() != self._failed_on
+    def _may_probe(self) -> bool:
+        return (
+            not self._backoff.remaining(monotonic()) or self._installed_signature() != self._failed_signature
+        )
 
-    def _seen(self) -> str:
+    def _installed_signature(self) -> str:
         """What is there now under the binary's name."""
         try:
             return signature_of(find_binary(self._binary_name, self._environ.get("PATH")))
         except NotReady:
             return ""
 
-    async def _lease_later(self, what: Asked) -> Worker:
-        assert self._looking is not None
-        await asyncio.shield(self._looking)
+    async def _lease_after_probe(self, spec: AttemptSpec) -> Worker:
+        assert self._probe_task is not None
+        await asyncio.shield(self._probe_task)
         if self._engine is None or self._problem is not None:
             raise NotReady(self._problem or "The claude CLI was not found.")
-        lease = self._lease_from(self._engine, what)
+        lease = self._lease_from(self._engine, spec)
         try:
             return await lease
         except asyncio.CancelledError:
             if lease.done() and not lease.cancelled() and lease.exception() is None:
-                self._give_back(lease.result(), None)
+                self._release(lease.result(), None)
             raise
 
-    def _lease_from(self, engine: _Engine, what: Asked) -> asyncio.Future[Worker]:
-        request, need = what.request, what.need
+    def _lease_from(self, engine: _BinaryEngine, spec: AttemptSpec) -> asyncio.Future[Worker]:
+        request, config = spec.request, spec.config
         model = request.turn.model
         if model is not None and not valid_model(model):
-            return _failed(ModelNotFound(f"There is no model '{model[:100]}'.", param="model"))
-        problem = lacking(request, need, engine.level, engine.abilities, runs_tools=bool(engine.single.tools))
+            return _failed_lease(ModelNotFound(f"There is no model '{model[:100]}'.", param="model"))
+        problem = unsupported(
+            request, config, engine.level, engine.abilities, runs_tools=bool(engine.one_shot.tools)
+        )
         if problem is not None:
-            return _failed(problem)
+            return _failed_lease(problem)
         if request.turn.cli_tools is not None:
-            return engine.single.lease(what)
-        launch = _launch(engine, request.session, need)
-        return engine.pool.lease(Demand(need, launch, request.turn.owner, request.history))
+            return engine.one_shot.lease(spec)
+        launch = _launch(engine, request.session, config)
+        return engine.pool.lease(Demand(config, launch, request.turn.owner, request.history))
 
-    def _script(self, what: Asked, worker: Worker) -> Script:
+    def _script(self, spec: AttemptSpec, worker: Worker) -> Script:
         """What is said to `worker` for this turn."""
-        if isinstance(worker.home, SingleTurns):
-            return worker.home.script(what, worker)
-        request, need = what.request, what.need
+        if isinstance(worker.source, OneShotWorkers):
+            return worker.source.script(spec, worker)
+        request, config = spec.request, spec.config
         session = request.session
-        level = worker.home.level
+        level = worker.source.level
         translator = TurnTranslator(
             engine=level,
             cost_before=worker.cost_usd,
             restored_cost=session.cost_usd if session is not None else None,
-            answer=what.answer,
-            stop=what.stop,
+            answer=spec.answer,
+            stop=spec.stop,
         )
         question, history = request.turn.question, request.history
         worker.turns += 1
         if worker.launch.plain is not None:
-            return Script(PlainDialogue(history, question, translator), translator, what)
-        write = control.as_text if level == "text" else control.conversation
+            return Script(PlainDialogue(history, question, translator), translator, spec)
+        write = control.flattened if level == "text" else control.conversation
         if worker.state is None:
-            worker.initialized(need)
+            worker.initialized(config)
             assert worker.state is not None
-            steps = [initialize(need.system, FIRST_SERVER if need.tools else None)]
+            steps = [initialize(config.system, FIRST_SERVER if config.tools else None)]
             if level not in ("warm", "keyed"):
                 # What else the turn needs was told at the start of the process.
                 steps += write(history, question)
             elif session is not None:
-                steps += state.session_steps(worker.state, need, history, question)
+                steps += state.session_steps(worker.state, config, history, question)
             else:
-                steps += state.steps(worker.state, need, history, question)
+                steps += state.turn_steps(worker.state, config, history, question)
         elif session is not None:
-            steps = state.session_steps(worker.state, need, (), question)
+            steps = state.session_steps(worker.state, config, (), question)
         else:
-            steps = state.steps(worker.state, need, history, question)
-        worker.home.count("state steps", len(steps) - 1)
-        return Script(Dialogue(steps, translator, need.tools), translator, what)
+            steps = state.turn_steps(worker.state, config, history, question)
+        worker.source.count("state steps", len(steps) - 1)
+        return Script(Dialogue(steps, translator, config.tools), translator, spec)
 
-    def _give_back(self, worker: Worker, script: Script | None) -> None:
+    def _release(self, worker: Worker, script: Script | None) -> None:
         """A turn is over: note what the worker holds now, and let the pool decide."""
         if script is None:
-            worker.home.give_back(worker, clean=True)
+            worker.source.release(worker, clean=True)
             return
-        translator, request = script.translator, script.asked.request
+        translator, request = script.translator, script.spec.request
         if translator.login_problem is not None:
             self._login.refused(translator.login_problem)
         elif translator.done:
@@ -360,30 +374,30 @@ class CliEngine:
             answer = translator.plain_answer
             said = (*request.history, request.turn.question)
             held = (*said, Message("assistant", (answer,))) if answer else None
-            worker.state = worker.state.after(script.asked.need, held)
+            worker.state = worker.state.after(script.spec.config, held)
         clean = translator.clean
         if worker.launch.session is not None:
             # It goes on only from an answer: not from an error, and not from what follows an interrupt.
             clean = clean and translator.done and not translator.cut
-        worker.home.give_back(worker, clean=clean)
+        worker.source.release(worker, clean=clean)
 
 
-def _launch(engine: _Engine, session: SessionPlan | None, need: Need) -> Launch:
+def _launch(engine: _BinaryEngine, session: SessionPlan | None, config: WorkerConfig) -> Launch:
     """How a process that is started for this turn begins."""
-    if engine.level in UNTESTED:
-        plain = need.system if engine.level == "plain" else None
-        return Launch(need.model, session, effort=need.effort, flags=need.flags, plain=plain)
+    if engine.level in UNTESTED_LEVELS:
+        plain = config.system if engine.level == "plain" else None
+        return Launch(config.model, session, effort=config.effort, flags=config.flags, plain=plain)
     if session is not None:
-        return Launch(need.model, session)
-    return Launch(custom_model=state.custom_model(need.model, engine.listed, engine.abilities))
+        return Launch(config.model, session)
+    return Launch(custom_model=state.custom_model(config.model, engine.listed_models, engine.abilities))
 
 
-def _failed(error: TurnError) -> asyncio.Future[Worker]:
+def _failed_lease(error: TurnError) -> asyncio.Future[Worker]:
     """A lease that can't be had."""
     refused: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
     refused.set_exception(error)
     return refused
 
 
-def _shown(abilities: Abilities) -> dict[str, bool]:
+def _ability_flags(abilities: Abilities) -> dict[str, bool]:
     return {name: getattr(abilities, name) for name in abilities.__dataclass_fields__}

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 from claude_cli.blocks import AnswerBlock, AnswerTool, StopText
+from claude_cli.cli_tool_events import OUT_OF_TURNS, CliToolTracker
 from claude_cli.frames import Frame
-from claude_cli.own_events import OUT_OF_TURNS, OwnTools
 from claude_cli.redact import redacted
 from turns.errors import (
     CliFailed,
@@ -54,7 +54,7 @@ _PICK_A_MODEL = re.compile(r"\s*Run \S+ to pick a different model\.?")
 _STOP_REASONS = frozenset(get_args(StopReason))
 # After these the CLI asks the model again by itself: to go on, up to three times, or to say something else;
 # or it waits for leave to call a tool. None was asked for by the client, and each request is paid for.
-_CLI_GOES_ON = frozenset({"max_tokens", "model_context_window_exceeded", "refusal", "tool_use"})
+_CLI_CONTINUES_AFTER = frozenset({"max_tokens", "model_context_window_exceeded", "refusal", "tool_use"})
 # Model name the CLI gives to messages of its own, such as the text of an error.
 _SYNTHETIC = "<synthetic>"
 
@@ -103,7 +103,7 @@ class TurnTranslator:
         self._block: AnswerBlock | StopText | None = None
         self._stop_text = StopText(stop) if stop else None
         self._calls = 0
-        self._own = OwnTools() if runs_tools else None
+        self._cli_tools = CliToolTracker() if runs_tools else None
         self._stop: str | None = None
         self._usage = Usage()
         self._limit: Mapping[str, Any] = {}
@@ -111,7 +111,7 @@ class TurnTranslator:
     def translate(self, frame: Frame) -> Sequence[TurnEvent]:
         """The events of one frame. Raises TurnError for a turn that failed."""
         kind = frame["type"]
-        if self.done or (self._own is not None and frame.get("parent_tool_use_id")):
+        if self.done or (self._cli_tools is not None and frame.get("parent_tool_use_id")):
             # Of a subagent, whose answer is a tool's result.
             return ()
         if kind == "stream_event":
@@ -120,8 +120,8 @@ class TurnTranslator:
             message = frame["message"]
             if message.get("model") != _SYNTHETIC and frame.get("uuid"):
                 self.mark = frame["uuid"]
-                if self._own is not None:
-                    return self._own.begun(message["content"])
+                if self._cli_tools is not None:
+                    return self._cli_tools.runs_started(message["content"])
         elif kind == "rate_limit_event":
             self._limit = frame.get("rate_limit_info") or frame
         elif kind == "result":
@@ -142,7 +142,7 @@ class TurnTranslator:
         if kind == "content_block_stop":
             return self._block_ended()
         if kind == "message_start":
-            ran_tools = self._own is not None and self._stop == "tool_use"
+            ran_tools = self._cli_tools is not None and self._stop == "tool_use"
             if self._blocks and not ran_tools:
                 # Newer CLIs do so where the connection breaks after a whole block. The model goes on, or
                 # begins anew, and both answers would be one.
@@ -151,14 +151,16 @@ class TurnTranslator:
             first = not self._model
             self._model = event["message"]["model"]
             self._usage = _usage(event["message"].get("usage"), Usage())
-            if self._own is not None:
-                self._own.message_started()
+            if self._cli_tools is not None:
+                self._cli_tools.message_started()
             return (TurnStarted(self._model),) if first else ()
         if kind == "message_delta":
             self._stop = event["delta"].get("stop_reason")
             self._usage = _usage(event.get("usage"), self._usage)
-            self.cut = self._stop in _CLI_GOES_ON and not (self._own and self._stop == "tool_use")
-            if self._stop == "tool_use" and not self._calls and self._own is None:
+            self.cut = self._stop in _CLI_CONTINUES_AFTER and not (
+                self._cli_tools and self._stop == "tool_use"
+            )
+            if self._stop == "tool_use" and not self._calls and self._cli_tools is None:
                 # By the tool that was made for the answer, or by one that it wasn't offered.
                 self._stop = "end_turn"
         return ()
@@ -173,7 +175,7 @@ class TurnTranslator:
         if self._answer is not None and block["name"] == self._answer.tool.name:
             self._block = AnswerBlock(self._answer.wrapped)
             return ()
-        if self._own is not None:
+        if self._cli_tools is not None:
             return ()
         self._calls += 1
         return (ToolCallStarted(block["id"], block["name"]),)
@@ -187,12 +189,12 @@ class TurnTranslator:
                 if self._block.found:
                     self._stop, self.cut = "stop_sequence", True
             self._texts.append(text)
-            if text and self._own is not None:
-                text = self._own.spaced(text)
+            if text and self._cli_tools is not None:
+                text = self._cli_tools.with_spacing(text)
             return (TextDelta(text),) if text else ()
         if kind == "thinking_delta":
             return (ThinkingDelta(delta["thinking"]),)
-        if kind == "input_json_delta" and self._own is None:
+        if kind == "input_json_delta" and self._cli_tools is None:
             text = delta["partial_json"]
             if isinstance(self._block, AnswerBlock):
                 text = self._block.feed(text)
@@ -202,7 +204,7 @@ class TurnTranslator:
 
     def _block_ended(self) -> Sequence[TurnEvent]:
         block, self._block = self._block, None
-        rest = block.rest() if block is not None else ""
+        rest = block.flush() if block is not None else ""
         if rest and isinstance(block, StopText):
             self._texts.append(rest)
         return (TextDelta(rest),) if rest else ()
@@ -218,7 +220,7 @@ class TurnTranslator:
         self.total_cost = float(result.get("total_cost_usd") or 0.0)
         if self.cut:
             return (self._finish(self._usage, self._cost(result, self._usage)),)
-        if self._own is not None and result.get("subtype") == "error_max_turns":
+        if self._cli_tools is not None and result.get("subtype") == "error_max_turns":
             usage = _usage(result.get("usage"), self._usage)
             self._stop = "max_turns"
             return (replace(self._finish(usage, self._cost(result, usage)), notices=(OUT_OF_TURNS,)),)
@@ -235,7 +237,7 @@ class TurnTranslator:
         self._stop = self._stop or result.get("stop_reason")
         return (self._finish(usage, self._cost(result, usage)),)
 
-    def give_up_cut(self) -> TurnDone:
+    def finish_cut(self) -> TurnDone:
         """The end of a cut turn whose interrupt was not answered: nothing in a session may build on it."""
         self.mark = None
         return self._finish(self._usage, None)

@@ -34,7 +34,7 @@ def parse(line: bytes) -> Frame | None:
     return frame if isinstance(frame, dict) and isinstance(frame.get("type"), str) else None
 
 
-def torn(line: bytes) -> bool:
+def is_torn(line: bytes) -> bool:
     """Does this line, which is no object, hold the rest of a frame? Something was written into it."""
     return b'"type":"' in line
 
@@ -44,7 +44,7 @@ def encode(frames: Iterable[Frame]) -> bytes:
     return b"".join(json.dumps(frame, separators=(",", ":")).encode("ascii") + b"\n" for frame in frames)
 
 
-def literal(text: str) -> str:
+def escape_command(text: str) -> str:
     """A text as the CLI passes it on unread: one that begins with "/" would be run as a command, a space in
     front makes it text."""
     return " " + text if text.startswith("/") else text
@@ -52,7 +52,7 @@ def literal(text: str) -> str:
 
 def user(blocks: Sequence[Block], *, query: bool = True) -> Frame:
     """A user message: asked, or with `query` off put into the conversation as an earlier one."""
-    told = [literal(block) if isinstance(block, str) else block for block in blocks]
+    told = [escape_command(block) if isinstance(block, str) else block for block in blocks]
     frame: dict[str, Any] = {
         "type": "user",
         "message": {"role": "user", "content": [_block(block) for block in told]},

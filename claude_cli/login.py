@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from claude_cli.binary_cache import signature_of
 from claude_cli.events import NOT_LOGGED_IN
-from claude_cli.findings import signature_of
-from claude_cli.worker import Pause, monotonic
+from claude_cli.worker import Backoff, monotonic
 
 # Seconds. Each try is a request to the API, and the answer will be the same until somebody acts.
-_FIRST_PAUSE = 5.0
+_INITIAL_BACKOFF = 5.0
 
 
-class Login:
+class LoginState:
     """`logged_in` None: nothing is known. `problem`: why no turn can succeed, and what to do.
 
     After a refusal turns are refused here, without asking again: but for one at the end of each pause, and at
@@ -25,42 +25,42 @@ class Login:
         self.problem: str | None = None
         self._file = config_dir / ".credentials.json"
         self._clock = clock
-        self._pause = Pause(_FIRST_PAUSE)
+        self._backoff = Backoff(_INITIAL_BACKOFF)
         self._refused = ""
 
-    def told(self, logged_in: bool | None) -> None:
+    def reported(self, logged_in: bool | None) -> None:
         """What the CLI says of it at its start, without having tried."""
         self.logged_in = logged_in
         self.problem = NOT_LOGGED_IN if logged_in is False else None
         self._refused = self._credentials()
-        self._pause.over()
+        self._backoff.reset()
 
     def accepted(self) -> None:
         """A turn was answered."""
         self.logged_in, self.problem = True, None
-        self._pause.over()
+        self._backoff.reset()
 
     def refused(self, problem: str) -> None:
         """A turn was refused for its login."""
         self.logged_in, self.problem = False, problem
         self._refused = self._credentials()
-        if not self._pause.left(self._clock()):
-            self._pause.failed(self._clock())
+        if not self._backoff.remaining(self._clock()):
+            self._backoff.failed(self._clock())
 
     @property
     def ready(self) -> bool:
         """Can a turn succeed, as far as anybody knows?"""
-        waits = not self._pause.failures or self._pause.left(self._clock()) > 0
+        waits = not self._backoff.failures or self._backoff.remaining(self._clock()) > 0
         return self.logged_in is not False or not waits or self._changed()
 
-    def bars(self) -> str | None:
+    def refusal(self) -> str | None:
         """Why a turn needn't be tried now, or None. Who is let through while others wait tries for all."""
-        if self.logged_in is not False or not self._pause.failures:
+        if self.logged_in is not False or not self._backoff.failures:
             return None
-        if self._pause.left(self._clock()) and not self._changed():
+        if self._backoff.remaining(self._clock()) and not self._changed():
             return self.problem
         self._refused = self._credentials()
-        self._pause.failed(self._clock())
+        self._backoff.failed(self._clock())
         return None
 
     def _changed(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from claude_cli.control import transcript_text
 from claude_cli.events import TurnTranslator
-from claude_cli.frames import Frame, literal
+from claude_cli.frames import Frame, escape_command
 from turns.model import Message, TextDelta, TurnEvent, TurnStarted
 
 
@@ -17,7 +17,7 @@ class PlainDialogue:
 
     def __init__(self, history: Sequence[Message], question: Message, translator: TurnTranslator) -> None:
         text = transcript_text(history, question) if history else "\n".join(question.texts)
-        self._text = literal(text)
+        self._text = escape_command(text)
         self._translator = translator
 
     def start(self) -> bytes:

@@ -17,24 +17,24 @@ import structlog
 from claude_cli.argv import Launch
 from claude_cli.control import initialize
 from claude_cli.process import CliProcess
-from claude_cli.state import Abilities, Level, Need, can_serve, takes_tools
+from claude_cli.state import Abilities, Level, WorkerConfig, can_serve, can_take_tools
+from claude_cli.step_runner import StepRunner
 from claude_cli.table import ProcessTable
-from claude_cli.talk import Talk
-from claude_cli.worker import Limits, Pause, Share, Worker, monotonic
+from claude_cli.worker import Backoff, Limits, SharePolicy, Worker, monotonic
 from turns.errors import CliFailed, SessionLost, TurnError
 from turns.model import Message
 
 log = structlog.get_logger("claude_cli")
 
 _TICK = 5.0
-_GREETING_WITHIN = 30.0
+_INITIALIZE_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What a turn asks of the pool. `launch`: how a process that is started for it begins."""
 
-    need: Need
+    config: WorkerConfig
     launch: Launch
     owner: str
     history: tuple[Message, ...] = ()
@@ -56,14 +56,14 @@ class Pool:
         size: int,
         kept_sessions: int,
         limits: Limits,
-        share: Share,
+        share: SharePolicy,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._table = table
         self._abilities = abilities
         self.level = level
         self._reuses = level in ("warm", "keyed")
-        self._greets_ahead = level == "warm"
+        self._initializes_ahead = level == "warm"
         self._size = size
         self._kept_sessions = kept_sessions
         self._limits = limits
@@ -74,7 +74,7 @@ class Pool:
         self._starting: Counter[Launch] = Counter()
         self._waiters: list[tuple[Demand, asyncio.Future[Worker]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pause = Pause()
+        self._backoff = Backoff()
         self._last_error: TurnError | None = None
         self._last_launch = Launch()
         self._closed = False
@@ -102,25 +102,25 @@ class Pool:
         if self._closed:
             future.set_exception(_closed_error())
             return future
-        worker = self._fitting(demand)
+        worker = self._best_idle(demand)
         if worker is not None:
             self.counts["reused" if worker.turns else "fresh"] += 1
-            self._hand(worker, demand, future)
+            self._hand_over(worker, demand, future)
         else:
             self.counts["waited"] += 1
             self._waiters.append((demand, future))
-            self._let_go_of_session(demand)
+            self._retire_stale_session(demand)
             self._serve_waiters()
-        self._refill(demand)
+        self._keep_spare(demand)
         return future
 
-    def give_back(self, worker: Worker, *, clean: bool) -> None:
+    def release(self, worker: Worker, *, clean: bool) -> None:
         """End a lease. `clean`: the turn's result was read, so the process is idle and can be emptied."""
         self._busy.discard(worker)
-        worker.rest()
+        worker.mark_idle()
         if not worker.turns:
             worker.owner = None
-        reason = worker.retirement(self._limits, self._share) if clean else "not clean"
+        reason = worker.retirement_reason(self._limits, self._share) if clean else "not clean"
         if reason is None and worker.turns and not self._reuses:
             reason = "one turn"
         if reason is not None or self._closed:
@@ -146,7 +146,7 @@ class Pool:
 
     async def warm_up(self) -> None:
         """Start the first worker, and wait until it is ready or has failed."""
-        self._refill(None)
+        self._keep_spare(None)
         await asyncio.gather(*self._tasks)
 
     async def close(self) -> None:
@@ -165,24 +165,24 @@ class Pool:
 
     # Who fits
 
-    def _fitting(self, demand: Demand) -> Worker | None:
+    def _best_idle(self, demand: Demand) -> Worker | None:
         """The idle worker to hand over: one that needs the fewest changes, then the most recently used."""
         best: Worker | None = None
         for worker in reversed(self._idle):
-            if self._fits(worker, demand) and (
+            if self._can_lease(worker, demand) and (
                 best is None or self._rank(worker, demand) > self._rank(best, demand)
             ):
                 best = worker
         return best
 
-    def _fits(self, worker: Worker, demand: Demand) -> bool:
+    def _can_lease(self, worker: Worker, demand: Demand) -> bool:
         if self._share == "key" and worker.owner not in (None, demand.owner):
             return False
         if demand.session is not None or worker.launch.session is not None:
             return self._continues(worker, demand)
         if worker.state is None or not self._reuses:
             return worker.launch == demand.launch
-        return can_serve(worker.state, demand.need, demand.launch.custom_model, self._abilities)
+        return can_serve(worker.state, demand.config, demand.launch.custom_model, self._abilities)
 
     def _continues(self, worker: Worker, demand: Demand) -> bool:
         """Does this process hold the session as it was answered last?"""
@@ -191,10 +191,10 @@ class Pool:
         ours, theirs = worker.launch.session, demand.launch.session
         if ours is None or theirs is None:
             return False
-        now, need = worker.state.now, demand.need
-        same = (now.model, now.system) == (need.model, need.system)
+        current, config = worker.state.current, demand.config
+        same = (current.model, current.system) == (config.model, config.system)
         stands = ours.uuid == theirs.uuid and theirs.at is not None and worker.mark == theirs.at
-        return stands and same and takes_tools(worker.state, need, self._abilities)
+        return stands and same and can_take_tools(worker.state, config, self._abilities)
 
     @staticmethod
     def _rank(worker: Worker, demand: Demand) -> int:
@@ -202,13 +202,13 @@ class Pool:
         state = worker.state
         if state is None:
             return 0
-        if state.holds(demand.need, demand.history):
+        if state.holds(demand.config, demand.history):
             return 3
-        if state.now == demand.need:
+        if state.current == demand.config:
             return 2
-        return 1 if state.now.system else 0
+        return 1 if state.current.system else 0
 
-    def _hand(self, worker: Worker, demand: Demand, future: asyncio.Future[Worker]) -> None:
+    def _hand_over(self, worker: Worker, demand: Demand, future: asyncio.Future[Worker]) -> None:
         self._idle.remove(worker)
         self._busy.add(worker)
         worker.owner = demand.owner
@@ -219,23 +219,23 @@ class Pool:
         if self._closed:
             return
         for demand, future in tuple(self._waiters):
-            worker = None if future.done() else self._fitting(demand)
+            worker = None if future.done() else self._best_idle(demand)
             if worker is not None:
-                self._hand(worker, demand, future)
+                self._hand_over(worker, demand, future)
         self._waiters = [(demand, future) for demand, future in self._waiters if not future.done()]
         coming = Counter(self._starting)
         for demand, future in self._waiters:
             if coming[demand.launch] > 0:
                 coming[demand.launch] -= 1
-            elif self._pause.left(self._clock()):
-                future.set_exception(self._pause_error())
+            elif self._backoff.remaining(self._clock()):
+                future.set_exception(self._backoff_error())
             elif demand.session is not None or self._make_room():
                 self._start(demand.launch)
         self._waiters = [(demand, future) for demand, future in self._waiters if not future.done()]
 
     # Starting
 
-    def _refill(self, demand: Demand | None) -> None:
+    def _keep_spare(self, demand: Demand | None) -> None:
         """Keep one ahead of need that can serve any turn: one without a system prompt."""
         if self.level == "plain":
             return
@@ -243,19 +243,19 @@ class Pool:
             if demand.launch.session is not None:
                 return
             self._last_launch = demand.launch
-        launch = Launch() if self._greets_ahead else self._last_launch
+        launch = Launch() if self._initializes_ahead else self._last_launch
         spare = self._starting[launch] or any(w.launch == launch and w.blank for w in self._idle)
-        paused = self._closed or self._pause.left(self._clock())
-        if not spare and not paused and self._plain_count() < self._size:
+        paused = self._closed or self._backoff.remaining(self._clock())
+        if not spare and not paused and self._count_sessionless() < self._size:
             self._start(launch)
 
-    def _plain_count(self) -> int:
+    def _count_sessionless(self) -> int:
         running = [w for w in (*self._idle, *self._busy) if w.launch.session is None]
         return len(running) + sum(n for launch, n in self._starting.items() if launch.session is None)
 
     def _make_room(self) -> bool:
         """Is there room for one more without a session? The longest idle one of another kind makes way."""
-        if self._plain_count() < self._size:
+        if self._count_sessionless() < self._size:
             return True
         idle = [w for w in self._idle if w.launch.session is None]
         if not idle:
@@ -275,9 +275,9 @@ class Pool:
         try:
             process = await self._table.start(launch)
             worker = Worker(process, launch, self, self._clock)
-            if self._greets_ahead and launch.session is None:
-                await Talk(process).run([initialize("")], _GREETING_WITHIN)
-                worker.initialized(Need())
+            if self._initializes_ahead and launch.session is None:
+                await StepRunner(process).run([initialize("")], _INITIALIZE_TIMEOUT)
+                worker.initialized(WorkerConfig())
             kept = True
         except SessionLost as error:
             # A matter of that session alone.
@@ -294,12 +294,12 @@ class Pool:
             if process is not None and not kept:
                 self._table.retire(process, now=True)
         if kept:
-            self._welcome(worker)
+            self._add_started(worker)
         self._serve_waiters()
 
-    def _welcome(self, worker: Worker) -> None:
+    def _add_started(self, worker: Worker) -> None:
         self.counts["started"] += 1
-        worker.rest()
+        worker.mark_idle()
         if self._closed:
             self._retire(worker, "closed")
             return
@@ -310,27 +310,27 @@ class Pool:
             self._serve_waiters()
             if worker in self._idle:
                 self._retire(worker, "ended")
-                self._pause.failed(self._clock())
+                self._backoff.failed(self._clock())
             return
-        self._pause.over()
+        self._backoff.reset()
         self._last_error = None
         self._serve_waiters()
         self._trim_sessions()
         if worker.launch.session is None:
-            self._refill(None)
+            self._keep_spare(None)
 
     def _start_failed(self, launch: Launch, error: TurnError) -> None:
-        self._pause.failed(self._clock())
+        self._backoff.failed(self._clock())
         self.counts["failed starts"] += 1
         self._last_error = error
-        log.warning("the claude CLI can't be started", failures=self._pause.failures, problem=error.message)
+        log.warning("the claude CLI can't be started", failures=self._backoff.failures, problem=error.message)
         self._fail_waiter(launch, error)
 
-    def _pause_error(self) -> TurnError:
+    def _backoff_error(self) -> TurnError:
         what = self._last_error.message if self._last_error is not None else "The claude CLI failed to start."
-        left = self._pause.left(self._clock())
+        remaining = self._backoff.remaining(self._clock())
         kind = type(self._last_error) if self._last_error is not None else CliFailed
-        return kind(f"{what} It is tried again in {math.ceil(left)} s.", retry_after=left)
+        return kind(f"{what} It is tried again in {math.ceil(remaining)} s.", retry_after=remaining)
 
     def _fail_waiter(self, launch: Launch, error: TurnError) -> None:
         for demand, future in self._waiters:
@@ -351,7 +351,7 @@ class Pool:
         if worker in self._idle:
             self._retire(worker, "ended")
 
-    def _let_go_of_session(self, demand: Demand) -> None:
+    def _retire_stale_session(self, demand: Demand) -> None:
         # A process that holds the session, but not as it stands: a new one can only follow it.
         for worker in tuple(self._idle):
             if worker.launch.session is not None and worker.launch.session.uuid == demand.session:
@@ -373,7 +373,7 @@ class Pool:
             elif now - worker.idle_since >= self._limits.idle and worker not in plain[-1:]:
                 self._retire(worker, "idle")
         if not any(w.launch.session is None for w in self._idle):
-            self._refill(None)
+            self._keep_spare(None)
 
 
 def _closed_error() -> TurnError:

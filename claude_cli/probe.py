@@ -14,17 +14,17 @@ from claude_cli.argv import Launch
 from claude_cli.control import initialize
 from claude_cli.frames import Frame
 from claude_cli.redact import redacted
+from claude_cli.step_runner import StepRunner
 from claude_cli.table import ProcessTable
-from claude_cli.talk import Talk
 from turns.errors import NotReady, TurnError
 from turns.model import ModelInfo
 
-_ANSWER_WITHIN = 30.0
+_ANSWER_TIMEOUT = 30.0
 INSTALL_HINT = "Install it with `npm install -g @anthropic-ai/claude-code`, or set CLAUDE_BIN to where it is."
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class CliInfo:
     """The CLI as found. `logged_in` None: it doesn't tell."""
 
     version: tuple[int, int, int]
@@ -60,9 +60,9 @@ async def read_version(binary: str, environ: Mapping[str, str]) -> tuple[int, in
     except OSError as error:
         raise NotReady(f"{binary} can't be started: {error}. {INSTALL_HINT}") from error
     try:
-        out, err = await asyncio.wait_for(process.communicate(), _ANSWER_WITHIN)
+        out, err = await asyncio.wait_for(process.communicate(), _ANSWER_TIMEOUT)
     except asyncio.TimeoutError:
-        raise NotReady(f"{binary} --version didn't answer within {_ANSWER_WITHIN:g} s.") from None
+        raise NotReady(f"{binary} --version didn't answer within {_ANSWER_TIMEOUT:g} s.") from None
     finally:
         if process.returncode is None:
             process.kill()
@@ -78,11 +78,11 @@ async def read_version(binary: str, environ: Mapping[str, str]) -> tuple[int, in
     return version
 
 
-async def introduce(table: ProcessTable) -> Frame:
+async def handshake(table: ProcessTable) -> Frame:
     """A process's answer to `initialize`. Raises NotReady, and Overloaded where no process can be started."""
     process = await table.start(Launch())
     try:
-        (answer,) = await Talk(process).run([initialize("")], _ANSWER_WITHIN)
+        (answer,) = await StepRunner(process).run([initialize("")], _ANSWER_TIMEOUT)
         return answer
     except TurnError as error:
         raise NotReady(f"The claude CLI doesn't start: {error.message}") from error
@@ -90,7 +90,7 @@ async def introduce(table: ProcessTable) -> Frame:
         table.retire(process, now=True)
 
 
-def installed(version: tuple[int, int, int], answer: Frame) -> Installed:
+def parse_info(version: tuple[int, int, int], answer: Frame) -> CliInfo:
     """The answer to `initialize`, read."""
     models = tuple(
         ModelInfo(model["value"], model.get("displayName") or model["value"], model.get("resolvedModel"))
@@ -98,7 +98,7 @@ def installed(version: tuple[int, int, int], answer: Frame) -> Installed:
         if isinstance(model, dict) and isinstance(model.get("value"), str)
     )
     logged_in, method = _login(answer.get("account"))
-    return Installed(version, models, logged_in, method)
+    return CliInfo(version, models, logged_in, method)
 
 
 def _login(account: object) -> tuple[bool | None, str | None]:

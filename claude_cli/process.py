@@ -17,7 +17,7 @@ from typing import Protocol, cast
 
 import structlog
 
-from claude_cli.frames import Frame, parse, torn
+from claude_cli.frames import Frame, is_torn, parse
 from claude_cli.framing import LineSplitter, LineTooLong
 from claude_cli.redact import redacted
 
@@ -76,7 +76,7 @@ class CliProcess(asyncio.SubprocessProtocol):
         if self._stdin is not None:
             self._stdin.close()
 
-    def hold(self, on: bool) -> None:
+    def set_paused(self, on: bool) -> None:
         """Read no further for now, so that it waits with its writing; or read on."""
         assert self._transport is not None
         pipe = cast("asyncio.ReadTransport | None", self._transport.get_pipe_transport(1))
@@ -133,7 +133,7 @@ class CliProcess(asyncio.SubprocessProtocol):
             return
         self._garbage += 1
         log.warning("line from the claude CLI that is no JSON object", pid=self.pid, bytes=len(line))
-        if torn(line):
+        if is_torn(line):
             # A piece of the answer may have been in it.
             self._broken("wrote a line that something else was mixed into")
         elif self._garbage > _GARBAGE_ALLOWED:
@@ -154,7 +154,7 @@ class CliProcess(asyncio.SubprocessProtocol):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.exited.set()
-        self.hold(False)
+        self.set_paused(False)
         # The last lines may still be in the pipe: its end comes by pipe_connection_lost, or not at all.
         asyncio.get_running_loop().call_later(_PIPE_GRACE, self._close_pipes)
 
@@ -175,7 +175,7 @@ class CliProcess(asyncio.SubprocessProtocol):
                 listener.ended(problem)
 
 
-def guarded(argv: Sequence[str]) -> list[str]:
+def with_parent_death_signal(argv: Sequence[str]) -> list[str]:
     """The command so that it dies with us, even by SIGKILL: on Linux with util-linux's setpriv."""
     setpriv = shutil.which("setpriv", path=os.defpath) if sys.platform == "linux" else None
     return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
@@ -185,6 +185,6 @@ async def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> CliPr
     """Start a process in a group of its own. Raises OSError."""
     loop = asyncio.get_running_loop()
     _, process = await loop.subprocess_exec(
-        CliProcess, *guarded(argv), env=dict(env), cwd=cwd, start_new_session=True
+        CliProcess, *with_parent_death_signal(argv), env=dict(env), cwd=cwd, start_new_session=True
     )
     return process

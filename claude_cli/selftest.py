@@ -18,29 +18,29 @@ import structlog
 
 from claude_cli import control, frames, state
 from claude_cli.argv import Launch
-from claude_cli.control import Answer, Step, conversation, initialize
-from claude_cli.findings import Findings
+from claude_cli.binary_cache import BinaryCache
+from claude_cli.control import Expect, Step, conversation, initialize
 from claude_cli.process import CliProcess
-from claude_cli.state import FIRST_SERVER, Abilities, Need, WorkerState
+from claude_cli.sandbox import sandbox
+from claude_cli.state import FIRST_SERVER, Abilities, WorkerConfig, WorkerState
+from claude_cli.step_runner import StepRunner
 from claude_cli.table import ProcessTable
-from claude_cli.talk import Talk
-from claude_cli.trial import trial
 from standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
 from turns.errors import CliFailed, TurnError, TurnTimeout
 from turns.model import Message, Tool
 
 log = structlog.get_logger("claude_cli")
 
-_STEP_WITHIN = 10.0
+_STEP_TIMEOUT = 10.0
 # A check that was disturbed says nothing of the CLI, and what is found here is kept for good.
-_TRIES = 3
+_MAX_TRIES = 3
 # Exit statuses of setpriv where there is nothing that it could run.
-_NOT_RUN = (126, 127)
+_LAUNCHER_FAILED = (126, 127)
 # Most of a check is the start of its process, which takes a core.
-_AT_A_TIME = 2
-_BASE = "selftest base prompt"
+_PARALLEL_CHECKS = 2
+_BASE_PROMPT = "selftest base prompt"
 # No alias, and none of the ids that aliases stand for.
-_UNLISTED = "claude-selftest-1"
+_UNLISTED_MODEL = "claude-selftest-1"
 
 
 def _tool(name: str, argument: str = "x") -> Tool:
@@ -49,7 +49,7 @@ def _tool(name: str, argument: str = "x") -> Tool:
 
 
 # One of them is named like a tool of the CLI's own.
-_OFFERED = (_tool("Bash"), _tool("selftest"))
+_OFFERED_TOOLS = (_tool("Bash"), _tool("selftest"))
 
 
 class SelfTest:
@@ -59,7 +59,7 @@ class SelfTest:
         self._table = table
         self._api = api
         # Did each check come to an end of its own?
-        self.sure = True
+        self.conclusive = True
         self._disturbed = False
 
     async def run(self, names: Iterator[str]) -> dict[str, bool]:
@@ -67,7 +67,7 @@ class SelfTest:
         return {name: await self._check(name, self.checks[name]) for name in names}
 
     @property
-    def checks(self) -> Mapping[str, Callable[[Talk], Awaitable[bool]]]:
+    def checks(self) -> Mapping[str, Callable[[StepRunner], Awaitable[bool]]]:
         """What is checked, by name."""
         return {
             "stream_json": self._stream_json,
@@ -85,30 +85,30 @@ class SelfTest:
             "extra_body": self._extra_body,
         }
 
-    async def _check(self, name: str, check: Callable[[Talk], Awaitable[bool]]) -> bool:
-        for _ in range(_TRIES):
+    async def _check(self, name: str, check: Callable[[StepRunner], Awaitable[bool]]) -> bool:
+        for _ in range(_MAX_TRIES):
             self._disturbed = False
-            found = await self._try(name, check)
+            found = await self._check_once(name, check)
             if not self._disturbed:
                 return found
-        self.sure = False
+        self.conclusive = False
         return found
 
-    async def _try(self, name: str, check: Callable[[Talk], Awaitable[bool]]) -> bool:
+    async def _check_once(self, name: str, check: Callable[[StepRunner], Awaitable[bool]]) -> bool:
         self._api.reset()
-        launch = Launch(custom_model=_UNLISTED) if name == "custom_model" else Launch()
+        launch = Launch(custom_model=_UNLISTED_MODEL) if name == "custom_model" else Launch()
         process: CliProcess | None = None
         try:
             process = await self._table.start(launch)
-            talk = Talk(process)
+            runner = StepRunner(process)
             server = FIRST_SERVER if name == "tools" else None
-            await talk.run([initialize(_BASE, server)], _STEP_WITHIN, _OFFERED)
-            return await check(talk)
+            await runner.run([initialize(_BASE_PROMPT, server)], _STEP_TIMEOUT, _OFFERED_TOOLS)
+            return await check(runner)
         except TurnError as error:
             log.debug("self-test check failed", check=name, problem=error.message)
             # Not started, slow, killed, or talked into: nothing of that is the CLI's doing.
             code = process.returncode if process is not None and process.ended else 0
-            killed = process is None or code is None or code < 0 or code in _NOT_RUN
+            killed = process is None or code is None or code < 0 or code in _LAUNCHER_FAILED
             self._disturbed = isinstance(error, TurnTimeout) or killed
             return False
         finally:
@@ -120,105 +120,112 @@ class SelfTest:
             raise CliFailed("nothing reached the API")
         return self._api.last
 
-    async def _ask(self, talk: Talk, text: str, tools: Sequence[Tool] = ()) -> ApiRequest:
+    async def _ask(self, runner: StepRunner, text: str, tools: Sequence[Tool] = ()) -> ApiRequest:
         """Ask on an emptied conversation."""
         (question,) = conversation((), Message("user", (text,)))
-        await talk.run([Step((frames.boundary(), *question.frames), Answer.TURN)], _STEP_WITHIN, tools)
+        await runner.run([Step((frames.boundary(), *question.frames), Expect.TURN)], _STEP_TIMEOUT, tools)
         return self._last()
 
-    async def _stream_json(self, talk: Talk) -> bool:
-        await talk.run(conversation((), Message("user", ("selftest one",))), _STEP_WITHIN)
+    async def _stream_json(self, runner: StepRunner) -> bool:
+        await runner.run(conversation((), Message("user", ("selftest one",))), _STEP_TIMEOUT)
         seen = self._last()
-        return seen.conversation == [("user", "selftest one")] and seen.system_texts[-1] == _BASE
+        return seen.conversation == [("user", "selftest one")] and seen.system_texts[-1] == _BASE_PROMPT
 
-    async def _literal_slash(self, talk: Talk) -> bool:
-        await talk.run(conversation((), Message("user", ("/clear @/etc/hostname",))), _STEP_WITHIN)
+    async def _literal_slash(self, runner: StepRunner) -> bool:
+        await runner.run(conversation((), Message("user", ("/clear @/etc/hostname",))), _STEP_TIMEOUT)
         return self._last().conversation == [("user", " /clear @/etc/hostname")]
 
-    async def _single_400(self, talk: Talk) -> bool:
+    async def _single_400(self, runner: StepRunner) -> bool:
         self._api.push(*[ApiError.bad_request("selftest refusal")] * 5)
         with contextlib.suppress(TurnError):
-            await talk.run(conversation((), Message("user", ("selftest",))), _STEP_WITHIN)
+            await runner.run(conversation((), Message("user", ("selftest",))), _STEP_TIMEOUT)
         return len(self._api.turns) == 1
 
-    async def _inject(self, talk: Talk) -> bool:
+    async def _inject(self, runner: StepRunner) -> bool:
         history = (Message("user", ("/one",)), Message("assistant", ("two",)))
-        await talk.run(conversation(history, Message("user", ("three",))), _STEP_WITHIN)
-        told = [("user", " /one"), ("assistant", "two"), ("user", "three")]
-        return self._last().conversation == told and len(self._api.turns) == 1
+        await runner.run(conversation(history, Message("user", ("three",))), _STEP_TIMEOUT)
+        expected = [("user", " /one"), ("assistant", "two"), ("user", "three")]
+        return self._last().conversation == expected and len(self._api.turns) == 1
 
-    async def _empty(self, talk: Talk) -> bool:
-        await talk.run(conversation((), Message("user", ("selftest before",))), _STEP_WITHIN)
-        after = await self._ask(talk, "selftest after")
+    async def _empty(self, runner: StepRunner) -> bool:
+        await runner.run(conversation((), Message("user", ("selftest before",))), _STEP_TIMEOUT)
+        after = await self._ask(runner, "selftest after")
         return after.conversation == [("user", "selftest after")] and b"selftest before" not in after.raw
 
-    async def _set_model(self, talk: Talk) -> bool:
-        return await self._switches(talk, (_BASE, _BASE, _BASE), told=False)
+    async def _set_model(self, runner: StepRunner) -> bool:
+        return await self._switches(runner, (_BASE_PROMPT, _BASE_PROMPT, _BASE_PROMPT), with_prompt=False)
 
-    async def _set_system(self, talk: Talk) -> bool:
-        return await self._switches(talk, ("first prompt", "second prompt", "third prompt"), told=True)
+    async def _set_system(self, runner: StepRunner) -> bool:
+        return await self._switches(
+            runner, ("first prompt", "second prompt", "third prompt"), with_prompt=True
+        )
 
-    async def _switches(self, talk: Talk, prompts: Sequence[str], *, told: bool) -> bool:
+    async def _switches(self, runner: StepRunner, prompts: Sequence[str], *, with_prompt: bool) -> bool:
         """To a model, back to the default, and to it again; each time the request must hold the prompt that
         was `told` (or the first one), the question, and nothing else."""
         for model, prompt in zip(("haiku", None, "haiku"), prompts, strict=True):
             named = {"model": model} if model else {}
-            prompted = {"system_prompt": prompt} if told else {}
+            prompted = {"system_prompt": prompt} if with_prompt else {}
             request = control.control("set_model", **named, **prompted)
-            await talk.run([Step((frames.boundary(), request), Answer.ACKS)], _STEP_WITHIN)
-            seen = await self._ask(talk, "selftest question")
+            await runner.run([Step((frames.boundary(), request), Expect.ACKS)], _STEP_TIMEOUT)
+            seen = await self._ask(runner, "selftest question")
             if seen.conversation != [("user", "selftest question")] or seen.system_texts[-1] != prompt:
                 return False
-            if told and _BASE.encode() in seen.raw:
+            if with_prompt and _BASE_PROMPT.encode() in seen.raw:
                 return False
         first, default, again = (turn.model for turn in self._api.turns)
         return first == again != default
 
-    async def _set_flags(self, talk: Talk) -> bool:
+    async def _set_flags(self, runner: StepRunner) -> bool:
         limits = []
         for limit in (None, 777, None):
-            await talk.run([Step((state.flags(Need(max_output_tokens=limit)),), Answer.ACKS)], _STEP_WITHIN)
-            limits.append((await self._ask(talk, "selftest")).body.get("max_tokens"))
+            await runner.run(
+                [Step((state.flags(WorkerConfig(max_output_tokens=limit)),), Expect.ACKS)],
+                _STEP_TIMEOUT,
+            )
+            limits.append((await self._ask(runner, "selftest")).body.get("max_tokens"))
         return limits[1] == 777 and limits[0] == limits[2] != 777
 
-    async def _probes_models(self, talk: Talk) -> bool:
-        return await self._extra_request(talk)
+    async def _probes_models(self, runner: StepRunner) -> bool:
+        return await self._extra_request(runner)
 
-    async def _custom_model(self, talk: Talk) -> bool:
-        return not await self._extra_request(talk)
+    async def _custom_model(self, runner: StepRunner) -> bool:
+        return not await self._extra_request(runner)
 
-    async def _tools(self, talk: Talk) -> bool:
+    async def _tools(self, runner: StepRunner) -> bool:
         """As a process gets them that can't be given any later; two at a time, one of them named like the
         CLI's own. What the CLI does after the call it does at once, if it does."""
-        self._api.push(Reply.of("so", *(ToolUse(tool.name, {"x": "1"}) for tool in _OFFERED)))
-        await talk.run(conversation((), Message("user", ("selftest",))), _STEP_WITHIN, _OFFERED)
-        return self._last().tools == [tool.name for tool in _OFFERED] and len(self._api.turns) == 1
+        self._api.push(Reply.of("so", *(ToolUse(tool.name, {"x": "1"}) for tool in _OFFERED_TOOLS)))
+        await runner.run(conversation((), Message("user", ("selftest",))), _STEP_TIMEOUT, _OFFERED_TOOLS)
+        return self._last().tools == [tool.name for tool in _OFFERED_TOOLS] and len(self._api.turns) == 1
 
-    async def _swap_tools(self, talk: Talk) -> bool:
+    async def _swap_tools(self, runner: StepRunner) -> bool:
         """Others, none, and one of the first's name with another schema."""
         now = WorkerState()
         for tools in ((_tool("a"), _tool("b")), (_tool("c"),), (), (_tool("a", "y"),), (_tool("b"),)):
-            need = Need(tools=tools)
-            await talk.run([Step(tuple(state.setup_frames(now, need)), Answer.ACKS)], _STEP_WITHIN, tools)
-            now = now.after(need, None)
-            body = (await self._ask(talk, "selftest", tools)).body
+            config = WorkerConfig(tools=tools)
+            await runner.run(
+                [Step(tuple(state.setup_frames(now, config)), Expect.ACKS)], _STEP_TIMEOUT, tools
+            )
+            now = now.after(config, None)
+            body = (await self._ask(runner, "selftest", tools)).body
             seen = [(tool["name"], tool["input_schema"]) for tool in body.get("tools") or ()]
             if seen != [(tool.name, json.loads(tool.schema)) for tool in tools]:
                 return False
         return True
 
-    async def _extra_body(self, talk: Talk) -> bool:
+    async def _extra_body(self, runner: StepRunner) -> bool:
         """Set and unset."""
         bodies = []
         for body in ("", '{"stop_sequences":["selftest stop"]}', ""):
-            await talk.run([Step((state.flags(Need(body=body)),), Answer.ACKS)], _STEP_WITHIN)
-            bodies.append((await self._ask(talk, "selftest")).body.get("stop_sequences"))
+            await runner.run([Step((state.flags(WorkerConfig(body=body)),), Expect.ACKS)], _STEP_TIMEOUT)
+            bodies.append((await self._ask(runner, "selftest")).body.get("stop_sequences"))
         return bodies == [None, ["selftest stop"], None]
 
-    async def _extra_request(self, talk: Talk) -> bool:
-        request = control.control("set_model", model=_UNLISTED, system_prompt="selftest")
-        await talk.run([Step((frames.boundary(), request), Answer.ACKS)], _STEP_WITHIN)
-        await self._ask(talk, "selftest")
+    async def _extra_request(self, runner: StepRunner) -> bool:
+        request = control.control("set_model", model=_UNLISTED_MODEL, system_prompt="selftest")
+        await runner.run([Step((frames.boundary(), request), Expect.ACKS)], _STEP_TIMEOUT)
+        await self._ask(runner, "selftest")
         return len(self._api.turns) > 1
 
 
@@ -228,7 +235,9 @@ async def run(binary: str, path: str) -> tuple[Abilities, bool]:
     The second value tells whether every check came to an end: a doubtful result is not to be kept.
     """
     async with AsyncExitStack() as stack:
-        tests = [SelfTest(*await stack.enter_async_context(trial(binary, path))) for _ in range(_AT_A_TIME)]
+        tests = [
+            SelfTest(*await stack.enter_async_context(sandbox(binary, path))) for _ in range(_PARALLEL_CHECKS)
+        ]
         names = iter(tests[0].checks)
         found: dict[str, bool] = {}
         for part in await asyncio.gather(*(test.run(names) for test in tests)):
@@ -237,18 +246,18 @@ async def run(binary: str, path: str) -> tuple[Abilities, bool]:
         if found["probes_models"] and not custom_model:
             # A worker would pay for each model it is set to: start each for its model instead.
             found |= {"set_model": False, "set_system": False}
-        return Abilities(**found), all(test.sure for test in tests)
+        return Abilities(**found), all(test.conclusive for test in tests)
 
 
 class AbilityStore:
     """Abilities by binary, in a file, so that a CLI is tried once."""
 
     def __init__(self, path: Path) -> None:
-        self._findings = Findings(path)
+        self._cache = BinaryCache(path)
 
     def load(self, key: str) -> Abilities | None:
         """What was found for this binary, if all of it can be read."""
-        stored = self._findings.load(key)
+        stored = self._cache.load(key)
         try:
             return Abilities(**{field.name: bool(stored[field.name]) for field in fields(Abilities)})
         except (KeyError, TypeError):
@@ -256,4 +265,4 @@ class AbilityStore:
 
     def save(self, key: str, abilities: Abilities) -> None:
         """Keep it."""
-        self._findings.save(key, asdict(abilities))
+        self._cache.save(key, asdict(abilities))

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 from claude_cli import control, frames
-from claude_cli.control import Answer, Step
+from claude_cli.control import Expect, Step
 from claude_cli.frames import Frame
 from turns.model import Message, Tool
 
@@ -23,7 +23,7 @@ NO_THINKING = "CLAUDE_CODE_DISABLE_THINKING"
 FIRST_SERVER = "f0"
 EXTRA_BODY = "CLAUDE_CODE_EXTRA_BODY"
 # Characters of a schema whose order is kept for the next look: a request may bring far larger ones.
-_KEPT_UP_TO = 64 * 1024
+_CACHE_MAX_CHARS = 64 * 1024
 _FLAG_NAMES = (MAX_OUTPUT_TOKENS, NO_THINKING, EXTRA_BODY)
 
 
@@ -66,7 +66,7 @@ class Abilities:
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class WorkerConfig:
     """The state that a turn needs: model None is the account's default, system "" none of ours.
 
     effort None is the model's own. `max_output_tokens` None is the CLI's own limit. `tools` are in the order
@@ -95,43 +95,43 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """What a worker is between two turns.
+    """The state of a worker between two turns.
 
-    `now`: what its last turn needed, or what it was started with. `custom_model`: the unlisted model that it
-    was started for. `messages`: the conversation that it holds; None if that can't be told any more.
-    `servers`: how many servers of tools it was given. `described`: how it was first told of each tool: it
-    goes on telling the API so, whatever it is told later.
+    `current`: the configuration of its last turn, or the one that it was started with. `custom_model`: the
+    unlisted model that it was started for. `messages`: the conversation in its context; None if unknown.
+    `servers`: how many tool servers it has been given. `first_described`: the first description of each tool
+    that it was given; the CLI keeps sending that one to the API, whatever it is given later.
     """
 
-    now: Need = field(default_factory=Need)
+    current: WorkerConfig = field(default_factory=WorkerConfig)
     custom_model: str | None = None
     messages: tuple[Message, ...] | None = ()
     servers: int = 0
-    described: Mapping[tuple[str, str], Tool] = field(default_factory=dict)
+    first_described: Mapping[tuple[str, str], Tool] = field(default_factory=dict)
 
     @classmethod
-    def initialized(cls, need: Need, custom: str | None) -> WorkerState:
+    def initialized(cls, config: WorkerConfig, custom: str | None) -> WorkerState:
         """The state after `initialize`, with the model, the system prompt and the tools of `need`."""
-        begun = cls(now=Need(model=need.model, system=need.system), custom_model=custom)
-        return begun._with_tools(need.tools)
+        begun = cls(current=WorkerConfig(model=config.model, system=config.system), custom_model=custom)
+        return begun._with_tools(config.tools)
 
-    def holds(self, need: Need, history: Sequence[Message]) -> bool:
+    def holds(self, config: WorkerConfig, history: Sequence[Message]) -> bool:
         """Does it hold just this conversation, so that the question can simply be asked?"""
-        return bool(history) and self.now == need and self.messages == tuple(history)
+        return bool(history) and self.current == config and self.messages == tuple(history)
 
-    def after(self, need: Need, messages: tuple[Message, ...] | None) -> WorkerState:
+    def after(self, config: WorkerConfig, messages: tuple[Message, ...] | None) -> WorkerState:
         """The state after a turn; `messages` None: the answer can't be repeated as text."""
-        return replace(self._with_tools(need.tools), now=need, messages=messages)
+        return replace(self._with_tools(config.tools), current=config, messages=messages)
 
     def _with_tools(self, tools: tuple[Tool, ...]) -> WorkerState:
-        if tools == self.now.tools:
+        if tools == self.current.tools:
             return self
-        told = {_known_by(tool): tool for tool in tools}
+        told = {_tool_identity(tool): tool for tool in tools}
         return replace(
             self,
-            now=replace(self.now, tools=tools),
+            current=replace(self.current, tools=tools),
             servers=self.servers + bool(tools),
-            described={**told, **self.described},
+            first_described={**told, **self.first_described},
         )
 
     @property
@@ -145,45 +145,47 @@ def custom_model(model: str | None, listed: frozenset[str], abilities: Abilities
     return model if abilities.probes_models and model is not None and model not in listed else None
 
 
-def can_serve(state: WorkerState, need: Need, custom: str | None, abilities: Abilities) -> bool:
+def can_serve(state: WorkerState, config: WorkerConfig, custom: str | None, abilities: Abilities) -> bool:
     """Can a worker be put into the state that a turn needs?"""
     if state.custom_model != custom:
         return False
-    if not takes_tools(state, need, abilities):
+    if not can_take_tools(state, config, abilities):
         return False
     # A system prompt can be replaced, never taken away; or not even replaced.
-    return state.now.system == need.system or (abilities.set_system and need.system != "")
+    return state.current.system == config.system or (abilities.set_system and config.system != "")
 
 
-def takes_tools(state: WorkerState, need: Need, abilities: Abilities) -> bool:
+def can_take_tools(state: WorkerState, config: WorkerConfig, abilities: Abilities) -> bool:
     """Can a worker be given the tools that a turn needs?"""
-    if state.now.tools == need.tools:
+    if state.current.tools == config.tools:
         return True
     if not abilities.swap_tools:
         return not state.servers
-    return all(state.described.get(_known_by(tool), tool) == tool for tool in need.tools)
+    return all(state.first_described.get(_tool_identity(tool), tool) == tool for tool in config.tools)
 
 
-def _known_by(tool: Tool) -> tuple[str, str]:
+def _tool_identity(tool: Tool) -> tuple[str, str]:
     """What the CLI tells tools apart by: name and schema, the order of its keys aside."""
-    kept = len(tool.schema) <= _KEPT_UP_TO
-    return tool.name, _kept_order(tool.schema) if kept else _ordered(tool.schema)
+    kept = len(tool.schema) <= _CACHE_MAX_CHARS
+    return tool.name, _cached_canonical_json(tool.schema) if kept else _canonical_json(tool.schema)
 
 
 @lru_cache(256)
-def _kept_order(schema: str) -> str:
-    return _ordered(schema)
+def _cached_canonical_json(schema: str) -> str:
+    return _canonical_json(schema)
 
 
-def _ordered(schema: str) -> str:
+def _canonical_json(schema: str) -> str:
     return json.dumps(json.loads(schema), sort_keys=True)
 
 
-def steps(state: WorkerState, need: Need, history: Sequence[Message], question: Message) -> list[Step]:
+def turn_steps(
+    state: WorkerState, config: WorkerConfig, history: Sequence[Message], question: Message
+) -> list[Step]:
     """The steps that put a worker into the state that a turn needs, and ask. It can serve the turn."""
-    if state.holds(need, history):
+    if state.holds(config, history):
         return control.conversation((), question)
-    setup = setup_frames(state, need)
+    setup = setup_frames(state, config)
     talk = control.conversation(history, question)
     if not setup and state.messages == ():
         return talk
@@ -191,40 +193,40 @@ def steps(state: WorkerState, need: Need, history: Sequence[Message], question: 
     if setup:
         # The texts that set_model leaves behind are only there after its answer: a boundary in the same
         # write would come too early for them.
-        result.append(Step((frames.boundary(), *setup), Answer.ACKS))
+        result.append(Step((frames.boundary(), *setup), Expect.ACKS))
     first, *others = talk
     return [*result, replace(first, frames=(frames.boundary(), *first.frames)), *others]
 
 
 def session_steps(
-    state: WorkerState, need: Need, history: Sequence[Message], question: Message
+    state: WorkerState, config: WorkerConfig, history: Sequence[Message], question: Message
 ) -> list[Step]:
     """The steps of a turn in the process of a session: it has the model and the system prompt, and a boundary
     would empty the session."""
-    setup = setup_frames(state, need)
-    before = [Step(tuple(setup), Answer.ACKS)] if setup else []
+    setup = setup_frames(state, config)
+    before = [Step(tuple(setup), Expect.ACKS)] if setup else []
     return [*before, *control.conversation(history, question)]
 
 
-def setup_frames(state: WorkerState, need: Need) -> list[Frame]:
+def setup_frames(state: WorkerState, config: WorkerConfig) -> list[Frame]:
     """The control messages that lead from what a worker is to what a turn needs."""
-    now = state.now
+    current = state.current
     result: list[Frame] = []
-    if (now.model, now.system) != (need.model, need.system):
-        fields = {"model": need.model} if need.model is not None else {}
-        if need.system:
-            fields["system_prompt"] = need.system
+    if (current.model, current.system) != (config.model, config.system):
+        fields = {"model": config.model} if config.model is not None else {}
+        if config.system:
+            fields["system_prompt"] = config.system
         result.append(control.control("set_model", **fields))
-    if (now.effort, now.environment) != (need.effort, need.environment):
-        result.append(flags(need))
-    if now.tools != need.tools:
+    if (current.effort, current.environment) != (config.effort, config.environment):
+        result.append(flags(config))
+    if current.tools != config.tools:
         name = state.next_server
-        servers = {name: {"type": "sdk", "name": name}} if need.tools else {}
+        servers = {name: {"type": "sdk", "name": name}} if config.tools else {}
         result.append(control.control("mcp_set_servers", servers=servers))
     return result
 
 
-def flags(need: Need) -> Frame:
+def flags(config: WorkerConfig) -> Frame:
     """The control message for what isn't model or system prompt."""
-    settings = {"env": need.environment, "effortLevel": need.effort}
+    settings = {"env": config.environment, "effortLevel": config.effort}
     return control.control("apply_flag_settings", settings=settings)

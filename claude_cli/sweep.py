@@ -18,7 +18,7 @@ from pathlib import Path
 from claude_cli.argv import OWNER_MARK
 
 _PS = ("ps", "axeww", "-o", "pid=,command=")
-_PS_WITHIN = 10.0
+_PS_TIMEOUT = 10.0
 
 
 def orphans(listing: str, alive: frozenset[int]) -> list[int]:
@@ -70,7 +70,7 @@ def _listing() -> str:
     """What runs, with its environment; empty without `ps`."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         return subprocess.run(
-            _PS, capture_output=True, text=True, errors="replace", timeout=_PS_WITHIN
+            _PS, capture_output=True, text=True, errors="replace", timeout=_PS_TIMEOUT
         ).stdout
     return ""
 

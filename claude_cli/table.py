@@ -13,14 +13,14 @@ from pathlib import Path
 
 import psutil
 
-from claude_cli import argv, own_tools, transcripts
+from claude_cli import argv, cli_tools, transcripts
 from claude_cli.argv import Launch
 from claude_cli.process import CliProcess, spawn
 from claude_cli.sweep import kill_marked
 from turns.errors import NotReady, Overloaded
 
 # Starting a process blocks the event loop for a few ms and a core for 0.3 s.
-_STARTS_AT_A_TIME = 2
+_MAX_PARALLEL_STARTS = 2
 # Not a table's own: after an update of the CLI two tables have processes on one state folder.
 _folder_numbers = itertools.count(1)
 
@@ -46,7 +46,7 @@ class ProcessTable:
         # One folder for all: newer CLIs print it into the request, and a resume needs the same one.
         self.cwd = private_folder(work_folder(state_dir))
         self.tmp = private_folder(state_dir / "tmp")
-        self._starts = asyncio.Semaphore(_STARTS_AT_A_TIME)
+        self._starts = asyncio.Semaphore(_MAX_PARALLEL_STARTS)
         self._live: dict[CliProcess, Path] = {}
         self._by_session: dict[str, CliProcess] = {}
         self._with_tools: set[CliProcess] = set()
@@ -65,7 +65,7 @@ class ProcessTable:
     def _folder(self, launch: Launch) -> Path:
         return Path(launch.folder) if launch.tools is not None else self.cwd
 
-    async def gone(self, session_uuid: str) -> None:
+    async def wait_ended(self, session_uuid: str) -> None:
         """Wait for the end of a session's process, which was retired."""
         process = self._by_session.get(session_uuid)
         if process is not None:
@@ -76,19 +76,21 @@ class ProcessTable:
         session = launch.session
         if session is not None:
             # Two processes on one transcript lose turns: the one before must be gone.
-            await self.gone(session.uuid)
+            await self.wait_ended(session.uuid)
             transcript = transcripts.transcript(self._config_dir, self._folder(launch), session.uuid)
             if session.how == "create":
                 with _as_turn_errors():
                     transcripts.set_aside(transcript)
             elif session.at is not None:
-                await asyncio.to_thread(transcripts.check, transcript, session.uuid, session.at)
+                await asyncio.to_thread(transcripts.check_unbroken, transcript, session.uuid, session.at)
                 if session.uuid in self._hidden:
                     self._hidden.discard(session.uuid)
-                    await asyncio.to_thread(transcripts.uncover, transcript, session.uuid, session.at)
+                    await asyncio.to_thread(
+                        transcripts.set_resume_point, transcript, session.uuid, session.at
+                    )
         owner = os.getpid()
         with _as_turn_errors():
-            folder = _folder_of_its_own(self.tmp / str(owner))
+            folder = _new_process_folder(self.tmp / str(owner))
         environment = argv.environment(self._environ, owner, folder, launch)
         try:
             with _as_turn_errors():
@@ -121,7 +123,7 @@ class ProcessTable:
         # that note would hide the next turn whose process was killed before its own.
         if now or process in self._by_session.values():
             process.kill()
-        task = asyncio.get_running_loop().create_task(self._see_to_end(process))
+        task = asyncio.get_running_loop().create_task(self._reap(process))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -135,12 +137,12 @@ class ProcessTable:
         await asyncio.to_thread(kill_marked, ours)
         shutil.rmtree(ours, ignore_errors=True)
 
-    async def _see_to_end(self, process: CliProcess) -> None:
+    async def _reap(self, process: CliProcess) -> None:
         await process.end()
         for uuid, other in tuple(self._by_session.items()):
             if other is process:
                 del self._by_session[uuid]
-                if transcripts.HIDDEN in process.stderr:
+                if transcripts.RESUME_POINT_HIDDEN in process.stderr:
                     self._hidden.add(uuid)
         if process in self._with_tools:
             self._with_tools.discard(process)
@@ -151,7 +153,7 @@ class ProcessTable:
             transcripts.remove_traces(self._config_dir, process.pid)
 
 
-def _folder_of_its_own(parent: Path) -> Path:
+def _new_process_folder(parent: Path) -> Path:
     """A new folder for a process: what the CLI leaves in it goes with the process. `parent` may hold some of
     a server that was killed: in a container each has the same process id."""
     private_folder(parent)
@@ -167,8 +169,8 @@ def _write_files(folder: Path, launch: Launch, environment: Mapping[str, str]) -
     if launch.plain is not None:
         _write(folder / argv.SYSTEM_PROMPT_FILE, launch.plain)
     if launch.tools is not None and launch.tools.servers:
-        config = own_tools.mcp_config(launch.tools.servers, environment)
-        _write(folder / own_tools.MCP_CONFIG_FILE, config)
+        config = cli_tools.mcp_config(launch.tools.servers, environment)
+        _write(folder / cli_tools.MCP_CONFIG_FILE, config)
 
 
 def _write(path: Path, text: str) -> None:

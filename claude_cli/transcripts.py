@@ -15,7 +15,7 @@ from turns.errors import SessionLost
 # Bytes: an answer, and what the CLI notes after it.
 _TAIL = 1024 * 1024
 # What the CLI says when the event to resume at is not on the branch that it resumes.
-HIDDEN = "No message found with message.uuid"
+RESUME_POINT_HIDDEN = "No message found with message.uuid"
 
 
 def config_dir(environ: Mapping[str, str]) -> Path:
@@ -29,7 +29,7 @@ def transcript(config: Path, cwd: Path, session_uuid: str) -> Path:
     return config / "projects" / slug / f"{session_uuid}.jsonl"
 
 
-def holds(path: Path, mark: str) -> bool:
+def contains_event(path: Path, mark: str) -> bool:
     """Is the transcript there, with the event `mark` among its last ("": any)? On a full disk it isn't."""
     try:
         with path.open("rb") as file:
@@ -58,7 +58,7 @@ def erase(config: Path, cwd: Path, session_uuid: str) -> bool:
     return bool(found)
 
 
-def check(path: Path, session_uuid: str, mark: str) -> None:
+def check_unbroken(path: Path, session_uuid: str, mark: str) -> None:
     """Is all there that the event `mark` follows from? A transcript that isn't there is the CLI's to report.
 
     A disk that was full for a while leaves holes, and the CLI resumes at what hangs together behind them,
@@ -93,7 +93,7 @@ def _parsed(line: bytes) -> object:
         return None
 
 
-def uncover(path: Path, session_uuid: str, mark: str) -> None:
+def set_resume_point(path: Path, session_uuid: str, mark: str) -> None:
     """Make the event `mark` the one that a resume begins at.
 
     Newer CLIs note it themselves when they end by themselves, not when they are killed: after a goodbye (of a

@@ -12,13 +12,13 @@ import psutil
 from claude_cli.argv import Launch
 from claude_cli.frames import Frame
 from claude_cli.process import CliProcess
-from claude_cli.state import Level, Need, WorkerState
+from claude_cli.state import Level, WorkerConfig, WorkerState
 
-Share = Literal["key", "any", "never"]
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
+SharePolicy = Literal["key", "any", "never"]
+_INITIAL_BACKOFF = 0.5
+_MAX_BACKOFF = 30.0
 # To ask for the memory costs some 20 us: not worth it at each turn.
-_MEMORY_EVERY = 10
+_MEMORY_CHECK_TURNS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +31,22 @@ class Limits:
     memory: int = 400 * 1024 * 1024
 
 
-class Home(Protocol):
+class WorkerSource(Protocol):
     """Where a worker comes from and goes back to; `level` is how it is used there."""
 
     level: Level
 
-    def give_back(self, worker: Worker, *, clean: bool) -> None: ...
+    def release(self, worker: Worker, *, clean: bool) -> None: ...
 
     def worker_ended(self, worker: Worker) -> None: ...
 
     def count(self, what: str, number: int) -> None: ...
 
 
-class Pause:
+class Backoff:
     """How long to wait after a failure: `first` seconds, doubled each time, 30 s at most."""
 
-    def __init__(self, first: float = _FIRST_PAUSE) -> None:
+    def __init__(self, first: float = _INITIAL_BACKOFF) -> None:
         self._first = self._next = first
         self.failures = 0
         self._until = 0.0
@@ -54,12 +54,12 @@ class Pause:
     def failed(self, now: float) -> None:
         self.failures += 1
         self._until = now + self._next
-        self._next = min(_LONGEST_PAUSE, 2 * self._next)
+        self._next = min(_MAX_BACKOFF, 2 * self._next)
 
-    def over(self) -> None:
+    def reset(self) -> None:
         self.failures, self._until, self._next = 0, 0.0, self._first
 
-    def left(self, now: float) -> float:
+    def remaining(self, now: float) -> float:
         """Seconds until the next try is allowed."""
         return max(0.0, self._until - now)
 
@@ -75,7 +75,7 @@ class Worker:
         self,
         process: CliProcess,
         launch: Launch,
-        home: Home,
+        source: WorkerSource,
         clock: Callable[[], float],
     ) -> None:
         self.process = process
@@ -88,7 +88,7 @@ class Worker:
         self._clock = clock
         self.born = clock()
         self.idle_since = self.born
-        self.home = home
+        self.source = source
 
     def __repr__(self) -> str:
         return f"<Worker {self.process.pid} turns={self.turns} {self.state}>"
@@ -96,11 +96,11 @@ class Worker:
     @property
     def blank(self) -> bool:
         """Has it had no system prompt yet?"""
-        return self.state is None or not self.state.now.system
+        return self.state is None or not self.state.current.system
 
-    def initialized(self, need: Need) -> None:
+    def initialized(self, config: WorkerConfig) -> None:
         """The process has been given its first system prompt, and the tools of its first turn."""
-        begun = Need(model=self.launch.model, system=need.system, tools=need.tools)
+        begun = WorkerConfig(model=self.launch.model, system=config.system, tools=config.tools)
         self.state = WorkerState.initialized(begun, self.launch.custom_model)
 
     def frame(self, frame: Frame) -> None:
@@ -108,14 +108,14 @@ class Worker:
 
     def ended(self, problem: str | None) -> None:
         """The process ended while no turn ran."""
-        self.home.worker_ended(self)
+        self.source.worker_ended(self)
 
-    def rest(self) -> None:
+    def mark_idle(self) -> None:
         """A turn is over."""
         self.idle_since = self._clock()
         self.process.listener = self
 
-    def retirement(self, limits: Limits, share: Share) -> str | None:
+    def retirement_reason(self, limits: Limits, share: SharePolicy) -> str | None:
         """Why this worker must not serve another turn, or None."""
         if self.process.ended:
             return "ended"
@@ -125,7 +125,7 @@ class Worker:
             return "turns"
         if self._clock() - self.born >= limits.age:
             return "age"
-        if self.turns % _MEMORY_EVERY == 0 and _memory(self.process.pid) > limits.memory:
+        if self.turns % _MEMORY_CHECK_TURNS == 0 and _memory(self.process.pid) > limits.memory:
             return "memory"
         return None
 

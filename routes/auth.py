@@ -23,7 +23,7 @@ async def auth_status(request: Request) -> AuthStatus | AuthSign:
     if not caller_of(request.scope).details:
         return AuthSign()
     parts = shared(request)
-    await parts.backend.look_at_login()
+    await parts.backend.recheck_login()
     engine, login = parts.backend.state, parts.login
     errors = [*login.missing, *([engine.problem] if engine.problem else ())]
     source: Literal["environment", "runtime", "none"] = "none"

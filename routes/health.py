@@ -63,7 +63,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
     """Can a turn succeed? For who sends it requests. Says no from the first signal to stop on."""
     parts = shared(request)
     # Who isn't ready gets no requests, and would never notice that it could be.
-    parts.backend.look_again()
+    parts.backend.probe_if_due()
     if parts.runner.drain.begun:
         status: ReadyStatus = "draining"
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claude_cli.engine import CliEngine, Options
+from claude_cli.engine import CliEngine, EngineOptions
 from claude_cli.worker import Limits
 from config import Settings
 from start.tools import work_folder
@@ -14,7 +14,7 @@ def cli_engine(settings: Settings) -> CliEngine:
         settings.claude_bin,
         settings.state_dir,
         settings.child_env,
-        Options(
+        EngineOptions(
             level=settings.engine,
             setting_sources=settings.setting_sources,
             # A process that was given a system prompt can't serve a turn without one: room for both kinds.

@@ -18,7 +18,7 @@ import httpx
 from openai import OpenAI
 
 from claude_cli import selftest
-from claude_cli.findings import signature_of
+from claude_cli.binary_cache import signature_of
 from claude_cli.state import Abilities
 from turns.model import Attempt, AttemptRequest, EngineState, ModelInfo
 
@@ -38,11 +38,11 @@ class IdleBackend:
 
     async def start(self) -> None: ...
 
-    def look_again(self) -> None: ...
+    def probe_if_due(self) -> None: ...
 
     async def close(self) -> None: ...
 
-    async def look_at_login(self) -> None: ...
+    async def recheck_login(self) -> None: ...
 
     def open(self, request: AttemptRequest) -> Attempt:
         raise AssertionError("no turn was to be started")

@@ -13,9 +13,9 @@ from platformdirs import user_state_path
 from pydantic import SecretStr, ValidationError
 
 import config
-from claude_cli.engine import Options
+from claude_cli.engine import EngineOptions
 from claude_cli.state import Level
-from claude_cli.worker import Limits, Share
+from claude_cli.worker import Limits, SharePolicy
 from config import ConfigError, Loaded, Settings, env_example, load
 from configuration.describing import default_text, is_switch
 
@@ -286,7 +286,7 @@ def test_the_engine_levels(level: str) -> None:
 
 def test_the_engine_levels_are_the_engines() -> None:
     assert set(get_args(Settings.model_fields["engine"].annotation)) == {"auto", *get_args(Level)}
-    assert get_args(Settings.model_fields["share_workers"].annotation) == get_args(Share)
+    assert get_args(Settings.model_fields["share_workers"].annotation) == get_args(SharePolicy)
 
 
 def test_the_limits_of_a_worker_are_the_engines() -> None:
@@ -294,7 +294,7 @@ def test_the_limits_of_a_worker_are_the_engines() -> None:
     settings, limits = loaded().settings, Limits()
     assert (settings.worker_turns, settings.worker_age) == (limits.turns, limits.age)
     assert (settings.worker_idle, settings.worker_memory * 1024 * 1024) == (limits.idle, limits.memory)
-    options = Options()
+    options = EngineOptions()
     assert (settings.max_concurrency, settings.kept_sessions) == (options.size, options.kept_sessions)
     assert (settings.share_workers, settings.engine) == (options.share, options.level)
 

@@ -44,15 +44,15 @@ ARROWS: dict[str, set[str]] = {
 MORE: dict[str, set[str]] = {
     # What a CLI can do is seen at a stand-in for the API.
     "claude_cli/selftest.py": {"standin"},
-    "claude_cli/trial.py": {"standin"},
+    "claude_cli/sandbox.py": {"standin"},
 }
 # These put the parts together, or look at them.
 EVERYTHING = {"claude_api", "tests"}
 # Plain functions and classes, driven by bytes and events.
 PURE_OF_THE_ENGINE = (
     *("framing", "frames", "control", "events", "argv", "state", "plain"),
-    *("blocks", "mcp", "needs", "redact"),
-    *("own_tools", "own_events", "lacking"),
+    *("blocks", "mcp", "attempt_spec", "redact"),
+    *("cli_tools", "cli_tool_events", "unsupported"),
 )
 PURE = [
     *(f"claude_cli/{name}.py" for name in PURE_OF_THE_ENGINE),

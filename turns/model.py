@@ -344,13 +344,13 @@ class Backend(Protocol):
     async def start(self) -> None:
         """Find out what the CLI can do. Doesn't raise: a CLI that can't serve shows in `state`."""
 
-    def look_again(self) -> None:
+    def probe_if_due(self) -> None:
         """Look at the CLI anew if no turn can succeed and it is time to. Doesn't wait."""
 
     async def close(self) -> None:
         """End every process; returns when none is left."""
 
-    async def look_at_login(self) -> None:
+    async def recheck_login(self) -> None:
         """Ask the CLI again if it was not logged in; `state` tells. Spends no tokens, raises nothing."""
 
     def open(self, request: AttemptRequest) -> Attempt:

@@ -14,7 +14,7 @@ from claude_cli.pool import Demand, Pool
 from claude_cli.process import CliProcess
 from claude_cli.state import Abilities, Level
 from claude_cli.table import ProcessTable
-from claude_cli.worker import Limits, Share, Worker
+from claude_cli.worker import Limits, SharePolicy, Worker
 from turns.errors import TurnError
 
 T = TypeVar("T")
@@ -132,8 +132,8 @@ class Start:
 class ScriptedTable(ProcessTable):
     """Starts scripted processes: at once, or with `hold` when the test says so."""
 
-    def __init__(self, *, hold: bool = False, greeting: str = "success") -> None:
-        self.hold = hold
+    def __init__(self, *, set_paused: bool = False, greeting: str = "success") -> None:
+        self.set_paused = set_paused
         self.greeting = greeting
         self.problem: TurnError | None = None
         self.asked: list[Launch] = []
@@ -143,7 +143,7 @@ class ScriptedTable(ProcessTable):
 
     async def start(self, launch: Launch) -> ScriptedProcess:
         self.asked.append(launch)
-        if self.hold:
+        if self.set_paused:
             start = Start(launch)
             self.starting.append(start)
             try:
@@ -183,12 +183,12 @@ class Stage:
         size: int = 2,
         kept_sessions: int = 2,
         limits: Limits | None = None,
-        share: Share = "key",
-        hold: bool = False,
+        share: SharePolicy = "key",
+        set_paused: bool = False,
         greeting: str = "success",
     ) -> None:
         self.clock = Clock()
-        self.table = ScriptedTable(hold=hold, greeting=greeting)
+        self.table = ScriptedTable(set_paused=set_paused, greeting=greeting)
         self._closed = False
         self._leases: list[asyncio.Future[Worker]] = []
 
@@ -217,8 +217,8 @@ class Stage:
         self.clock.settle()
         return lease.result()
 
-    def give_back(self, worker: Worker, *, clean: bool = True) -> None:
-        self.clock.call(lambda: self.pool.give_back(worker, clean=clean))
+    def release(self, worker: Worker, *, clean: bool = True) -> None:
+        self.clock.call(lambda: self.pool.release(worker, clean=clean))
 
     def finish(self, start: Start, problem: TurnError | None = None) -> None:
         """End a start that hangs."""

@@ -11,9 +11,9 @@ import pytest
 from claude_cli import attempt as attempt_module
 from claude_cli.argv import Launch
 from claude_cli.attempt import CliAttempt, Script
+from claude_cli.attempt_spec import attempt_spec
 from claude_cli.control import Dialogue, conversation, initialize
 from claude_cli.events import TurnTranslator
-from claude_cli.needs import asked
 from claude_cli.plain import PlainDialogue
 from claude_cli.state import Level
 from claude_cli.worker import Worker
@@ -65,10 +65,10 @@ class Home:
             dialogue = PlainDialogue((), Message("user", ('{"type": "text"}',)), translator)
         else:
             dialogue = Dialogue(conversation((), Q), translator)
-        self.scripts.append(Script(dialogue, translator, asked(REQUEST)))
+        self.scripts.append(Script(dialogue, translator, attempt_spec(REQUEST)))
         return self.scripts[-1]
 
-    def give_back(self, worker: Worker, *, clean: bool) -> None:
+    def release(self, worker: Worker, *, clean: bool) -> None:
         raise AssertionError("the attempt gives back by its own callable")
 
     def worker_ended(self, worker: Worker) -> None:
@@ -147,7 +147,7 @@ async def test_each_step_follows_its_answer() -> None:
     steps = [initialize("S"), *conversation((), Q)]
 
     def write(worker: Worker) -> Script:
-        return Script(Dialogue(steps, translator), translator, asked(REQUEST))
+        return Script(Dialogue(steps, translator), translator, attempt_spec(REQUEST))
 
     home.hand_over()
     attempt = CliAttempt(home.lease, write, lambda worker, script: None)
@@ -215,7 +215,7 @@ async def test_a_cut_turn_ends_with_its_result() -> None:
 
 
 async def test_a_cut_turn_without_a_result_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt_module, "_CUT_WITHIN", 0.01)
+    monkeypatch.setattr(attempt_module, "_INTERRUPT_TIMEOUT", 0.01)
     home = Home()
     attempt = cut(home)
     *events, end = await collect(attempt)
@@ -229,7 +229,7 @@ async def test_a_cut_turn_without_a_result_is_given_up(monkeypatch: pytest.Monke
 
 async def test_a_cut_turn_that_was_given_up_has_no_second_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its result comes while the client still takes what was said."""
-    monkeypatch.setattr(attempt_module, "_CUT_WITHIN", 0.01)
+    monkeypatch.setattr(attempt_module, "_INTERRUPT_TIMEOUT", 0.01)
     home = Home()
     attempt = cut(home)
     assert types(await collect(attempt)) == [TurnStarted, TextDelta, TurnDone]
@@ -240,7 +240,7 @@ async def test_a_cut_turn_that_was_given_up_has_no_second_end(monkeypatch: pytes
 
 @pytest.mark.parametrize("last", ["a result", "an error", "a close"])
 async def test_a_cut_turn_that_has_ended_is_not_given_up(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
-    monkeypatch.setattr(attempt_module, "_CUT_WITHIN", 0.0)
+    monkeypatch.setattr(attempt_module, "_INTERRUPT_TIMEOUT", 0.0)
     home = Home()
     attempt = cut(home)
     if last == "a close":

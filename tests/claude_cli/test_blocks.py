@@ -45,9 +45,9 @@ def test_any_pieces_give_the_text_before_the_first_stop(
         if stopping.found:
             break
         assert len(given) - len(told) < max(map(len, stops)), "kept back for nothing"
-    told += stopping.rest()
+    told += stopping.flush()
     assert (told, stopping.found) == until_a_stop(text, stops)
-    assert stopping.rest() == ""
+    assert stopping.flush() == ""
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_any_pieces_give_the_text_before_the_first_stop(
 def test_what_is_kept_back(stops: list[str], pieces: list[str], told: list[str]) -> None:
     stopping = StopText(stops)
     assert [stopping.feed(piece) for piece in pieces] == told
-    assert stopping.found and stopping.rest() == ""
+    assert stopping.found and stopping.flush() == ""
 
 
 ANSWERS = st.recursive(
@@ -77,24 +77,24 @@ def test_an_answer_in_any_pieces(value: object, places: list[int], wrapped: bool
     text = json.dumps({"value": value} if wrapped else value)
     told = "".join(map(block.feed, cut(text, places)))
     assert told == ("" if wrapped else text)
-    assert json.loads(told + block.rest()) == value
+    assert json.loads(told + block.flush()) == value
 
 
 def test_letters_of_an_answer_stay_letters() -> None:
     block = AnswerBlock(True)
     block.feed('{"value": "\\u00e9"}')
-    assert block.rest() == '"é"'
+    assert block.flush() == '"é"'
 
 
 @pytest.mark.parametrize("pieces", [[], [""]])
 def test_an_answer_without_arguments(pieces: list[str]) -> None:
     plain, wrapped = AnswerBlock(False), AnswerBlock(True)
-    assert "".join(map(plain.feed, pieces)) + plain.rest() == "{}"
-    assert "".join(map(wrapped.feed, pieces)) + wrapped.rest() == ""
+    assert "".join(map(plain.feed, pieces)) + plain.flush() == "{}"
+    assert "".join(map(wrapped.feed, pieces)) + wrapped.flush() == ""
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"value"', "[1]", '"value"', "5", '{"other": 1}', "null"])
 def test_what_is_not_as_expected_is_told_as_it_is(text: str) -> None:
     block = AnswerBlock(True)
     assert block.feed(text) == ""
-    assert block.rest() == text
+    assert block.flush() == text

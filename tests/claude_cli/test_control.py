@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from claude_cli.control import (
-    Answer,
     Dialogue,
+    Expect,
     Step,
-    as_text,
     control,
     conversation,
+    flattened,
     initialize,
     transcript_text,
 )
@@ -70,7 +70,7 @@ def test_initialize() -> None:
     step = initialize("Be kind" * 100_000)
     (frame,) = step.frames
     assert frame["request"] == {"subtype": "initialize", "systemPrompt": "Be kind" * 100_000}
-    assert step.answer is Answer.ACKS
+    assert step.expect is Expect.ACKS
     assert step.request_ids == {frame["request_id"]}
 
 
@@ -85,14 +85,14 @@ def test_each_control_request_has_an_id_of_its_own() -> None:
 
 def test_a_question_alone() -> None:
     (step,) = conversation((), Q2)
-    assert step.answer is Answer.TURN
+    assert step.expect is Expect.TURN
     assert step.request_ids == frozenset()
     assert shape(step) == [("user", ["Q2", "more"], None)]
 
 
 def test_a_conversation() -> None:
     steps = conversation((Q1, A1, Q2, A2), Q3)
-    assert [step.answer for step in steps] == [Answer.INJECTED, Answer.INJECTED, Answer.TURN]
+    assert [step.expect for step in steps] == [Expect.INJECTED, Expect.INJECTED, Expect.TURN]
     assert [shape(step) for step in steps] == [
         [("user", ["Q1"], False)],
         [("assistant", ["A1"], None), ("user", ["Q2", "more"], False)],
@@ -109,8 +109,8 @@ def test_one_earlier_turn() -> None:
 
 
 def test_a_conversation_as_text() -> None:
-    (step,) = as_text((Q1, A1, Q2, A2), Q3)
-    assert step.answer is Answer.TURN
+    (step,) = flattened((Q1, A1, Q2, A2), Q3)
+    assert step.expect is Expect.TURN
     assert shape(step) == [
         (
             "user",
@@ -131,7 +131,7 @@ SEEN = Message("user", (ToolResult("c1", ("one", PNG)), ToolResult("c2", ()), "a
 
 def test_calls_and_media_written_out() -> None:
     """The images and documents follow the text, in their order."""
-    (step,) = as_text((Message("user", ("Look", PNG)), CALLED), SEEN)
+    (step,) = flattened((Message("user", ("Look", PNG)), CALLED), SEEN)
     (frame,) = step.frames
     told, *media = frame["message"]["content"]
     assert told["text"] == (
@@ -172,7 +172,7 @@ def test_a_dialogue_needs_its_process_to_go_on_listening() -> None:
 
 
 def test_a_question_alone_as_text_is_the_question() -> None:
-    (step,) = as_text((), Message("user", ("/cost", "x")))
+    (step,) = flattened((), Message("user", ("/cost", "x")))
     assert shape(step) == [("user", [" /cost", "x"], None)]
 
 
@@ -212,7 +212,7 @@ def test_frames_before_the_start_are_of_no_account() -> None:
 
 def test_a_step_goes_on_when_all_its_requests_are_acknowledged() -> None:
     first, second = control("set_model"), control("apply_flag_settings")
-    dialogue = Dialogue([Step((first, second), Answer.ACKS), *conversation((), Q1)], TurnTranslator())
+    dialogue = Dialogue([Step((first, second), Expect.ACKS), *conversation((), Q1)], TurnTranslator())
     dialogue.start()
     assert dialogue.receive(ack(second)) == (b"", ())
     # The same one again, and one of somebody else's.
@@ -238,7 +238,7 @@ def test_a_late_ack_moves_nothing() -> None:
 def test_acks_beside_an_injected_message_are_taken_but_its_result_counts() -> None:
     request = control("set_model")
     (injected, asked) = conversation((Q1, A1), Q3)
-    both = Step((request, *injected.frames), Answer.INJECTED)
+    both = Step((request, *injected.frames), Expect.INJECTED)
     dialogue = Dialogue([both, asked], TurnTranslator())
     dialogue.start()
     assert dialogue.receive(ack(request, ok=1)) == (b"", ())

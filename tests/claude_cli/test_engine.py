@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_cli.engine import CliEngine, Options
+from claude_cli.engine import CliEngine, EngineOptions
 from tests.e2e.faulty import write_fake
 
 
@@ -17,7 +17,7 @@ async def test_a_login_that_cannot_be_asked_for_stays_as_it_is(
     """Whoever asks for the state of things gets it, also on a machine that can start nothing."""
     write_fake(tmp_path / "claude", "logged out")
     environ = {"PATH": os.defpath, "HOME": str(tmp_path)}
-    engine = CliEngine(str(tmp_path / "claude"), tmp_path / "state", environ, Options(level="spawn"))
+    engine = CliEngine(str(tmp_path / "claude"), tmp_path / "state", environ, EngineOptions(level="spawn"))
     await engine.start()
     assert engine.state.logged_in is False
     begun: list[object] = []
@@ -27,7 +27,7 @@ async def test_a_login_that_cannot_be_asked_for_stays_as_it_is(
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr("claude_cli.table.spawn", spawn)
-    await engine.look_at_login()
+    await engine.recheck_login()
     assert len(begun) == 1 and engine.state.logged_in is False
     await engine.close()
 
@@ -39,7 +39,7 @@ async def test_a_state_folder_that_takes_nothing_is_a_problem_of_turns(tmp_path:
     state.mkdir()
     (state / "tmp").write_text("in the way")
     environ = {"PATH": os.defpath, "HOME": str(tmp_path)}
-    engine = CliEngine(str(tmp_path / "claude"), state, environ, Options(level="spawn"))
+    engine = CliEngine(str(tmp_path / "claude"), state, environ, EngineOptions(level="spawn"))
     await engine.start()
     assert not engine.state.ready and "File exists" in str(engine.state.problem)
     (state / "tmp").unlink()

@@ -227,7 +227,7 @@ def test_a_turn_that_the_cli_would_go_on_with_ends_with_its_result(reason: str, 
 def test_a_cut_turn_without_a_result(reason: str) -> None:
     translator = TurnTranslator(restored_cost=2.0)
     cut(reason, translator)
-    end = translator.give_up_cut()
+    end = translator.finish_cut()
     assert (end.stop_reason, end.usage, end.mark, end.cost_usd) == (reason, Usage(3, 0, 0, 1), None, None)
     # A total of nothing would charge the session's next turn for all the turns before.
     assert end.total_cost_usd is None

@@ -47,12 +47,12 @@ def test_a_frame_behind_noise_is_torn(noise: str, text: str) -> None:
     """What was written without its line's end: the frame after it is lost, and that must be seen."""
     line = noise.encode() + frames.encode([frames.user([text])])
     assert frames.parse(line) is None
-    assert frames.torn(line)
+    assert frames.is_torn(line)
 
 
 @pytest.mark.parametrize("line", [b"Warning: type is old", b"[]", b'{"type":5}', b"{'type': 'a'}"])
 def test_noise_is_not_torn(line: bytes) -> None:
-    assert not frames.torn(line)
+    assert not frames.is_torn(line)
 
 
 def test_a_frame() -> None:
@@ -70,7 +70,7 @@ def test_no_text_ends_its_line(texts: list[str]) -> None:
     for line in lines:
         frame = json.loads(line)
         sent = [block["text"] for block in frame["message"]["content"]]
-        assert sent == ([frames.literal(text) for text in texts] if frame["type"] == "user" else texts)
+        assert sent == ([frames.escape_command(text) for text in texts] if frame["type"] == "user" else texts)
 
 
 def test_nothing_is_nothing() -> None:
@@ -80,7 +80,7 @@ def test_nothing_is_nothing() -> None:
 def test_a_text_that_looks_like_a_command() -> None:
     texts = ["/clear", "/", "a/b", " /clear", "", "//x", "!ls", "#x"]
     told = [" /clear", " /", "a/b", " /clear", "", " //x", "!ls", "#x"]
-    assert [frames.literal(text) for text in texts] == told
+    assert [frames.escape_command(text) for text in texts] == told
 
 
 def test_a_question() -> None:

@@ -11,15 +11,15 @@ import pytest
 from claude_cli import worker as worker_module
 from claude_cli.argv import Launch
 from claude_cli.pool import Demand
-from claude_cli.state import Need, WorkerState
-from claude_cli.worker import Limits, Share, Worker
+from claude_cli.state import WorkerConfig, WorkerState
+from claude_cli.worker import Limits, SharePolicy, Worker
 from tests.claude_cli.scripted import ABLE, ScriptedProcess, Stage
 from turns.errors import CliFailed, NotReady, SessionLost, TurnError
 from turns.model import Message, SessionPlan
 
 Q, A = Message("user", ("Q",)), Message("assistant", ("A",))
-SONNET, OPUS = Need("sonnet", "S"), Need("opus", "O")
-PLAIN = Demand(Need(), Launch(), "")
+SONNET, OPUS = WorkerConfig("sonnet", "S"), WorkerConfig("opus", "O")
+PLAIN = Demand(WorkerConfig(), Launch(), "")
 KEYED = replace(ABLE, set_system=False)
 BROKEN = NotReady("no CLI")
 MIB = 1024 * 1024
@@ -41,18 +41,18 @@ def staged() -> Iterator[Staging]:
 
 
 def demand(
-    need: Need | None = None,
+    config: WorkerConfig | None = None,
     *,
     owner: str = "",
     custom: str | None = None,
     history: tuple[Message, ...] = (),
 ) -> Demand:
-    return Demand(need or Need(), Launch(custom_model=custom), owner, history)
+    return Demand(config or WorkerConfig(), Launch(custom_model=custom), owner, history)
 
 
-def session(uuid: str, at: str | None = None, need: Need = SONNET, owner: str = "") -> Demand:
+def session(uuid: str, at: str | None = None, config: WorkerConfig = SONNET, owner: str = "") -> Demand:
     plan = SessionPlan(uuid, "create") if at is None else SessionPlan(uuid, "resume", at)
-    return Demand(need, Launch(need.model, plan), owner)
+    return Demand(config, Launch(config.model, plan), owner)
 
 
 def serve(worker: Worker, wanted: Demand, mark: str = "m") -> None:
@@ -61,14 +61,14 @@ def serve(worker: Worker, wanted: Demand, mark: str = "m") -> None:
     worker.mark = mark
     messages = (*wanted.history, Q, A)
     state = worker.state or WorkerState(custom_model=worker.launch.custom_model)
-    worker.state = state.after(wanted.need, messages)
+    worker.state = state.after(wanted.config, messages)
 
 
 def turn(stage: Stage, wanted: Demand, mark: str = "m") -> Worker:
     """A whole turn, from its lease to its end."""
     worker = stage.leased(wanted)
     serve(worker, wanted, mark)
-    stage.give_back(worker)
+    stage.release(worker)
     stage.clock.settle()
     return worker
 
@@ -84,7 +84,7 @@ def warmed(stage: Stage, workers: int) -> list[Worker]:
     leases = [stage.leased(PLAIN) for _ in range(workers)]
     for worker in leases:
         serve(worker, PLAIN)
-        stage.give_back(worker)
+        stage.release(worker)
     stage.clock.settle()
     return leases
 
@@ -145,7 +145,7 @@ def test_a_started_worker_has_been_greeted(staged: Staging) -> None:
     assert isinstance(worker.process, ScriptedProcess)
     (line,) = worker.process.written
     assert line["request"] == {"subtype": "initialize", "systemPrompt": ""}
-    assert worker.state is not None and worker.state.now == Need()
+    assert worker.state is not None and worker.state.current == WorkerConfig()
 
 
 @pytest.mark.parametrize("level", ["keyed", "spawn", "text"])
@@ -174,7 +174,7 @@ def test_the_worker_with_the_fewest_changes_is_taken(staged: Staging) -> None:
     serve(other, demand(OPUS))
     serve(blank, PLAIN)
     for worker in (holds, same, other, blank):
-        stage.give_back(worker)
+        stage.release(worker)
     wanted = demand(SONNET, history=(Q, A))
     assert [stage.leased(wanted) for _ in range(4)] == [holds, same, other, blank]
 
@@ -183,8 +183,8 @@ def test_a_blank_worker_is_left_for_a_turn_without_system_prompt(staged: Staging
     stage = staged(size=2)
     blank, other = stage.leased(PLAIN), stage.leased(PLAIN)
     serve(other, demand(OPUS))
-    stage.give_back(other)
-    stage.give_back(blank)
+    stage.release(other)
+    stage.release(blank)
     assert stage.leased(demand(SONNET)) is other
     assert stage.leased(PLAIN) is blank
 
@@ -210,7 +210,7 @@ def test_what_others_count(staged: Staging) -> None:
 
 
 def test_a_waiter_gets_the_worker_that_comes_back_first(staged: Staging) -> None:
-    stage = staged(size=2, hold=True)
+    stage = staged(size=2, set_paused=True)
     first = stage.lease(PLAIN)
     stage.clock.settle()
     (start,) = stage.table.starting
@@ -218,7 +218,7 @@ def test_a_waiter_gets_the_worker_that_comes_back_first(staged: Staging) -> None
     second = stage.lease(PLAIN)
     assert not second.done()
     serve(first.result(), PLAIN)
-    stage.give_back(first.result())
+    stage.release(first.result())
     assert second.result() is first.result()
     # The start that was made for it is a worker ahead now.
     stage.clock.settle()
@@ -227,7 +227,7 @@ def test_a_waiter_gets_the_worker_that_comes_back_first(staged: Staging) -> None
 
 
 def test_a_waiter_gets_the_worker_that_is_started_first(staged: Staging) -> None:
-    stage = staged(size=3, hold=True)
+    stage = staged(size=3, set_paused=True)
     leases = [stage.lease(PLAIN) for _ in range(2)]
     stage.clock.settle()
     stage.finish(stage.table.starting[-1])
@@ -240,7 +240,7 @@ def test_waiters_are_served_in_their_order(staged: Staging) -> None:
     leases = [stage.lease(PLAIN) for _ in range(3)]
     for number in range(3):
         serve(worker, PLAIN)
-        stage.give_back(worker)
+        stage.release(worker)
         assert [lease.done() for lease in leases] == [n <= number for n in range(3)]
         worker = leases[number].result()
 
@@ -250,11 +250,11 @@ def test_a_waiter_that_nothing_fits_holds_nobody_up(staged: Staging) -> None:
     busy, worker = stage.leased(PLAIN), stage.leased(PLAIN)
     serve(worker, PLAIN)
     unlisted, fits = stage.lease(demand(custom="x")), stage.lease(PLAIN)
-    stage.give_back(worker)
+    stage.release(worker)
     assert fits.result() is worker
     assert not unlisted.done()
     serve(busy, PLAIN)
-    stage.give_back(busy)
+    stage.release(busy)
     stage.clock.settle()
     assert unlisted.result().launch == Launch(custom_model="x")
 
@@ -264,13 +264,13 @@ def test_a_waiter_that_gave_up_is_passed_over(staged: Staging) -> None:
     worker = stage.leased(PLAIN)
     gone, next_one = stage.lease(PLAIN), stage.lease(PLAIN)
     gone.cancel()
-    stage.give_back(worker)
+    stage.release(worker)
     assert next_one.result() is worker
     assert repr(stage.pool) == "<Pool idle=0 busy=1 starting=0 waiting=0>"
 
 
 def test_a_worker_started_for_one_that_gave_up_goes_to_the_next(staged: Staging) -> None:
-    stage = staged(size=1, hold=True)
+    stage = staged(size=1, set_paused=True)
     gone = stage.lease(PLAIN)
     stage.clock.settle()
     gone.cancel()
@@ -283,7 +283,7 @@ def test_a_worker_started_for_one_that_gave_up_goes_to_the_next(staged: Staging)
 
 
 def test_a_worker_started_for_one_that_gave_up_is_kept(staged: Staging) -> None:
-    stage = staged(size=1, hold=True)
+    stage = staged(size=1, set_paused=True)
     gone = stage.lease(PLAIN)
     stage.clock.settle()
     gone.cancel()
@@ -297,7 +297,7 @@ def test_a_worker_started_for_one_that_gave_up_is_kept(staged: Staging) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_never_more_than_size_without_a_session(staged: Staging, size: int) -> None:
-    stage = staged(size=size, hold=True)
+    stage = staged(size=size, set_paused=True)
     leases = [stage.lease(PLAIN) for _ in range(size + 3)]
     for _ in range(size + 3):
         stage.clock.settle()
@@ -307,13 +307,13 @@ def test_never_more_than_size_without_a_session(staged: Staging, size: int) -> N
         worker = next(lease.result() for lease in leases if lease.done())
         leases = [lease for lease in leases if not lease.done() or lease.result() is not worker]
         serve(worker, PLAIN)
-        stage.give_back(worker)
+        stage.release(worker)
     assert leases == []
     assert len(stage.table.asked) == size
 
 
 def test_kinds_that_differ_stay_within_size_too(staged: Staging) -> None:
-    stage = staged(size=2, hold=True)
+    stage = staged(size=2, set_paused=True)
     waiting = [stage.lease(demand(custom=name)) for name in ("x", "y", "z")]
     served: list[str | None] = []
     while waiting:
@@ -327,13 +327,13 @@ def test_kinds_that_differ_stay_within_size_too(staged: Staging) -> None:
             worker = lease.result()
             served.append(worker.launch.custom_model)
             serve(worker, demand(custom=worker.launch.custom_model))
-            stage.give_back(worker)
+            stage.release(worker)
     assert served == ["x", "y", "z"]
 
 
 def test_a_failed_start_lets_another_kind_go_on(staged: Staging) -> None:
     """Nobody waits for a place that a start has given up; while starts pause, it is told so at once."""
-    stage = staged(size=1, hold=True)
+    stage = staged(size=1, set_paused=True)
     first, second = stage.lease(demand(custom="x")), stage.lease(demand(custom="y"))
     stage.clock.settle()
     stage.finish(stage.table.starting[0], BROKEN)
@@ -398,7 +398,7 @@ def test_a_process_for_one_text_is_not_started_ahead(staged: Staging) -> None:
     wanted = Demand(SONNET, Launch("sonnet", plain="S"), "")
     worker = stage.leased(wanted)
     worker.turns += 1
-    stage.give_back(worker)
+    stage.release(worker)
     stage.pass_time(60)
     assert stage.table.asked.count(wanted.launch) == 1
 
@@ -407,7 +407,7 @@ def test_a_process_for_one_text_is_not_started_ahead(staged: Staging) -> None:
 
 
 @pytest.mark.parametrize(("share", "shared"), [("key", False), ("any", True), ("never", False)])
-def test_a_worker_of_another_owner(staged: Staging, share: Share, shared: bool) -> None:
+def test_a_worker_of_another_owner(staged: Staging, share: SharePolicy, shared: bool) -> None:
     stage = staged(size=1, share=share)
     first = turn(stage, demand(SONNET, owner="a"))
     other = stage.leased(demand(SONNET, owner="b"))
@@ -415,7 +415,7 @@ def test_a_worker_of_another_owner(staged: Staging, share: Share, shared: bool) 
 
 
 @pytest.mark.parametrize(("share", "shared"), [("key", True), ("any", True), ("never", False)])
-def test_a_worker_of_the_same_owner(staged: Staging, share: Share, shared: bool) -> None:
+def test_a_worker_of_the_same_owner(staged: Staging, share: SharePolicy, shared: bool) -> None:
     stage = staged(size=1, share=share)
     first = turn(stage, demand(SONNET, owner="a"))
     assert (stage.leased(demand(SONNET, owner="a")) is first) is shared
@@ -431,7 +431,7 @@ def test_a_worker_that_was_never_used_belongs_to_nobody(staged: Staging) -> None
     stage = staged(size=1)
     worker = stage.leased(demand(owner="a"))
     # Its owner left before anything was said.
-    stage.give_back(worker)
+    stage.release(worker)
     assert stage.lease(demand(owner="b")).result() is worker
 
 
@@ -458,10 +458,10 @@ def test_so_old_after_a_turn(staged: Staging) -> None:
     stage = staged(size=1, limits=Limits(age=100))
     worker = stage.leased(PLAIN)
     stage.pass_time(99)
-    stage.give_back(worker)
+    stage.release(worker)
     assert stage.lease(PLAIN).result() is worker
     stage.pass_time(1)
-    stage.give_back(worker)
+    stage.release(worker)
     assert (stage.table.retired, stage.pool.counts["retired: age"]) == ([(worker.process, False)], 1)
 
 
@@ -494,7 +494,7 @@ def test_so_much_memory(staged: Staging, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_one_that_is_not_clean_is_killed_now(staged: Staging) -> None:
     stage = staged(size=1)
     worker = stage.leased(PLAIN)
-    stage.give_back(worker, clean=False)
+    stage.release(worker, clean=False)
     assert stage.table.retired == [(worker.process, True)]
     assert stage.pool.counts["retired: not clean"] == 1
 
@@ -503,7 +503,7 @@ def test_a_waiter_is_started_for_when_the_worker_it_waits_for_is_killed(staged: 
     stage = staged(size=1)
     worker = stage.leased(PLAIN)
     lease = stage.lease(PLAIN)
-    stage.give_back(worker, clean=False)
+    stage.release(worker, clean=False)
     stage.clock.settle()
     assert lease.result() is not worker
 
@@ -514,7 +514,7 @@ def test_a_process_a_turn(staged: Staging, level: str) -> None:
     wanted = Demand(SONNET, Launch("sonnet", plain="S" if level == "plain" else None), "")
     worker = stage.leased(wanted)
     worker.turns += 1
-    stage.give_back(worker)
+    stage.release(worker)
     assert (worker.process, False) in stage.table.retired
     assert stage.pool.counts["retired: one turn"] == 1
 
@@ -524,9 +524,9 @@ def test_a_process_a_turn_that_was_not_used_is_kept(staged: Staging, level: str)
     stage = staged(level=level, size=1)
     wanted = Demand(SONNET, Launch("sonnet"), "")
     worker = stage.leased(wanted)
-    stage.give_back(worker)
+    stage.release(worker)
     assert stage.lease(wanted).result() is worker
-    stage.give_back(worker)
+    stage.release(worker)
     other = stage.leased(Demand(SONNET, Launch("opus"), ""))
     assert other is not worker
 
@@ -536,8 +536,8 @@ def test_kept_by_model_and_system_prompt(staged: Staging) -> None:
     wanted = Demand(SONNET, Launch("sonnet"), "")
     first = turn(stage, wanted)
     assert stage.leased(wanted) is first
-    stage.give_back(first)
-    assert stage.leased(Demand(Need("sonnet", "T"), Launch("sonnet"), "")) is not first
+    stage.release(first)
+    assert stage.leased(Demand(WorkerConfig("sonnet", "T"), Launch("sonnet"), "")) is not first
 
 
 def test_idle_ones_shrink_to_one(staged: Staging) -> None:
@@ -561,7 +561,7 @@ def test_a_worker_that_is_used_is_not_idle(staged: Staging) -> None:
         held = [stage.leased(PLAIN), stage.leased(PLAIN)]
         assert set(held) == {one, two}
         for worker in held:
-            stage.give_back(worker)
+            stage.release(worker)
     assert stage.table.retired == []
 
 
@@ -588,7 +588,7 @@ def test_a_worker_whose_process_ended_in_its_turn_is_not_kept(staged: Staging) -
     worker.process.listener = None
     worker.process.exit()
     serve(worker, PLAIN)
-    stage.give_back(worker)
+    stage.release(worker)
     assert stage.table.retired == [(worker.process, False)]
     assert stage.pool.counts["retired: ended"] == 1
 
@@ -606,8 +606,8 @@ def test_a_session_goes_on_in_its_process(staged: Staging) -> None:
 def test_what_can_be_set_later_does_not_hinder_a_session(staged: Staging) -> None:
     stage = staged()
     first = turn(stage, session("s"), "m1")
-    need = replace(SONNET, effort="high", max_output_tokens=5, thinking=False)
-    assert stage.leased(session("s", "m1", need)) is first
+    config = replace(SONNET, effort="high", max_output_tokens=5, thinking=False)
+    assert stage.leased(session("s", "m1", config)) is first
 
 
 @pytest.mark.parametrize(
@@ -616,8 +616,8 @@ def test_what_can_be_set_later_does_not_hinder_a_session(staged: Staging) -> Non
         session("s", "m0"),
         session("s", None),
         Demand(SONNET, Launch("sonnet", SessionPlan("s", "resume")), ""),
-        session("s", "m1", Need("opus", "S")),
-        session("s", "m1", Need("sonnet", "T")),
+        session("s", "m1", WorkerConfig("opus", "S")),
+        session("s", "m1", WorkerConfig("sonnet", "T")),
     ],
     ids=["another mark", "anew", "no mark", "another model", "another prompt"],
 )
@@ -673,7 +673,7 @@ def test_so_many_sessions_are_kept(staged: Staging, kept: int) -> None:
 
 
 def test_a_session_that_nobody_waits_for_any_more_counts_too(staged: Staging) -> None:
-    stage = staged(kept_sessions=0, hold=True)
+    stage = staged(kept_sessions=0, set_paused=True)
     lease = stage.lease(session("s"))
     stage.clock.settle()
     lease.cancel()
@@ -711,7 +711,7 @@ def test_a_failed_start_is_told_to_the_waiter(staged: Staging) -> None:
 
 
 def test_a_session_that_is_lost_is_no_trouble_of_the_cli(staged: Staging) -> None:
-    stage = staged(size=1, hold=True)
+    stage = staged(size=1, set_paused=True)
     lost, other = stage.lease(session("s", "m")), stage.lease(session("t", "m"))
     stage.clock.settle()
     start = next(s for s in stage.table.starting if s.launch.session == SessionPlan("s", "resume", "m"))
@@ -786,7 +786,7 @@ def test_a_start_that_succeeds_ends_the_trouble(staged: Staging) -> None:
     stage.clock.now += 0.5
     worker = stage.leased(PLAIN)
     assert stage.pool.broken is None
-    stage.give_back(worker, clean=False)
+    stage.release(worker, clean=False)
     stage.table.problem = BROKEN
     stage.clock.settle()
     again = stage.lease(PLAIN)
@@ -797,7 +797,7 @@ def test_a_start_that_succeeds_ends_the_trouble(staged: Staging) -> None:
 
 
 def test_a_start_that_succeeds_ends_the_pause(staged: Staging) -> None:
-    stage = staged(size=3, hold=True)
+    stage = staged(size=3, set_paused=True)
     leases = [stage.lease(PLAIN) for _ in range(2)]
     stage.clock.settle()
     one, two = stage.table.starting
@@ -805,7 +805,7 @@ def test_a_start_that_succeeds_ends_the_pause(staged: Staging) -> None:
     stage.finish(two)
     assert failure(leases[0]) is BROKEN
     assert leases[1].done()
-    stage.table.hold = False
+    stage.table.set_paused = False
     # One more was begun, to be ahead of need again.
     stage.clock.settle()
     for ahead in tuple(stage.table.starting):
@@ -814,7 +814,7 @@ def test_a_start_that_succeeds_ends_the_pause(staged: Staging) -> None:
 
 
 def test_a_failed_start_hits_one_waiter_of_its_kind(staged: Staging) -> None:
-    stage = staged(size=4, hold=True)
+    stage = staged(size=4, set_paused=True)
     leases = [stage.lease(demand(custom=name)) for name in ("x", "y", "y")]
     stage.clock.settle()
     stage.finish(next(s for s in stage.table.starting if s.launch.custom_model == "y"), BROKEN)
@@ -934,7 +934,7 @@ def test_closing_lets_go_of_idle_workers(staged: Staging) -> None:
 
 
 def test_closing_stops_starts(staged: Staging) -> None:
-    stage = staged(size=1, hold=True)
+    stage = staged(size=1, set_paused=True)
     stage.lease(PLAIN)
     stage.clock.settle()
     stage.close()
@@ -966,7 +966,7 @@ def test_a_worker_that_comes_back_after_the_close_is_let_go_of(staged: Staging) 
     worker = stage.leased(PLAIN)
     stage.close()
     assert stage.table.retired == []
-    stage.give_back(worker)
+    stage.release(worker)
     assert stage.table.retired == [(worker.process, False)]
 
 

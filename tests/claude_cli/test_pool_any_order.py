@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from claude_cli.argv import Launch
 from claude_cli.pool import Demand
 from claude_cli.process import CliProcess
-from claude_cli.state import Level, Need, WorkerState, can_serve
-from claude_cli.worker import Limits, Share, Worker
+from claude_cli.state import Level, WorkerConfig, WorkerState, can_serve
+from claude_cli.worker import Limits, SharePolicy, Worker
 from tests.claude_cli.scripted import ABLE, ScriptedProcess, Stage
 from turns.errors import CliFailed
 from turns.model import Message, SessionPlan, Tool
@@ -39,10 +39,10 @@ class Given:
 class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage(hold=True)
+        self.stage = Stage(set_paused=True)
         self.size = 0
         self.kept = 0
-        self.share: Share = "key"
+        self.share: SharePolicy = "key"
         self.level: Level = "warm"
         self.leases: list[Given] = []
         self.seen: dict[CliProcess, Worker] = {}
@@ -59,7 +59,7 @@ class AnyOrder(RuleBasedStateMachine):
         level=st.sampled_from(["warm", "warm", "keyed", "spawn"]),
         swaps=st.booleans(),
     )
-    def begin(self, size: int, kept: int, share: Share, level: Level, swaps: bool) -> None:
+    def begin(self, size: int, kept: int, share: SharePolicy, level: Level, swaps: bool) -> None:
         self.stage.end()
         self.size, self.kept, self.share, self.level = size, kept, share, level
         self.abilities = replace(ABLE, swap_tools=swaps)
@@ -69,7 +69,7 @@ class AnyOrder(RuleBasedStateMachine):
             share=share,
             level=level,
             limits=LIMITS,
-            hold=True,
+            set_paused=True,
             abilities=self.abilities,
         )
 
@@ -100,9 +100,9 @@ class AnyOrder(RuleBasedStateMachine):
         goes_on: bool,
         tools: tuple[Tool, ...],
     ) -> None:
-        need = Need(model, system, tools=tools)
+        config = WorkerConfig(model, system, tools=tools)
         launch = Launch(custom_model=custom) if self.level == "warm" else Launch(model)
-        self.lease(Demand(need, launch, owner, (Q, A) if goes_on else ()))
+        self.lease(Demand(config, launch, owner, (Q, A) if goes_on else ()))
 
     @rule(
         uuid=st.sampled_from(_SESSIONS),
@@ -116,7 +116,7 @@ class AnyOrder(RuleBasedStateMachine):
         mark = self.marks.get(uuid)
         resume = goes_on and mark is not None
         plan = SessionPlan(uuid, "resume", mark) if resume else SessionPlan(uuid, "create")
-        self.lease(Demand(Need("m", system, tools=tools), Launch("m", plan), "a"))
+        self.lease(Demand(WorkerConfig("m", system, tools=tools), Launch("m", plan), "a"))
 
     @precondition(lambda self: any(not given.future.done() for given in self.leases))
     @rule(data=st.data())
@@ -134,7 +134,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: any(given.future.done() for given in self.leases))
     @rule(data=st.data(), clean=st.sampled_from([True, True, True, False]), used=st.booleans())
-    def give_back(self, data: st.DataObject, clean: bool, used: bool) -> None:
+    def release(self, data: st.DataObject, clean: bool, used: bool) -> None:
         given = data.draw(st.sampled_from([given for given in self.leases if given.future.done()]))
         self.over(given, clean, used)
 
@@ -145,13 +145,13 @@ class AnyOrder(RuleBasedStateMachine):
             self.turns += 1
             worker.turns += 1
             self.owners[worker] = given.demand.owner
-            self.told.setdefault(worker, []).append(given.demand.need.tools)
+            self.told.setdefault(worker, []).append(given.demand.config.tools)
             worker.mark = f"mark {self.turns}"
             if given.demand.session is not None and clean:
                 self.marks[given.demand.session] = worker.mark
             state = worker.state or WorkerState(custom_model=worker.launch.custom_model)
-            worker.state = state.after(given.demand.need, (Q, A))
-        self.stage.give_back(worker, clean=clean)
+            worker.state = state.after(given.demand.config, (Q, A))
+        self.stage.release(worker, clean=clean)
         self.stage.clock.settle()
         if not clean:
             assert (worker.process, True) in self.stage.table.retired
@@ -207,15 +207,15 @@ class AnyOrder(RuleBasedStateMachine):
             if worker.state is not None:
                 assert demand.launch.session is not None
                 assert worker.mark == demand.launch.session.at == self.marks[demand.session]
-                assert worker.state.now.system == demand.need.system
+                assert worker.state.current.system == demand.config.system
         else:
             assert worker.launch.session is None
             if worker.state is None or self.level == "spawn":
                 assert worker.launch == demand.launch
             else:
-                assert can_serve(worker.state, demand.need, demand.launch.custom_model, self.abilities)
+                assert can_serve(worker.state, demand.config, demand.launch.custom_model, self.abilities)
         if self.level != "spawn":
-            self.nobody_elses_tools(worker, demand.need.tools)
+            self.nobody_elses_tools(worker, demand.config.tools)
 
     def nobody_elses_tools(self, worker: Worker, wanted: tuple[Tool, ...]) -> None:
         """What the API is told of tools is what this turn says, whatever the process was told before."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from claude_cli.probe import INSTALL_HINT, find_binary, installed
+from claude_cli.probe import INSTALL_HINT, find_binary, parse_info
 from turns.errors import NotReady
 from turns.model import ModelInfo
 
@@ -24,7 +24,7 @@ def test_models() -> None:
             "sonnet",
         ]
     }
-    found = installed(VERSION, answer)
+    found = parse_info(VERSION, answer)
     assert found.models == (ModelInfo("default", "Default", "claude-x"), ModelInfo("opus", "opus", None))
     assert found.version == VERSION
     assert found.version_text == "2.1.330"
@@ -32,7 +32,7 @@ def test_models() -> None:
 
 @pytest.mark.parametrize("answer", [{}, {"models": None}, {"models": []}])
 def test_no_models(answer: dict[str, Any]) -> None:
-    assert installed(VERSION, answer).models == ()
+    assert parse_info(VERSION, answer).models == ()
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_no_models(answer: dict[str, Any]) -> None:
     ],
 )
 def test_logins(account: object, logged_in: bool | None, method: str | None) -> None:
-    found = installed(VERSION, {"account": account})
+    found = parse_info(VERSION, {"account": account})
     assert (found.logged_in, found.login_method) == (logged_in, method)
 
 

@@ -16,18 +16,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from claude_cli import state as state_module
-from claude_cli.control import Answer, Step
+from claude_cli.control import Expect, Step
 from claude_cli.frames import Frame
 from claude_cli.state import (
     Abilities,
-    Need,
+    WorkerConfig,
     WorkerState,
     can_serve,
+    can_take_tools,
     custom_model,
     flags,
     session_steps,
-    steps,
-    takes_tools,
+    turn_steps,
 )
 from turns.model import Message, Tool
 
@@ -76,8 +76,8 @@ def kinds(step: Step) -> list[str]:
     return names
 
 
-def plan(made: Sequence[Step]) -> list[tuple[list[str], Answer]]:
-    return [(kinds(step), step.answer) for step in made]
+def plan(made: Sequence[Step]) -> list[tuple[list[str], Expect]]:
+    return [(kinds(step), step.expect) for step in made]
 
 
 def request_in(step: Step, subtype: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Cli:
     name that a server had before, it finds that one's tools; a tool of a name and schema that it knows, it
     goes on telling of as it did."""
 
-    def __init__(self, now: Need, said: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    def __init__(self, now: WorkerConfig, said: Sequence[tuple[str, tuple[str, ...]]]) -> None:
         self.model = now.model
         self.system = now.system
         self.effort = now.effort
@@ -123,7 +123,7 @@ class Cli:
                 assert number == 0, "a boundary counts only while the process is idle"
                 self.said.clear()
             elif frame["type"] == "control_request":
-                assert step.answer is Answer.ACKS
+                assert step.expect is Expect.ACKS
                 left_behind |= self._controlled(frame["request"])
             else:
                 self._line(frame)
@@ -171,32 +171,32 @@ def answers_fit(made: Sequence[Step]) -> None:
     for step in made:
         users = [name for name in kinds(step) if name in "HQ"]
         assert len(users) <= 1
-        expected = {(): Answer.ACKS, ("H",): Answer.INJECTED, ("Q",): Answer.TURN}[tuple(users)]
-        assert step.answer is expected
-    assert [step.answer for step in made].count(Answer.TURN) == 1
-    assert made[-1].answer is Answer.TURN
+        expected = {(): Expect.ACKS, ("H",): Expect.INJECTED, ("Q",): Expect.TURN}[tuple(users)]
+        assert step.expect is expected
+    assert [step.expect for step in made].count(Expect.TURN) == 1
+    assert made[-1].expect is Expect.TURN
 
 
 # From one state to another
 
 
 def test_a_fresh_worker_that_is_right_is_asked_at_once() -> None:
-    assert plan(steps(WorkerState(), Need(), (), Q1)) == [(["Q"], Answer.TURN)]
+    assert plan(turn_steps(WorkerState(), WorkerConfig(), (), Q1)) == [(["Q"], Expect.TURN)]
 
 
 def test_a_fresh_worker_is_told_the_history_without_being_emptied() -> None:
-    assert plan(steps(WorkerState(), Need(), (Q1, A1, Q2, A2), Q3)) == [
-        (["H"], Answer.INJECTED),
-        (["A", "H"], Answer.INJECTED),
-        (["A", "Q"], Answer.TURN),
+    assert plan(turn_steps(WorkerState(), WorkerConfig(), (Q1, A1, Q2, A2), Q3)) == [
+        (["H"], Expect.INJECTED),
+        (["A", "H"], Expect.INJECTED),
+        (["A", "Q"], Expect.TURN),
     ]
 
 
-NOW = Need("sonnet", "Be kind.", "low", 100, False, (F,), '{"top_p":0.5}')
+NOW = WorkerConfig("sonnet", "Be kind.", "low", 100, False, (F,), '{"top_p":0.5}')
 
 
 @pytest.mark.parametrize(
-    ("need", "said"),
+    ("config", "said"),
     [
         (replace(NOW, model="opus"), ["set_model"]),
         (replace(NOW, model=None), ["set_model"]),
@@ -211,52 +211,52 @@ NOW = Need("sonnet", "Be kind.", "low", 100, False, (F,), '{"top_p":0.5}')
         (replace(NOW, tools=(F, G)), ["mcp_set_servers"]),
         (replace(NOW, body="", tools=(G,)), ["apply_flag_settings", "mcp_set_servers"]),
         (replace(NOW, model="opus", thinking=True), ["set_model", "apply_flag_settings"]),
-        (Need("opus", "Be brief."), ["set_model", "apply_flag_settings", "mcp_set_servers"]),
+        (WorkerConfig("opus", "Be brief."), ["set_model", "apply_flag_settings", "mcp_set_servers"]),
     ],
 )
-def test_what_differs_is_set_in_one_write_of_its_own(need: Need, said: list[str]) -> None:
+def test_what_differs_is_set_in_one_write_of_its_own(config: WorkerConfig, said: list[str]) -> None:
     """A boundary in the write of set_model would come before the texts that set_model leaves behind."""
-    made = steps(WorkerState(now=NOW), need, (Q1, A1), Q2)
+    made = turn_steps(WorkerState(current=NOW), config, (Q1, A1), Q2)
     assert plan(made) == [
-        (["E", *said], Answer.ACKS),
-        (["E", "H"], Answer.INJECTED),
-        (["A", "Q"], Answer.TURN),
+        (["E", *said], Expect.ACKS),
+        (["E", "H"], Expect.INJECTED),
+        (["A", "Q"], Expect.TURN),
     ]
     assert made[0].request_ids == {f["request_id"] for f in made[0].frames if f["type"] == "control_request"}
 
 
 def test_without_history_the_question_follows_the_second_boundary() -> None:
-    made = steps(WorkerState(), Need(system="S"), (), Q1)
-    assert plan(made) == [(["E", "set_model"], Answer.ACKS), (["E", "Q"], Answer.TURN)]
+    made = turn_steps(WorkerState(), WorkerConfig(system="S"), (), Q1)
+    assert plan(made) == [(["E", "set_model"], Expect.ACKS), (["E", "Q"], Expect.TURN)]
 
 
 def test_only_the_conversation_differs() -> None:
-    made = steps(WorkerState(now=NOW, messages=(Q2, A2)), NOW, (Q1, A1), Q2)
-    assert plan(made) == [(["E", "H"], Answer.INJECTED), (["A", "Q"], Answer.TURN)]
+    made = turn_steps(WorkerState(current=NOW, messages=(Q2, A2)), NOW, (Q1, A1), Q2)
+    assert plan(made) == [(["E", "H"], Expect.INJECTED), (["A", "Q"], Expect.TURN)]
 
 
 def test_no_history_after_some_conversation() -> None:
-    made = steps(WorkerState(now=NOW, messages=(Q2, A2)), NOW, (), Q2)
-    assert plan(made) == [(["E", "Q"], Answer.TURN)]
+    made = turn_steps(WorkerState(current=NOW, messages=(Q2, A2)), NOW, (), Q2)
+    assert plan(made) == [(["E", "Q"], Expect.TURN)]
 
 
 @pytest.mark.parametrize("history", [(), (Q1, A1)])
 def test_what_cannot_be_told_any_more_is_emptied(history: tuple[Message, ...]) -> None:
-    first, *_ = steps(WorkerState(now=NOW, messages=None), NOW, history, Q2)
+    first, *_ = turn_steps(WorkerState(current=NOW, messages=None), NOW, history, Q2)
     assert kinds(first)[0] == "E"
 
 
 def test_a_worker_that_holds_the_conversation_is_asked_at_once() -> None:
-    held = WorkerState(now=NOW, messages=(Q1, A1))
+    held = WorkerState(current=NOW, messages=(Q1, A1))
     assert held.holds(NOW, (Q1, A1))
-    made = steps(held, NOW, (Q1, A1), Q2)
-    assert plan(made) == [(["Q"], Answer.TURN)]
+    made = turn_steps(held, NOW, (Q1, A1), Q2)
+    assert plan(made) == [(["Q"], Expect.TURN)]
     # As a list too: it comes from a request.
     assert held.holds(NOW, [Q1, A1])
 
 
 @pytest.mark.parametrize(
-    ("state", "need", "history"),
+    ("state", "config", "history"),
     [
         (WorkerState(NOW, None, (Q1, A1)), replace(NOW, effort="high"), (Q1, A1)),
         (WorkerState(NOW, None, (Q1, A1)), replace(NOW, model=None), (Q1, A1)),
@@ -268,56 +268,58 @@ def test_a_worker_that_holds_the_conversation_is_asked_at_once() -> None:
     ],
 )
 def test_what_is_not_holding_the_conversation(
-    state: WorkerState, need: Need, history: tuple[Message, ...]
+    state: WorkerState, config: WorkerConfig, history: tuple[Message, ...]
 ) -> None:
-    assert not state.holds(need, history)
+    assert not state.holds(config, history)
 
 
 def test_a_text_in_other_parts_is_another_conversation() -> None:
     # It reaches the API in other blocks.
     joined = Message("user", ("Q2\nmore",))
-    assert not WorkerState(messages=(Q2, A2)).holds(Need(), (joined, A2))
+    assert not WorkerState(messages=(Q2, A2)).holds(WorkerConfig(), (joined, A2))
 
 
 def test_set_model_says_both() -> None:
     """The system prompt is named with each model: without it set_model would leave other texts."""
-    for need in (replace(NOW, model="opus"), replace(NOW, system="Be brief.")):
-        first, *_ = steps(WorkerState(now=NOW), need, (), Q1)
-        assert request_in(first, "set_model") == {"model": need.model, "system_prompt": need.system}
+    for config in (replace(NOW, model="opus"), replace(NOW, system="Be brief.")):
+        first, *_ = turn_steps(WorkerState(current=NOW), config, (), Q1)
+        assert request_in(first, "set_model") == {"model": config.model, "system_prompt": config.system}
 
 
 def test_the_default_model_is_set_by_naming_none() -> None:
-    first, *_ = steps(WorkerState(now=NOW), replace(NOW, model=None), (), Q1)
+    first, *_ = turn_steps(WorkerState(current=NOW), replace(NOW, model=None), (), Q1)
     assert request_in(first, "set_model") == {"system_prompt": "Be kind."}
 
 
 def test_no_system_prompt_is_set_where_there_was_none() -> None:
-    first, *_ = steps(WorkerState(), Need("opus"), (), Q1)
+    first, *_ = turn_steps(WorkerState(), WorkerConfig("opus"), (), Q1)
     assert request_in(first, "set_model") == {"model": "opus"}
 
 
 @pytest.mark.parametrize(
-    ("need", "limit", "thinking", "effort"),
+    ("config", "limit", "thinking", "effort"),
     [
-        (Need(), "", "", None),
-        (Need(effort="high", max_output_tokens=1), "1", "", "high"),
-        (Need(max_output_tokens=64000, thinking=False), "64000", "1", None),
-        (Need(thinking=False), "", "1", None),
-        (Need(body='{"top_p":0.5}'), "", "", None),
+        (WorkerConfig(), "", "", None),
+        (WorkerConfig(effort="high", max_output_tokens=1), "1", "", "high"),
+        (WorkerConfig(max_output_tokens=64000, thinking=False), "64000", "1", None),
+        (WorkerConfig(thinking=False), "", "1", None),
+        (WorkerConfig(body='{"top_p":0.5}'), "", "", None),
     ],
 )
-def test_all_flags_are_named_each_time(need: Need, limit: str, thinking: str, effort: str | None) -> None:
+def test_all_flags_are_named_each_time(
+    config: WorkerConfig, limit: str, thinking: str, effort: str | None
+) -> None:
     env = {
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": limit,
         "CLAUDE_CODE_DISABLE_THINKING": thinking,
-        "CLAUDE_CODE_EXTRA_BODY": need.body,
+        "CLAUDE_CODE_EXTRA_BODY": config.body,
     }
-    request = flags(need)["request"]
+    request = flags(config)["request"]
     assert request == {
         "subtype": "apply_flag_settings",
         "settings": {"env": env, "effortLevel": effort},
     }
-    assert need.environment == env
+    assert config.environment == env
 
 
 @pytest.mark.parametrize(
@@ -333,14 +335,14 @@ def test_each_server_of_tools_has_a_name_of_its_own(
     rows: list[tuple[Tool, ...]], names: list[str | None]
 ) -> None:
     """Under an old one it might find its old tools."""
-    worker = WorkerState.initialized(Need(tools=rows[0]), None)
+    worker = WorkerState.initialized(WorkerConfig(tools=rows[0]), None)
     given: list[str | None] = []
     for tools in rows[1:]:
-        (first, *_) = steps(worker, Need(tools=tools), (), Q1)
+        (first, *_) = turn_steps(worker, WorkerConfig(tools=tools), (), Q1)
         servers = request_in(first, "mcp_set_servers")["servers"]
         given.append(next(iter(servers), None))
         assert servers == ({name: {"type": "sdk", "name": name} for name in servers} if tools else {})
-        worker = worker.after(Need(tools=tools), None)
+        worker = worker.after(WorkerConfig(tools=tools), None)
     assert given == names
 
 
@@ -367,20 +369,20 @@ def test_which_tools_a_worker_takes(
     had: list[tuple[Tool, ...]], needs: tuple[Tool, ...], swaps: bool, bound: bool
 ) -> None:
     """With a CLI that can swap them, and with one that keeps what it was given."""
-    worker = WorkerState.initialized(Need(tools=had[0]), None)
+    worker = WorkerState.initialized(WorkerConfig(tools=had[0]), None)
     for tools in had[1:]:
-        worker = worker.after(Need(tools=tools), None)
+        worker = worker.after(WorkerConfig(tools=tools), None)
     for abilities, takes in ((ALL, swaps), (BOUND, bound)):
-        assert takes_tools(worker, Need(tools=needs), abilities) is takes
-        assert can_serve(worker, Need(tools=needs), None, abilities) is takes
+        assert can_take_tools(worker, WorkerConfig(tools=needs), abilities) is takes
+        assert can_serve(worker, WorkerConfig(tools=needs), None, abilities) is takes
 
 
 def test_the_state_after_the_greeting() -> None:
     """It holds the model, the system prompt and the tools; the rest is told later."""
-    made = WorkerState.initialized(Need("m", "S", "high", 5, False, (F,), "{}"), "x")
-    assert made.now == Need("m", "S", tools=(F,))
+    made = WorkerState.initialized(WorkerConfig("m", "S", "high", 5, False, (F,), "{}"), "x")
+    assert made.current == WorkerConfig("m", "S", tools=(F,))
     assert (made.custom_model, made.messages, made.servers) == ("x", (), 1)
-    assert WorkerState.initialized(Need("m"), None) == WorkerState(Need("m"))
+    assert WorkerState.initialized(WorkerConfig("m"), None) == WorkerState(WorkerConfig("m"))
 
 
 # Any way
@@ -398,7 +400,7 @@ def conversation_of(pairs: list[tuple[tuple[str, ...], tuple[str, ...]]]) -> tup
 
 histories = turns.map(conversation_of)
 needs = st.builds(
-    Need,
+    WorkerConfig,
     model=st.sampled_from([None, "sonnet", "opus"]),
     system=st.sampled_from(["", "S", "T"]),
     effort=st.sampled_from([None, "low", "high"]),
@@ -421,73 +423,75 @@ def test_any_row_of_turns_reaches_the_api_as_if_each_were_alone(
 ) -> None:
     """One worker, turn after turn, some of them the next one of the conversation that it holds."""
     unknown = [("user", ("nobody knows",)), ("assistant", ("what it holds",))]
-    cli = Cli(state.now, unknown if state.messages is None else told(state.messages))
-    for need, history, asked, answer, goes_on in wanted:
+    cli = Cli(state.current, unknown if state.messages is None else told(state.messages))
+    for config, history, asked, answer, goes_on in wanted:
         if goes_on and state.messages:
-            need, history = state.now, state.messages
-        if not can_serve(state, need, None, ALL):
+            config, history = state.current, state.messages
+        if not can_serve(state, config, None, ALL):
             continue
         question = Message("user", asked)
-        made = steps(state, need, history, question)
+        made = turn_steps(state, config, history, question)
         answers_fit(made)
-        if state.holds(need, history):
-            assert plan(made) == [(["Q"], Answer.TURN)]
+        if state.holds(config, history):
+            assert plan(made) == [(["Q"], Expect.TURN)]
         for step in made:
-            cli.run(step, need.tools)
+            cli.run(step, config.tools)
         assert cli.asked == told([*history, question])
-        assert cli.tools == list(need.tools)
-        assert (cli.model, cli.system) == (need.model, need.system)
-        assert (cli.effort, cli.environment) == (need.effort, need.environment)
+        assert cli.tools == list(config.tools)
+        assert (cli.model, cli.system) == (config.model, config.system)
+        assert (cli.effort, cli.environment) == (config.effort, config.environment)
         answered = (*history, question, Message("assistant", answer))
         cli.said.append(("assistant", answer))
         cli.asked = None
-        state = state.after(need, answered)
-        assert state.holds(need, answered)
-        assert not state.after(need, None).holds(need, answered)
+        state = state.after(config, answered)
+        assert state.holds(config, answered)
+        assert not state.after(config, None).holds(config, answered)
 
 
 @settings(max_examples=100, deadline=None)
-@given(state=states, need=needs, history=histories, asked=texts)
+@given(state=states, config=needs, history=histories, asked=texts)
 def test_a_turn_of_a_session_adds_to_its_conversation(
-    state: WorkerState, need: Need, history: tuple[Message, ...], asked: tuple[str, ...]
+    state: WorkerState, config: WorkerConfig, history: tuple[Message, ...], asked: tuple[str, ...]
 ) -> None:
-    need = replace(need, model=state.now.model, system=state.now.system)
-    assume(takes_tools(state, need, ALL))
+    config = replace(config, model=state.current.model, system=state.current.system)
+    assume(can_take_tools(state, config, ALL))
     held = told(state.messages or ())
-    cli = Cli(state.now, held)
-    made = session_steps(state, need, history, Message("user", asked))
+    cli = Cli(state.current, held)
+    made = session_steps(state, config, history, Message("user", asked))
     answers_fit(made)
     for step in made:
         assert "E" not in kinds(step)
-        cli.run(step, need.tools)
-    assert cli.tools == list(need.tools)
+        cli.run(step, config.tools)
+    assert cli.tools == list(config.tools)
     assert cli.asked == [*held, *told([*history, Message("user", asked)])]
-    assert (cli.effort, cli.environment) == (need.effort, need.environment)
+    assert (cli.effort, cli.environment) == (config.effort, config.environment)
 
 
 def test_a_sessions_next_turn() -> None:
-    held = WorkerState(now=NOW, messages=None)
-    assert plan(session_steps(held, NOW, (), Q2)) == [(["Q"], Answer.TURN)]
+    held = WorkerState(current=NOW, messages=None)
+    assert plan(session_steps(held, NOW, (), Q2)) == [(["Q"], Expect.TURN)]
     assert plan(session_steps(held, replace(NOW, effort="high"), (), Q2)) == [
-        (["apply_flag_settings"], Answer.ACKS),
-        (["Q"], Answer.TURN),
+        (["apply_flag_settings"], Expect.ACKS),
+        (["Q"], Expect.TURN),
     ]
 
 
 def test_a_sessions_first_turn_brings_its_history() -> None:
-    made = session_steps(WorkerState(Need("sonnet", "S")), Need("sonnet", "S", "low"), (Q1, A1), Q2)
+    made = session_steps(
+        WorkerState(WorkerConfig("sonnet", "S")), WorkerConfig("sonnet", "S", "low"), (Q1, A1), Q2
+    )
     assert plan(made) == [
-        (["apply_flag_settings"], Answer.ACKS),
-        (["H"], Answer.INJECTED),
-        (["A", "Q"], Answer.TURN),
+        (["apply_flag_settings"], Expect.ACKS),
+        (["H"], Expect.INJECTED),
+        (["A", "Q"], Expect.TURN),
     ]
 
 
 def test_the_state_after_a_turn() -> None:
-    before = WorkerState(now=NOW, custom_model="x", messages=(), servers=1)
-    assert before.after(Need(), (Q1, A1)) == WorkerState(Need(), "x", (Q1, A1), 1)
+    before = WorkerState(current=NOW, custom_model="x", messages=(), servers=1)
+    assert before.after(WorkerConfig(), (Q1, A1)) == WorkerState(WorkerConfig(), "x", (Q1, A1), 1)
     assert before.after(NOW, None) == WorkerState(NOW, "x", None, 1)
-    assert before == WorkerState(now=NOW, custom_model="x", messages=(), servers=1)
+    assert before == WorkerState(current=NOW, custom_model="x", messages=(), servers=1)
 
 
 # Who can serve what
@@ -496,35 +500,37 @@ def test_the_state_after_a_turn() -> None:
 @pytest.mark.parametrize(
     ("has", "wants", "can"),
     [
-        (Need(), Need(), True),
-        (Need(), Need("opus", "S", "high", 5, False), True),
-        (Need("opus", "S"), Need("sonnet", "T"), True),
-        (Need("opus", "S"), Need(None, "S"), True),
+        (WorkerConfig(), WorkerConfig(), True),
+        (WorkerConfig(), WorkerConfig("opus", "S", "high", 5, False), True),
+        (WorkerConfig("opus", "S"), WorkerConfig("sonnet", "T"), True),
+        (WorkerConfig("opus", "S"), WorkerConfig(None, "S"), True),
         # A system prompt can't be taken away.
-        (Need(system="S"), Need(), False),
-        (Need("opus", "S"), Need("opus"), False),
+        (WorkerConfig(system="S"), WorkerConfig(), False),
+        (WorkerConfig("opus", "S"), WorkerConfig("opus"), False),
     ],
 )
-def test_who_can_serve_when_all_can_be_set(has: Need, wants: Need, can: bool) -> None:
-    assert can_serve(WorkerState(now=has), wants, None, ALL) is can
+def test_who_can_serve_when_all_can_be_set(has: WorkerConfig, wants: WorkerConfig, can: bool) -> None:
+    assert can_serve(WorkerState(current=has), wants, None, ALL) is can
 
 
 @pytest.mark.parametrize(
     ("has", "wants", "can"),
     [
-        (Need(), Need(), True),
-        (Need("opus", "S"), Need("opus", "S"), True),
-        (Need("opus", "S", "low", 5, False), Need("opus", "S", "high"), True),
-        (Need("opus", "S"), Need("opus", "T"), False),
-        (Need("opus", "S"), Need(None, "S"), True),
-        (Need("opus"), Need("sonnet"), True),
-        (Need(), Need("opus"), True),
-        (Need(), Need(system="S"), False),
-        (Need("opus", "S"), Need("opus"), False),
+        (WorkerConfig(), WorkerConfig(), True),
+        (WorkerConfig("opus", "S"), WorkerConfig("opus", "S"), True),
+        (WorkerConfig("opus", "S", "low", 5, False), WorkerConfig("opus", "S", "high"), True),
+        (WorkerConfig("opus", "S"), WorkerConfig("opus", "T"), False),
+        (WorkerConfig("opus", "S"), WorkerConfig(None, "S"), True),
+        (WorkerConfig("opus"), WorkerConfig("sonnet"), True),
+        (WorkerConfig(), WorkerConfig("opus"), True),
+        (WorkerConfig(), WorkerConfig(system="S"), False),
+        (WorkerConfig("opus", "S"), WorkerConfig("opus"), False),
     ],
 )
-def test_who_can_serve_when_workers_are_kept_by_their_prompt(has: Need, wants: Need, can: bool) -> None:
-    assert can_serve(WorkerState(now=has), wants, None, KEYED) is can
+def test_who_can_serve_when_workers_are_kept_by_their_prompt(
+    has: WorkerConfig, wants: WorkerConfig, can: bool
+) -> None:
+    assert can_serve(WorkerState(current=has), wants, None, KEYED) is can
 
 
 @pytest.mark.parametrize("abilities", [ALL, KEYED])
@@ -533,12 +539,12 @@ def test_who_can_serve_when_workers_are_kept_by_their_prompt(has: Need, wants: N
 def test_an_unlisted_model_needs_a_worker_of_its_own(
     abilities: Abilities, own: str | None, custom: str | None
 ) -> None:
-    assert can_serve(WorkerState(custom_model=own), Need(), custom, abilities) is (own == custom)
+    assert can_serve(WorkerState(custom_model=own), WorkerConfig(), custom, abilities) is (own == custom)
 
 
 def test_a_conversation_never_hinders() -> None:
     for messages in ((), (Q1, A1), None):
-        assert can_serve(WorkerState(messages=messages), Need("opus", "S"), None, ALL)
+        assert can_serve(WorkerState(messages=messages), WorkerConfig("opus", "S"), None, ALL)
 
 
 @pytest.mark.parametrize(
@@ -593,11 +599,11 @@ def test_a_cli_of_which_nothing_is_known_can_do_nothing() -> None:
 
 def test_a_huge_schema_is_not_kept() -> None:
     """It is told apart from others all the same, and goes with its request."""
-    state_module._kept_order.cache_clear()
+    state_module._cached_canonical_json.cache_clear()
     for size in (10, 1_000_000):
         one, other = (Tool("f", "", json.dumps({"title": "x" * size, "description": d})) for d in "ab")
-        held = WorkerState().after(Need(tools=(one,)), None)
-        assert takes_tools(held, Need(tools=(replace(one),)), ALL)
-        assert not takes_tools(held, Need(tools=(replace(one, description="new"),)), ALL)
-        assert takes_tools(held, Need(tools=(other,)), ALL)
-    assert state_module._kept_order.cache_info().currsize == 2
+        held = WorkerState().after(WorkerConfig(tools=(one,)), None)
+        assert can_take_tools(held, WorkerConfig(tools=(replace(one),)), ALL)
+        assert not can_take_tools(held, WorkerConfig(tools=(replace(one, description="new"),)), ALL)
+        assert can_take_tools(held, WorkerConfig(tools=(other,)), ALL)
+    assert state_module._cached_canonical_json.cache_info().currsize == 2

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from claude_cli.transcripts import check, config_dir, erase, remove_traces, set_aside, transcript, uncover
+from claude_cli.transcripts import (
+    check_unbroken,
+    config_dir,
+    erase,
+    remove_traces,
+    set_aside,
+    set_resume_point,
+    transcript,
+)
 from turns.errors import SessionLost
 
 NOTE = {"type": "last-prompt", "leafUuid": "mark-1", "sessionId": "u"}
@@ -73,7 +81,7 @@ def test_a_resume_begins_at_the_mark(tmp_path: Path) -> None:
     path = tmp_path / "u.jsonl"
     before = '{"uuid":"mark-1"}\n{"uuid":"later"}\n'
     path.write_text(before)
-    uncover(path, "u", "mark-1")
+    set_resume_point(path, "u", "mark-1")
     assert path.read_text().startswith(before)
     assert json.loads(path.read_text().removeprefix(before)) == NOTE
     assert path.read_text().endswith("}\n")
@@ -82,7 +90,7 @@ def test_a_resume_begins_at_the_mark(tmp_path: Path) -> None:
 def test_a_line_that_a_kill_cut_does_not_take_the_note_with_it(tmp_path: Path) -> None:
     path = tmp_path / "u.jsonl"
     path.write_text('{"uuid":"mark-1"}\n{"uuid":"lat')
-    uncover(path, "u", "mark-1")
+    set_resume_point(path, "u", "mark-1")
     lines = path.read_text().splitlines()
     assert json.loads(lines[0]) == {"uuid": "mark-1"}
     assert json.loads(lines[-1]) == NOTE
@@ -92,13 +100,13 @@ def test_a_transcript_without_the_mark(tmp_path: Path) -> None:
     path = tmp_path / "u.jsonl"
     path.write_text('{"uuid":"other"}\n')
     with pytest.raises(SessionLost, match="session u doesn't hold its last answer"):
-        uncover(path, "u", "mark-1")
+        set_resume_point(path, "u", "mark-1")
     assert path.read_text() == '{"uuid":"other"}\n'
 
 
 def test_a_transcript_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(SessionLost, match="session u can't be used"):
-        uncover(tmp_path / "u.jsonl", "u", "mark-1")
+        set_resume_point(tmp_path / "u.jsonl", "u", "mark-1")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,12 +149,12 @@ CHAIN = [
 
 def test_a_conversation_that_is_all_there(tmp_path: Path) -> None:
     for mark in ("a1", "a2"):
-        check(written(tmp_path / "t.jsonl", *CHAIN), "s", mark)
+        check_unbroken(written(tmp_path / "t.jsonl", *CHAIN), "s", mark)
     # Lines that say nothing, and half of one; a transcript that isn't there is the CLI's to report.
     with (tmp_path / "t.jsonl").open("a") as file:
         file.write('[1]\n"text"\n{"uuid": 5}\n{"uuid": "a3", "paren')
-    check(tmp_path / "t.jsonl", "s", "a2")
-    check(tmp_path / "none.jsonl", "s", "a2")
+    check_unbroken(tmp_path / "t.jsonl", "s", "a2")
+    check_unbroken(tmp_path / "none.jsonl", "s", "a2")
 
 
 @pytest.mark.parametrize("lost", [1, 2, 4, 5])
@@ -154,10 +162,10 @@ def test_a_conversation_with_a_hole(tmp_path: Path, lost: int) -> None:
     """As a disk leaves it that was full for a while."""
     path = written(tmp_path / "t.jsonl", *(event for i, event in enumerate(CHAIN) if i != lost))
     with pytest.raises(SessionLost):
-        check(path, "s", "a2")
+        check_unbroken(path, "s", "a2")
 
 
 def test_a_conversation_that_goes_round_in_circles(tmp_path: Path) -> None:
     path = written(tmp_path / "t.jsonl", {"uuid": "a", "parentUuid": "b"}, {"uuid": "b", "parentUuid": "a"})
     with pytest.raises(SessionLost):
-        check(path, "s", "a")
+        check_unbroken(path, "s", "a")

@@ -9,8 +9,8 @@ import pytest
 
 from claude_cli import worker as worker_module
 from claude_cli.argv import Launch
-from claude_cli.state import Level, Need, WorkerState
-from claude_cli.worker import Limits, Pause, Share, Worker
+from claude_cli.state import Level, WorkerConfig, WorkerState
+from claude_cli.worker import Backoff, Limits, SharePolicy, Worker
 from tests.claude_cli.scripted import ScriptedProcess
 
 LIMITS = Limits(turns=3, age=100.0, idle=10.0, memory=1000)
@@ -27,7 +27,7 @@ class Place:
         self.process = ScriptedProcess("silence")
         self.worker = Worker(self.process, launch or Launch(), self, lambda: self.now)
 
-    def give_back(self, worker: Worker, *, clean: bool) -> None:
+    def release(self, worker: Worker, *, clean: bool) -> None:
         raise AssertionError("not asked of it here")
 
     def worker_ended(self, worker: Worker) -> None:
@@ -47,16 +47,16 @@ def test_a_fresh_worker() -> None:
 def test_its_first_system_prompt() -> None:
     worker = Place(Launch("opus", custom_model="x")).worker
     assert worker.blank
-    worker.initialized(Need("haiku", "S", "high"))
-    assert worker.state == WorkerState(Need("opus", "S"), "x", ())
+    worker.initialized(WorkerConfig("haiku", "S", "high"))
+    assert worker.state == WorkerState(WorkerConfig("opus", "S"), "x", ())
     assert not worker.blank
-    worker.initialized(Need())
+    worker.initialized(WorkerConfig())
     assert worker.blank
 
 
 def test_frames_between_turns_are_nobodys() -> None:
     place = Place()
-    place.worker.rest()
+    place.worker.mark_idle()
     place.process.say({"type": "result"}, {"type": "control_request"}, {"type": "control_response"})
     assert place.process.written == []
 
@@ -67,7 +67,7 @@ def test_frames_between_turns_are_nobodys() -> None:
 def test_at_rest_the_worker_hears_of_the_end() -> None:
     place = Place()
     place.now = 60.0
-    place.worker.rest()
+    place.worker.mark_idle()
     assert place.worker.idle_since == 60.0
     place.process.exit(1)
     assert place.gone == [place.worker]
@@ -77,65 +77,65 @@ def test_at_rest_the_worker_hears_of_the_end() -> None:
 
 
 def test_a_pause_doubles_and_ends() -> None:
-    pause = Pause()
-    assert (pause.failures, pause.left(0.0)) == (0, 0.0)
+    backoff = Backoff()
+    assert (backoff.failures, backoff.remaining(0.0)) == (0, 0.0)
     lengths = []
     for number in range(1, 9):
-        pause.failed(100.0 * number)
-        assert pause.failures == number
-        lengths.append(pause.left(100.0 * number))
+        backoff.failed(100.0 * number)
+        assert backoff.failures == number
+        lengths.append(backoff.remaining(100.0 * number))
     assert lengths == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    assert [pause.left(now) for now in (810.0, 829.5, 830.0, 999.0)] == [20.0, 0.5, 0.0, 0.0]
-    pause.over()
-    assert (pause.failures, pause.left(800.0)) == (0, 0.0)
-    pause.failed(801.0)
-    assert pause.left(801.0) == 0.5
+    assert [backoff.remaining(now) for now in (810.0, 829.5, 830.0, 999.0)] == [20.0, 0.5, 0.0, 0.0]
+    backoff.reset()
+    assert (backoff.failures, backoff.remaining(800.0)) == (0, 0.0)
+    backoff.failed(801.0)
+    assert backoff.remaining(801.0) == 0.5
 
 
 def test_a_cli_may_be_broken_for_days() -> None:
-    pause = Pause()
+    backoff = Backoff()
     for number in range(10_000):
-        pause.failed(30.0 * number)
-    assert pause.left(30.0 * 9_999) == 30.0
+        backoff.failed(30.0 * number)
+    assert backoff.remaining(30.0 * 9_999) == 30.0
 
 
 # When it has to go
 
 
-def retirement(place: Place, share: Share = "any", limits: Limits = LIMITS) -> str | None:
-    return place.worker.retirement(limits, share)
+def retirement_reason(place: Place, share: SharePolicy = "any", limits: Limits = LIMITS) -> str | None:
+    return place.worker.retirement_reason(limits, share)
 
 
 @pytest.mark.parametrize("share", ["key", "any", "never"])
-def test_a_worker_that_was_never_used_stays(share: Share) -> None:
-    assert retirement(Place(), share) is None
+def test_a_worker_that_was_never_used_stays(share: SharePolicy) -> None:
+    assert retirement_reason(Place(), share) is None
 
 
 def test_the_end_of_the_process() -> None:
     place = Place()
     place.process.exit()
-    assert retirement(place) == "ended"
+    assert retirement_reason(place) == "ended"
 
 
 @pytest.mark.parametrize(("share", "reason"), [("key", None), ("any", None), ("never", "not shared")])
-def test_one_that_was_used(share: Share, reason: str | None) -> None:
+def test_one_that_was_used(share: SharePolicy, reason: str | None) -> None:
     place = Place()
     place.worker.turns = 1
-    assert retirement(place, share) == reason
+    assert retirement_reason(place, share) == reason
 
 
 @pytest.mark.parametrize(("turns", "reason"), [(2, None), (3, "turns"), (4, "turns")])
 def test_turns(turns: int, reason: str | None) -> None:
     place = Place()
     place.worker.turns = turns
-    assert retirement(place) == reason
+    assert retirement_reason(place) == reason
 
 
 @pytest.mark.parametrize(("age", "reason"), [(99.9, None), (100, "age"), (1000, "age")])
 def test_age(age: float, reason: str | None) -> None:
     place = Place()
     place.now += age
-    assert retirement(place) == reason
+    assert retirement_reason(place) == reason
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_memory(monkeypatch: pytest.MonkeyPatch, turns: int, memory: int, reason
 
     monkeypatch.setattr(worker_module, "_memory", used)
     place.worker.turns = turns
-    assert retirement(place, limits=Limits(turns=1000, age=100, memory=1000)) == reason
+    assert retirement_reason(place, limits=Limits(turns=1000, age=100, memory=1000)) == reason
     # To ask costs something.
     assert asked == ([place.process.pid] if turns % 10 == 0 else [])
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from claude_cli.argv import Launch
 from claude_cli.attempt import CliAttempt, Script
+from claude_cli.attempt_spec import attempt_spec
 from claude_cli.control import Dialogue, conversation, initialize
 from claude_cli.events import TurnTranslator
 from claude_cli.frames import encode
-from claude_cli.needs import asked
 from claude_cli.state import Level
 from claude_cli.worker import Worker
 from tests.claude_cli.scripted import ScriptedProcess
@@ -80,13 +80,13 @@ class Stage:
         steps = [*([initialize("S")] if whole_dialogue else []), *conversation(history, QUESTION)]
         translator = TurnTranslator()
         request = AttemptRequest(TurnRequest("t", QUESTION), "", ())
-        script = Script(Dialogue(steps, translator), translator, asked(request))
+        script = Script(Dialogue(steps, translator), translator, attempt_spec(request))
         self.attempt = CliAttempt(lease, lambda worker: script, self.take_back)
 
     def take_back(self, worker: Worker, script: Script | None) -> None:
         self.returned += 1
 
-    def give_back(self, worker: Worker, *, clean: bool) -> None:
+    def release(self, worker: Worker, *, clean: bool) -> None:
         raise AssertionError("the attempt gives back by its own callable")
 
     def worker_ended(self, worker: Worker) -> None:

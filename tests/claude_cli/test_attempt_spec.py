@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from claude_cli.attempt_spec import answer_tool, attempt_spec
 from claude_cli.blocks import AnswerTool
-from claude_cli.needs import answer_tool, asked
-from claude_cli.state import Need
+from claude_cli.state import WorkerConfig
 from turns.answer import AnswerFormat, validator
 from turns.model import AttemptRequest, Message, Tool, ToolChoice, ToolResult, ToolUse, TurnRequest
 
@@ -22,12 +22,12 @@ def turn(**fields: Any) -> TurnRequest:
     return TurnRequest(**{"id": "t", "question": Q, **fields})
 
 
-def need(history: tuple[Message, ...] = (), system: str = "", **fields: Any) -> Need:
-    return asked(AttemptRequest(turn(**fields), system, history)).need
+def config(history: tuple[Message, ...] = (), system: str = "", **fields: Any) -> WorkerConfig:
+    return attempt_spec(AttemptRequest(turn(**fields), system, history)).config
 
 
 def body(**fields: Any) -> Any:
-    made = need(**fields).body
+    made = config(**fields).body
     return json.loads(made) if made else {}
 
 
@@ -157,16 +157,16 @@ def test_its_name_is_nobody_elses(names: list[str], name: str) -> None:
 )
 def test_no_tool_for_the_answer(fields: dict[str, Any]) -> None:
     assert answer_tool(turn(**fields)) is None
-    assert "json_answer" not in [tool.name for tool in need(**fields).tools]
+    assert "json_answer" not in [tool.name for tool in config(**fields).tools]
 
 
 # What is told to the process
 
 
 def test_a_plain_turn() -> None:
-    assert need() == Need()
-    made = need(system="S", model="m", effort="low", max_output_tokens=2000, thinking=False)
-    assert made == Need("m", "S", "low", 2000, False)
+    assert config() == WorkerConfig()
+    made = config(system="S", model="m", effort="low", max_output_tokens=2000, thinking=False)
+    assert made == WorkerConfig("m", "S", "low", 2000, False)
 
 
 AB, ANY, NOT_PARALLEL = (B, A), {"type": "any"}, {"disable_parallel_tool_use": True}
@@ -213,17 +213,17 @@ def test_the_choice_in_the_apis_words(
     fields: dict[str, Any], choice: dict[str, Any] | None, thinks: bool
 ) -> None:
     """The API takes no thinking with a call that is forced."""
-    made = need(**fields)
+    made = config(**fields)
     assert (json.loads(made.body)["tool_choice"] if made.body else None) == choice
     assert made.thinking is thinks
-    assert not need(thinking=False, **fields).thinking
+    assert not config(thinking=False, **fields).thinking
 
 
 def test_tools_are_in_the_order_of_their_names() -> None:
-    assert need(tools=AB).tools == (A, B)
-    names = [tool.name for tool in need(tools=(Tool("z", "", "{}"), B, A), answer=ANSWER).tools]
+    assert config(tools=AB).tools == (A, B)
+    names = [tool.name for tool in config(tools=(Tool("z", "", "{}"), B, A), answer=ANSWER).tools]
     assert names == ["a", "b", "json_answer", "z"]
-    assert need(tools=AB) == need(tools=(A, B))
+    assert config(tools=AB) == config(tools=(A, B))
 
 
 CALLED = (
@@ -247,7 +247,7 @@ def test_calls_of_before_need_tools(
     history: tuple[Message, ...], fields: dict[str, Any], names: list[str]
 ) -> None:
     """The API takes a conversation with calls in it only if there are tools; none of them may be called."""
-    made = need(history, **fields)
+    made = config(history, **fields)
     assert [tool.name for tool in made.tools] == names
     chosen = json.loads(made.body)["tool_choice"] if made.body else None
     assert chosen == ({"type": "none"} if names and not fields.get("tools") else None)
@@ -265,12 +265,12 @@ def test_blank_stops_are_not_told(stop: tuple[str, ...], told: list[str] | None)
 @pytest.mark.parametrize("fields", [{"temperature": 0.0}, {"top_p": 0.5}, {"temperature": 1.0, "top_p": 0.0}])
 def test_sampling_goes_without_thinking(fields: dict[str, Any]) -> None:
     assert body(**fields) == fields
-    assert not need(**fields).thinking
+    assert not config(**fields).thinking
 
 
 @pytest.mark.parametrize(("limit", "thinks"), [(None, True), (1025, True), (1024, False), (1, False)])
 def test_a_limit_that_leaves_no_room_for_thinking(limit: int | None, thinks: bool) -> None:
-    assert need(max_output_tokens=limit) == Need(max_output_tokens=limit, thinking=thinks)
+    assert config(max_output_tokens=limit) == WorkerConfig(max_output_tokens=limit, thinking=thinks)
 
 
 def test_the_same_turn_needs_the_same() -> None:
@@ -281,5 +281,5 @@ def test_the_same_turn_needs_the_same() -> None:
         "temperature": 0.5,
         "tool_choice": ToolChoice("any"),
     }
-    assert need(**fields) == need(**fields) and hash(need(**fields)) == hash(need(**fields))
+    assert config(**fields) == config(**fields) and hash(config(**fields)) == hash(config(**fields))
     assert list(body(**fields)) == ["tool_choice", "stop_sequences", "temperature"]

@@ -9,36 +9,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from claude_cli.blocks import AnswerTool
-from claude_cli.state import Need
+from claude_cli.state import WorkerConfig
 from turns.model import AttemptRequest, Message, Tool, ToolChoice, ToolResult, ToolUse, TurnRequest
 
-_ANSWER = "json_answer"
-_ANSWER_TOLD = "Gives the answer. Call this once, with the whole answer as its arguments."
+_ANSWER_TOOL_NAME = "json_answer"
+_ANSWER_TOOL_DESCRIPTION = "Gives the answer. Call this once, with the whole answer as its arguments."
 # What the API takes for a tool's arguments at the top: one object, no alternatives.
-_NOT_AT_THE_TOP = frozenset({"anyOf", "oneOf", "allOf", "$ref", "not", "enum", "const", "if"})
+_NOT_ALLOWED_AT_ROOT = frozenset({"anyOf", "oneOf", "allOf", "$ref", "not", "enum", "const", "if"})
 _ANY_OBJECT = '{"type":"object"}'
 # The API takes no smaller budget for thinking, and only one below the limit; older CLIs send some models one.
-_LEAST_THOUGHT = 1024
+_MIN_THINKING_TOKENS = 1024
 _REF = re.compile(r"#(?=/|$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AttemptSpec:
     """A try in these terms. `answer`: the tool by which the answer is given. `stop`: the texts that end it
     and that the API doesn't look for."""
 
     request: AttemptRequest
-    need: Need
+    config: WorkerConfig
     answer: AnswerTool | None
     stop: tuple[str, ...]
 
 
-def asked(request: AttemptRequest) -> Asked:
+def attempt_spec(request: AttemptRequest) -> AttemptSpec:
     """What is asked of the CLI for this try."""
     answer = answer_tool(request.turn)
     # The API refuses those that are blank.
     blank = tuple(text for text in request.turn.stop if not text.strip())
-    return Asked(request, need_of(request, answer), answer, blank)
+    return AttemptSpec(request, config_for(request, answer), answer, blank)
 
 
 def answer_tool(turn: TurnRequest) -> AnswerTool | None:
@@ -47,38 +47,38 @@ def answer_tool(turn: TurnRequest) -> AnswerTool | None:
         return None
     schema = json.loads(turn.answer.schema)
     schema.pop("$schema", None)
-    wrapped = schema.get("type") != "object" or not _NOT_AT_THE_TOP.isdisjoint(schema)
+    wrapped = schema.get("type") != "object" or not _NOT_ALLOWED_AT_ROOT.isdisjoint(schema)
     if wrapped:
-        value = _moved(schema)
+        value = _nested_refs(schema)
         schema = {"type": "object", "properties": {"value": value}, "required": ["value"]}
     taken = {tool.name for tool in turn.tools}
-    name = next(n for n in (_ANSWER + "_" * i for i in range(len(taken) + 1)) if n not in taken)
-    return AnswerTool(Tool(name, _ANSWER_TOLD, json.dumps(schema)), wrapped)
+    name = next(n for n in (_ANSWER_TOOL_NAME + "_" * i for i in range(len(taken) + 1)) if n not in taken)
+    return AnswerTool(Tool(name, _ANSWER_TOOL_DESCRIPTION, json.dumps(schema)), wrapped)
 
 
-def _moved(schema: Any) -> Any:
+def _nested_refs(schema: Any) -> Any:
     """A schema as it must be one level down: what refers to its top refers to the new place."""
-    if isinstance(schema, dict) and not _has_a_top_of_its_own(schema):
+    if isinstance(schema, dict) and not _is_own_root(schema):
         return {
             key: _REF.sub("#/properties/value", value, count=1)
             if key == "$ref" and isinstance(value, str) and value.startswith("#")
-            else _moved(value)
+            else _nested_refs(value)
             for key, value in schema.items()
         }
-    return [_moved(item) for item in schema] if isinstance(schema, list) else schema
+    return [_nested_refs(item) for item in schema] if isinstance(schema, list) else schema
 
 
-def _has_a_top_of_its_own(schema: dict[str, Any]) -> bool:
+def _is_own_root(schema: dict[str, Any]) -> bool:
     name = schema.get("$id")
     return isinstance(name, str) and not name.startswith("#")
 
 
-def need_of(request: AttemptRequest, answer: AnswerTool | None) -> Need:
+def config_for(request: AttemptRequest, answer: AnswerTool | None) -> WorkerConfig:
     """The state that a worker must be in for this try, whose answer is given by the tool `answer`."""
     turn = request.turn
     tools = [*turn.tools, answer.tool] if answer else list(turn.tools)
     choice = _choice(turn, answer)
-    if turn.cli_tools is None and not tools and (tools := _stubs((*request.history, turn.question))):
+    if turn.cli_tools is None and not tools and (tools := _stub_tools((*request.history, turn.question))):
         # The API takes a conversation with calls in it only if there are tools.
         choice = {"type": "none"}
     body: dict[str, Any] = {}
@@ -90,14 +90,14 @@ def need_of(request: AttemptRequest, answer: AnswerTool | None) -> Need:
         if value is not None:
             body[name] = value
     limit = turn.max_output_tokens
-    thinks = turn.thinking and (limit is None or limit > _LEAST_THOUGHT)
-    return Need(
+    thinks = turn.thinking and (limit is None or limit > _MIN_THINKING_TOKENS)
+    return WorkerConfig(
         model=turn.model,
         system=request.system,
         effort=turn.effort,
         max_output_tokens=limit,
         # With a call forced, or with sampling, the API takes none.
-        thinking=thinks and not body.keys() & {"temperature", "top_p"} and not _forced(choice),
+        thinking=thinks and not body.keys() & {"temperature", "top_p"} and not _is_forced(choice),
         tools=tuple(sorted(tools, key=lambda tool: tool.name)),
         body=json.dumps(body) if body else "",
     )
@@ -121,11 +121,11 @@ def _choice(turn: TurnRequest, answer: AnswerTool | None) -> dict[str, Any] | No
     return result
 
 
-def _forced(choice: dict[str, Any] | None) -> bool:
+def _is_forced(choice: dict[str, Any] | None) -> bool:
     return choice is not None and choice["type"] in ("any", "tool")
 
 
-def _stubs(messages: Iterable[Message]) -> list[Tool]:
+def _stub_tools(messages: Iterable[Message]) -> list[Tool]:
     """A tool of each name that was called in a conversation."""
     blocks = [block for message in messages for block in message.blocks]
     names = {block.name for block in blocks if isinstance(block, ToolUse)}

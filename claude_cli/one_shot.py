@@ -15,9 +15,9 @@ import structlog
 from claude_cli import control
 from claude_cli.argv import Launch
 from claude_cli.attempt import Script
+from claude_cli.attempt_spec import AttemptSpec
 from claude_cli.control import Dialogue
 from claude_cli.events import TurnTranslator
-from claude_cli.needs import Asked
 from claude_cli.process import CliProcess
 from claude_cli.state import Level
 from claude_cli.table import ProcessTable
@@ -25,7 +25,7 @@ from claude_cli.worker import Worker, monotonic
 from turns.errors import CliFailed, TurnError
 from turns.model import CliTool
 
-NOBODY_TO_ASK = (
+TOOL_NOT_PERMITTED = (
     "This is not allowed here, and nobody is there to be asked: tools may do what the operator and the "
     "request allow, and those for files stay inside the work folder."
 )
@@ -33,7 +33,7 @@ NOBODY_TO_ASK = (
 log = structlog.get_logger("claude_cli")
 
 
-class SingleTurns:
+class OneShotWorkers:
     """A Home for workers of one turn. How many there are at a time is the admission's matter.
 
     `tools`: the CLI's own, as they work in `folder`; none where they aren't used. `level`: how the CLI is
@@ -53,20 +53,20 @@ class SingleTurns:
     ) -> None:
         self.tools = () if level == "plain" else tools
         self._folder = folder
-        self._write = control.as_text if level == "text" else control.conversation
+        self._write = control.flattened if level == "text" else control.conversation
         self._table = table
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self.turns = 0
 
-    def lease(self, asked: Asked) -> asyncio.Future[Worker]:
+    def lease(self, spec: AttemptSpec) -> asyncio.Future[Worker]:
         """A process started for this turn. The future may hold a TurnError; cancel it to give up."""
-        need, request = asked.need, asked.request
+        config, request = spec.config, spec.request
         launch = Launch(
-            need.model,
+            config.model,
             request.session,
-            effort=need.effort,
-            flags=need.flags,
+            effort=config.effort,
+            flags=config.flags,
             tools=request.turn.cli_tools,
             folder=str(self._folder),
         )
@@ -95,23 +95,23 @@ class SingleTurns:
         self.turns += 1
         future.set_result(Worker(process, launch, self, self._clock))
 
-    def script(self, asked: Asked, worker: Worker) -> Script:
+    def script(self, spec: AttemptSpec, worker: Worker) -> Script:
         """What is said to `worker` for this turn."""
-        request = asked.request
+        request = spec.request
         session = request.session
         translator = TurnTranslator(
             engine="tools",
             # Without a session all that the process counts is this turn's, subagents' too.
             restored_cost=session.cost_usd if session is not None else 0.0,
-            stop=asked.stop,
+            stop=spec.stop,
             runs_tools=True,
         )
         worker.turns += 1
-        worker.initialized(asked.need)
-        steps = [control.initialize(asked.need.system), *self._write(request.history, request.turn.question)]
-        return Script(Dialogue(steps, translator, denies=NOBODY_TO_ASK), translator, asked)
+        worker.initialized(spec.config)
+        steps = [control.initialize(spec.config.system), *self._write(request.history, request.turn.question)]
+        return Script(Dialogue(steps, translator, deny_message=TOOL_NOT_PERMITTED), translator, spec)
 
-    def give_back(self, worker: Worker, *, clean: bool) -> None:
+    def release(self, worker: Worker, *, clean: bool) -> None:
         """The turn is over, and so is its process."""
         self._table.retire(worker.process, now=True)
 

@@ -10,11 +10,20 @@ from turns.model import ToolRun
 
 OUT_OF_TURNS = "the CLI stopped: it may ask the model no more often in one turn (X-Claude-Max-Turns)"
 # The argument that says best what a call is about, where there is one.
-_TELLING = ("command", "file_path", "notebook_path", "path", "pattern", "url", "query", "description")
-_LONGEST = 200
+_SUMMARY_ARGUMENTS = (
+    "command",
+    "file_path",
+    "notebook_path",
+    "path",
+    "pattern",
+    "url",
+    "query",
+    "description",
+)
+_MAX_SUMMARY_CHARS = 200
 
 
-class OwnTools:
+class CliToolTracker:
     """The tools of one turn, and the space between the texts around them."""
 
     def __init__(self) -> None:
@@ -25,19 +34,19 @@ class OwnTools:
         """The model is asked once more."""
         self._apart = self._told
 
-    def spaced(self, text: str) -> str:
+    def with_spacing(self, text: str) -> str:
         """A piece of text, apart from that of an earlier message."""
         apart, self._apart, self._told = self._apart, False, True
         return "\n\n" + text if apart else text
 
-    def begun(self, content: Sequence[Mapping[str, Any]]) -> Sequence[ToolRun]:
+    def runs_started(self, content: Sequence[Mapping[str, Any]]) -> Sequence[ToolRun]:
         """The tools that are run now, of the blocks of an assistant's frame."""
         return [ToolRun(b["name"], summary(b.get("input") or {})) for b in content if b["type"] == "tool_use"]
 
 
 def summary(arguments: Mapping[str, Any]) -> str:
     """The arguments of a call in a line."""
-    value = next((arguments[name] for name in _TELLING if arguments.get(name)), arguments)
+    value = next((arguments[name] for name in _SUMMARY_ARGUMENTS if arguments.get(name)), arguments)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "\u2026"
+    return line if len(line) <= _MAX_SUMMARY_CHARS else line[: _MAX_SUMMARY_CHARS - 1] + "\u2026"

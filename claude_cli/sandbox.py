@@ -12,7 +12,7 @@ from standin import StandIn
 
 
 @contextlib.asynccontextmanager
-async def trial(binary: str, path: str) -> AsyncIterator[tuple[ProcessTable, StandIn]]:
+async def sandbox(binary: str, path: str) -> AsyncIterator[tuple[ProcessTable, StandIn]]:
     """Processes of the CLI at `binary` and the stand-in that they talk to; `path` is the PATH that it may
     need. A home folder of their own, a made-up key, no network."""
     with tempfile.TemporaryDirectory(prefix="claude-api-") as folder, StandIn() as api:

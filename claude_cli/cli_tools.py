@@ -60,10 +60,10 @@ def tool_environment(tools: CliTools) -> dict[str, str]:
 def mcp_config(servers: Iterable[McpServer], environment: Collection[str]) -> str:
     """The file that names MCP servers to the CLI. `environment`: names of the process's variables, which its
     servers would inherit: login and keys among them."""
-    return json.dumps({"mcpServers": {server.name: _told(server, environment) for server in servers}})
+    return json.dumps({"mcpServers": {server.name: _mcp_entry(server, environment) for server in servers}})
 
 
-def _told(server: McpServer, environment: Collection[str]) -> Mapping[str, Any]:
+def _mcp_entry(server: McpServer, environment: Collection[str]) -> Mapping[str, Any]:
     if server.transport != "stdio":
         return {"type": server.transport, "url": server.url, "headers": dict(server.headers)}
     own = dict(server.env)

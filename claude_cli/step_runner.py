@@ -13,26 +13,26 @@ from turns.errors import CliFailed, TurnError, TurnTimeout
 from turns.model import Tool, TurnEvent
 
 # What a frame of an unknown shape may raise in whoever reads it; the last two: a time that is none.
-ODD_FRAME = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
+MALFORMED_FRAME = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
 # What is a text in every event that has it.
-_TEXTS = ("text", "model", "id", "name")
+_TEXT_FIELDS = ("text", "model", "id", "name")
 
 
-def odd(frame: Frame, error: Exception) -> CliFailed:
+def malformed_frame(frame: Frame, error: Exception) -> CliFailed:
     """The error for a known frame in an unknown shape: this CLI isn't one we understand."""
     return CliFailed(f"The claude CLI sent a {frame['type']} line that makes no sense: {error!r}")
 
 
-def sound(events: Sequence[TurnEvent]) -> Sequence[TurnEvent]:
+def check_texts(events: Sequence[TurnEvent]) -> Sequence[TurnEvent]:
     """The events, whose texts are texts. Raises TypeError: later it would be the server's own mistake."""
     for event in events:
-        for name in _TEXTS:
+        for name in _TEXT_FIELDS:
             if not isinstance(getattr(event, name, ""), str):
                 raise TypeError(f"{type(event).__name__}.{name} is no text")
     return events
 
 
-class Talk:
+class StepRunner:
     """Runs steps on one process, one batch at a time."""
 
     def __init__(self, process: CliProcess) -> None:
@@ -51,8 +51,8 @@ class Talk:
             self._process.write(data)
         except TurnError as error:
             self._error = error
-        except ODD_FRAME as error:
-            self._error = odd(frame, error)
+        except MALFORMED_FRAME as error:
+            self._error = malformed_frame(frame, error)
         if self._error is not None or self._dialogue.done:
             self._over.set()
 

@@ -20,7 +20,7 @@ def signature_of(file: str) -> str:
     return f"{file} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
-class Findings:
+class BinaryCache:
     """JSON by the signature of a binary, in a file. A file that can't be read or written does no harm."""
 
     def __init__(self, path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from claude_cli.control import initialize
 from claude_cli.frames import Frame
-from claude_cli.talk import Talk
+from claude_cli.step_runner import StepRunner
 from tests.claude_cli.scripted import ScriptedProcess
 from turns.errors import CliFailed, NotReady, TurnTimeout
 
@@ -20,9 +20,9 @@ class Greeting:
 
     def __init__(self) -> None:
         self.process = ScriptedProcess("silence")
-        talk = Talk(self.process)
+        runner = StepRunner(self.process)
         self.task: asyncio.Task[Sequence[Frame]] = asyncio.get_running_loop().create_task(
-            talk.run([initialize("S")], 5.0)
+            runner.run([initialize("S")], 5.0)
         )
 
     async def begun(self) -> str:
@@ -92,12 +92,12 @@ async def test_a_process_that_has_ended_before() -> None:
     process = ScriptedProcess()
     process.exit(1, "out of order")
     with pytest.raises(CliFailed, match="out of order"):
-        await Talk(process).run([initialize("")], 5.0)
+        await StepRunner(process).run([initialize("")], 5.0)
 
 
 async def test_silence() -> None:
     with pytest.raises(TurnTimeout, match=r"within 0\.01 s"):
-        await Talk(ScriptedProcess("silence")).run([initialize("")], 0.01)
+        await StepRunner(ScriptedProcess("silence")).run([initialize("")], 0.01)
 
 
 async def test_a_process_that_broke() -> None:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from claude_cli.argv import Launch, arguments, environment
-from claude_cli.own_events import OwnTools, summary
-from claude_cli.own_tools import mcp_config
+from claude_cli.cli_tool_events import CliToolTracker, summary
+from claude_cli.cli_tools import mcp_config
 from turns.model import CliTools, McpServer, ToolRun
 
 TMP = Path("/t")
@@ -67,12 +67,12 @@ def test_a_call_in_a_line() -> None:
 
 
 def test_texts_of_several_messages_are_apart() -> None:
-    own = OwnTools()
+    own = CliToolTracker()
     own.message_started()
-    assert own.spaced("a") == "a" and own.spaced("b") == "b"
+    assert own.with_spacing("a") == "a" and own.with_spacing("b") == "b"
     own.message_started()
-    assert own.begun([{"type": "text"}, {"type": "tool_use", "name": "Bash", "input": {"command": "x"}}]) == [
-        ToolRun("Bash", "x")
-    ]
+    assert own.runs_started(
+        [{"type": "text"}, {"type": "tool_use", "name": "Bash", "input": {"command": "x"}}]
+    ) == [ToolRun("Bash", "x")]
     own.message_started()
-    assert own.spaced("c") == "\n\nc" and own.spaced("d") == "d"
+    assert own.with_spacing("c") == "\n\nc" and own.with_spacing("d") == "d"

@@ -1,0 +1,33 @@
+"""What an installed CLI can't be told. Pure."""
+
+from __future__ import annotations
+
+from claude_cli.state import Abilities, Level, WorkerConfig
+from turns.errors import TurnError, UnsupportedParameter
+from turns.model import AttemptRequest
+
+# Levels that use nothing that a CLI may lack.
+UNTESTED_LEVELS = frozenset({"spawn", "text", "plain"})
+_PLAIN_UNSUPPORTED = (
+    "At the engine level 'plain' only text can be sent: no tools, schemas, images or files. Install a newer "
+    "claude CLI, or set CLAUDE_ENGINE=auto."
+)
+_UNSUPPORTED = "The installed claude CLI can't do {} ({}). Install a newer one."
+
+
+def unsupported(
+    request: AttemptRequest, config: WorkerConfig, level: Level, abilities: Abilities, *, runs_tools: bool
+) -> TurnError | None:
+    """Why the installed CLI can't be told this request, or None. `runs_tools`: it has tools of its own."""
+    if request.turn.cli_tools is not None and not runs_tools:
+        return UnsupportedParameter(_UNSUPPORTED.format("run tools", "enable_tools"), param="enable_tools")
+    if level == "plain":
+        messages = (*request.history, request.turn.question)
+        if config.tools or not all(isinstance(b, str) for m in messages for b in m.blocks):
+            return UnsupportedParameter(_PLAIN_UNSUPPORTED)
+    tested = level not in UNTESTED_LEVELS
+    if tested and config.tools and not abilities.tools:
+        return UnsupportedParameter(_UNSUPPORTED.format("function calling", "tools"), param="tools")
+    if tested and config.body and not abilities.extra_body:
+        return UnsupportedParameter(_UNSUPPORTED.format("this", "tool_choice, stop, temperature or top_p"))
+    return None
