@@ -25,25 +25,25 @@ from config import SERVICE, VERSION, ConfigError, Settings, load
 from configuration.child import login_variables
 from routes import auth, chat, cli_tools, debug, errors, health, mcp, models, openapi, pages, sessions
 from routes.images import ImageFetcher
-from routes.state import LoginFacts, Shared
+from routes.state import AppContext, LoginFacts
 from sessions import SessionRegistry
 from start.engine import cli_engine
-from start.guards import Guards, guards, install
+from start.guards import Guards, build_guards, install_guards
+from start.key_prompt import prompt_for_key
 from start.listen import listen, prepare, url_of
-from start.question import offer_key
 from start.reload import supervise
 from start.server import Server, http_config
 from start.tools import mcp_servers
-from start.workers import refuse_several
+from start.workers import refuse_multiple_workers
 from telemetry import logs
-from telemetry.requests import RequestLog
-from toolbox.choices import ToolChoices
+from telemetry.requests import RequestLogMiddleware
 from toolbox.servers import McpServers
-from translate.chat import Policy
-from translate.cli_tools import Allowance
+from toolbox.tool_configs import ToolConfigStore
+from translate.chat import ChatPolicy
+from translate.cli_tools import ToolPolicy
 from turns.admission import Admission
-from turns.keeper import Keeper
 from turns.model import Backend
+from turns.reaper import SessionReaper
 from turns.retry import RetryPolicy
 from turns.runner import Runner
 from turns.watchdog import Deadlines
@@ -54,13 +54,13 @@ log = structlog.get_logger("claude_api")
 def create_app(settings: Settings | None = None, backend: Backend | None = None) -> FastAPI:
     """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI.
 
-    Ends the process if it made the settings and is one of several workers. Raises ConfigError.
+    Ends the process if it built the settings and is one of several workers. Raises ConfigError.
     """
     if settings is None:
-        refuse_several()
+        refuse_multiple_workers()
         settings = load().settings
         logs.configure(settings.log_level, settings.log_format, settings.log_file)
-    made = guards(settings)
+    guards = build_guards(settings)
     engine: Backend = backend or cli_engine(settings)
     registry = SessionRegistry(settings.state_dir, settings.session_ttl)
     runner = Runner(
@@ -70,24 +70,24 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         RetryPolicy(settings.max_retries, settings.base_backoff),
         Deadlines(settings.timeout, settings.first_event_timeout, settings.idle_timeout),
     )
-    shared = _shared(settings, runner, made)
-    lifespan = functools.partial(_lifespan, shared=shared, made=made)
+    context = _app_context(settings, runner, guards)
+    lifespan = functools.partial(_lifespan, context=context, guards=guards)
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.shared, app.state.guards = shared, made
+    app.state.context, app.state.guards = context, guards
     for part in (chat, models, sessions, auth, cli_tools, mcp, health, debug, pages):
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)
-    install(app, made, settings)
+    install_guards(app, guards, settings)
     # The outermost, since it is added last: refusals are logged too.
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLogMiddleware)
     return app
 
 
-def _shared(settings: Settings, runner: Runner, made: Guards) -> Shared:
+def _app_context(settings: Settings, runner: Runner, guards: Guards) -> AppContext:
     """What the routes need, as the settings have it."""
     named = settings.reasoning_field
-    policy = Policy(
+    policy = ChatPolicy(
         settings.default_model,
         settings.stream_mode,
         strict=settings.strict,
@@ -95,17 +95,17 @@ def _shared(settings: Settings, runner: Runner, made: Guards) -> Shared:
         shows_thinking=named != "none",
     )
     login = settings.login
-    return Shared(
+    return AppContext(
         runner=runner,
-        keeper=Keeper(runner.backend, runner.sessions),
-        tool_choices=ToolChoices(settings.state_dir),
+        reaper=SessionReaper(runner.backend, runner.sessions),
+        tool_configs=ToolConfigStore(settings.state_dir),
         # Marked, so that what such a server starts and leaves is swept with what the CLI's tools left.
         mcp=McpServers(
             settings.state_dir, {**settings.child_env, OWNER_MARK: str(os.getpid())}, mcp_servers(settings)
         ),
         backend=runner.backend,
         policy=policy,
-        ring=made.ring,
+        ring=guards.ring,
         login=LoginFacts(
             login.method, login.chosen_by, login.missing, tuple(login_variables(settings.child_env))
         ),
@@ -119,27 +119,27 @@ def _shared(settings: Settings, runner: Runner, made: Guards) -> Shared:
         if settings.fetch_images
         else None,
         debug=settings.log_level == "debug",
-        allowance=Allowance(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
+        tool_policy=ToolPolicy(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
         shows_tools=settings.show_tools,
     )
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(app: FastAPI, shared: Shared, made: Guards) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI, context: AppContext, guards: Guards) -> AsyncIterator[None]:
     """From the opening of the records to the end of the last process."""
-    runner, registry = shared.runner, shared.runner.sessions
+    runner, registry = context.runner, context.runner.sessions
     # A stack: what fails to end keeps nothing else from ending.
     async with contextlib.AsyncExitStack() as ends:
-        ends.push_async_callback(made.window.close)
+        ends.push_async_callback(guards.window.close)
         await registry.open()
         ends.push_async_callback(registry.close)
         if registry.moved_aside is not None:
             log.warning("the session records could not be read: moved aside", to=str(registry.moved_aside))
         ends.push_async_callback(runner.backend.close)
-        for work in (shared.keeper.run(), shared.mcp.resume()):
+        for work in (context.reaper.run(), context.mcp.resume()):
             ends.push_async_callback(_cancelled, asyncio.create_task(work))
         ends.callback(runner.drain.end)
-        with anyio.CancelScope() as scope, runner.drain.stopping(scope.cancel):
+        with anyio.CancelScope() as scope, runner.drain.on_cut(scope.cancel):
             await runner.backend.start()
         yield
 
@@ -158,9 +158,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         loaded = load(arguments, commands=listing())
         prepare(loaded.settings)
         if loaded.may_ask:
-            offer_key(loaded.settings)
+            prompt_for_key(loaded.settings)
         # To be refused before a port is taken; the application has guards of its own.
-        guards(loaded.settings)
+        build_guards(loaded.settings)
         listener = listen(loaded)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -180,7 +180,7 @@ def serve_as_changed(arguments: Sequence[str], listener: socket.socket) -> int:
     try:
         settings = load(arguments).settings
         prepare(settings)
-        guards(settings)
+        build_guards(settings)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -193,7 +193,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     url = url_of(settings.host, listener.getsockname()[1])
     server = Server(
         http_config(app),
-        app.state.shared.runner,
+        app.state.context.runner,
         drain_within=settings.drain_timeout,
         url=url,
         keyed=app.state.guards.ring.required,

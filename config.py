@@ -17,10 +17,10 @@ from dotenv import dotenv_values
 from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from configuration import arguments, describing, sources, values
+from configuration import arguments, fields, sources, values
 from configuration.child import child_environment
-from configuration.describing import Described, env
-from configuration.login import Choice, Login, find
+from configuration.fields import SettingField, env
+from configuration.login import Choice, Login, detect_login
 
 VERSION = "0.1.0"
 SERVICE = "claude-api"
@@ -291,14 +291,14 @@ class Loaded:
     may_ask: bool = True
 
 
-def described() -> list[Described]:
+def setting_fields() -> list[SettingField]:
     """Every setting that a person can set, in order."""
-    return list(describing.described(Settings))
+    return list(fields.setting_fields(Settings))
 
 
 def env_example() -> str:
     """The text of `.env.example`."""
-    return describing.example(iter(described()))
+    return fields.example(iter(setting_fields()))
 
 
 def load(
@@ -312,7 +312,7 @@ def load(
 
     `commands` is for `--help`. Raises ConfigError naming the setting and where its value came from.
     """
-    parser = arguments.server_parser(described(), SERVICE, VERSION, commands)
+    parser = arguments.server_parser(setting_fields(), SERVICE, VERSION, commands)
     options = vars(parser.parse_args(list(argv)))
     port = options.pop("port_argument")
     if port is not None and not port.isdigit():
@@ -324,7 +324,7 @@ def load(
 
 def _logged_in(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """The settings with what a claude process is to see. Raises ValueError."""
-    found = find(environ, settings.auth_method, settings.use_subscription, Path.is_file)
+    found = detect_login(environ, settings.auth_method, settings.use_subscription, Path.is_file)
     return settings.model_copy(update={"login": found, "child_env": child_environment(environ, found.method)})
 
 
@@ -347,12 +347,12 @@ def resolve(
     """
     process = os.environ if environ is None else environ
     file = _read(dotenv or Path(".env"))
-    chosen = sources.choose(iter(described()), options, ((process, ""), (file, " in .env")))
+    chosen = sources.resolve_values(iter(setting_fields()), options, ((process, ""), (file, " in .env")))
     try:
         settings = Settings(**chosen.values)
         settings = _logged_in(settings, {**file, **process})
     except ValidationError as error:
-        raise ConfigError("\n".join(sources.complaints(error, chosen, iter(described())))) from None
+        raise ConfigError("\n".join(sources.error_messages(error, chosen, iter(setting_fields())))) from None
     except ValueError as error:
         raise ConfigError(str(error)) from None
     chosen.notes.extend((*settings.login.notes, *settings.login.missing))

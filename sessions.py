@@ -5,7 +5,7 @@ CLI's transcript. Two locks keep turns of one session apart: an asyncio.Lock in 
 lock file against another server that runs on the same state.
 
 A session that isn't used for a while expires: it is no longer listed. Its record stays, since a turn goes on
-from there; only `Session.forget` removes it.
+from there; only `Session.delete` removes it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS sessions (
 ) STRICT
 """
 # What leads from an older version to the next one.
-_CHANGES = {
+_MIGRATIONS = {
     1: "ALTER TABLE sessions ADD COLUMN messages INTEGER",
     2: "ALTER TABLE sessions ADD COLUMN tools INTEGER NOT NULL DEFAULT 0",
 }
@@ -46,11 +46,11 @@ _FOREIGN_LOCK_POLL = 0.05
 _PRIVATE_FILE = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
 
 
-class StoreFailed(Exception):
+class StoreError(Exception):
     """The records can't be read or written: a full disk, a lock that somebody holds."""
 
 
-class SessionTaken(Exception):
+class SessionOwnedByOther(Exception):
     """The CLI conversation that this id names belongs to another key."""
 
 
@@ -91,7 +91,7 @@ class SessionRecord:
     tools: bool = False
 
     @classmethod
-    def of(cls, row: Sequence[Any]) -> SessionRecord:
+    def from_row(cls, row: Sequence[Any]) -> SessionRecord:
         """The record of a row of the table."""
         return replace(cls(*row), tools=bool(row[-1]))
 
@@ -195,7 +195,7 @@ class SessionRegistry:
                     f"knows {SCHEMA_VERSION}): start that one, or move {path.name} away"
                 )
             for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
-                await db.execute(_CHANGES[older])
+                await db.execute(_MIGRATIONS[older])
             await db.execute(_SCHEMA)
             await db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             await db.execute("COMMIT")
@@ -238,7 +238,7 @@ class SessionRegistry:
     def _claim(record: SessionRecord, owner: str, session_id: str) -> SessionRecord:
         # One UUID can be written in capitals or not: the same session for the same owner.
         if record.owner != owner:
-            raise SessionTaken
+            raise SessionOwnedByOther
         return replace(record, session_id=session_id)
 
     def _connection(self) -> aiosqlite.Connection:
@@ -248,7 +248,7 @@ class SessionRegistry:
 
     async def _load(self, name: str) -> SessionRecord | None:
         rows = await self._rows(f"SELECT {_COLUMNS} FROM sessions WHERE uuid = ?", name)
-        return SessionRecord.of(rows[0]) if rows else None
+        return SessionRecord.from_row(rows[0]) if rows else None
 
     # Expiry
 
@@ -262,7 +262,7 @@ class SessionRegistry:
             f"SELECT {_COLUMNS} FROM sessions WHERE owner = ? AND last_used > ? "
             "ORDER BY last_used DESC, session_id"
         )
-        return [SessionRecord.of(row) for row in await self._rows(query, owner, self._oldest())]
+        return [SessionRecord.from_row(row) for row in await self._rows(query, owner, self._expiry_cutoff())]
 
     async def counts(self, owner: str) -> SessionCounts:
         """How many sessions the owner has."""
@@ -270,26 +270,26 @@ class SessionRegistry:
             "SELECT count(*) FILTER (WHERE last_used > ?1), count(*) FILTER (WHERE last_used <= ?1), "
             "coalesce(sum(messages) FILTER (WHERE last_used > ?1), 0) FROM sessions WHERE owner = ?2"
         )
-        return SessionCounts(*(await self._rows(query, self._oldest(), owner))[0])
+        return SessionCounts(*(await self._rows(query, self._expiry_cutoff(), owner))[0])
 
     async def renew(self, owner: str, session_id: str) -> SessionRecord | None:
         """A session that hasn't expired, used now; None if there is none. Waits for nothing."""
         name = session_uuid(owner, session_id)
         await self._rows(
             "UPDATE sessions SET last_used = ? WHERE uuid = ? AND owner = ? AND last_used > ?",
-            *(self._clock(), name, owner, self._oldest()),
+            *(self._clock(), name, owner, self._expiry_cutoff()),
         )
         record = await self._load(name)
-        ours = record is not None and record.owner == owner and record.last_used > self._oldest()
+        ours = record is not None and record.owner == owner and record.last_used > self._expiry_cutoff()
         return record if ours else None
 
     async def expired(self, names: Collection[str]) -> set[str]:
         """Which of these UUIDs name no session, or one that has expired."""
         query = "SELECT uuid FROM sessions WHERE last_used > ? AND uuid IN (SELECT value FROM json_each(?))"
-        rows = await self._rows(query, self._oldest(), json.dumps([*names]))
+        rows = await self._rows(query, self._expiry_cutoff(), json.dumps([*names]))
         return set(names) - {name for (name,) in rows}
 
-    def _oldest(self) -> float:
+    def _expiry_cutoff(self) -> float:
         return self._clock() - self.ttl
 
     async def _rows(self, query: str, *values: Any) -> list[Any]:
@@ -297,7 +297,7 @@ class SessionRegistry:
         try:
             return list(await self._connection().execute_fetchall(query, values))
         except sqlite3.Error as error:
-            raise StoreFailed(str(error)) from error
+            raise StoreError(str(error)) from error
 
     async def _save(self, record: SessionRecord) -> None:
         values = astuple(record)
@@ -324,7 +324,7 @@ class Session:
             query = "UPDATE sessions SET last_used = ? WHERE uuid = ?"
             await self._registry._rows(query, self.record.last_used, self.uuid)
 
-    async def begin(self, system: str, messages: int | None = 0, *, tools: bool = False) -> None:
+    async def create(self, system: str, messages: int | None = 0, *, tools: bool = False) -> None:
         """Note that the conversation under this UUID is ours and holds no answer of ours yet. `messages`:
         how many it holds; None if that isn't known."""
         now = self._registry._clock()
@@ -337,12 +337,12 @@ class Session:
         )
         await self._registry._save(self.record)
 
-    async def answered(self, mark: str, cost_usd: float | None, messages: int) -> None:
+    async def record_answer(self, mark: str, cost_usd: float | None, messages: int) -> None:
         """Note the last event of an answer: what the next turn continues from. Survives SIGKILL. `messages`:
         how many the turn added to the conversation, its answer included."""
         before = self.record
         if before is None:
-            raise RuntimeError("begin() comes before answered()")
+            raise RuntimeError("create() comes before record_answer()")
         self.record = replace(
             before,
             mark=mark,
@@ -353,7 +353,7 @@ class Session:
         )
         await self._registry._save(self.record)
 
-    async def forget(self) -> None:
+    async def delete(self) -> None:
         """Remove the record."""
         self.record = None
         await self._registry._rows("DELETE FROM sessions WHERE uuid = ?", self.uuid)

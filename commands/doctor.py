@@ -19,7 +19,7 @@ _OPTIONS = ("claude_bin", "engine", "state_dir", "setting_sources")
 def main(argv: Sequence[str]) -> int:
     """The exit status: 0 if turns can succeed. Raises ConfigError."""
     parser = argparse.ArgumentParser(prog="claude_api.py doctor", description=SUMMARY)
-    add_options(parser, iter(config.described()), _OPTIONS)
+    add_options(parser, iter(config.setting_fields()), _OPTIONS)
     settings = config.resolve(vars(parser.parse_args(list(argv)))).settings
     logs.configure("warning", "console", None)
     return asyncio.run(_look(settings))

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     revoke = actions.add_parser("revoke", help="make a key useless")
     revoke.add_argument("name", metavar="NAME")
     for action in (add, actions.add_parser("list", help="show the keys' names and limits"), revoke):
-        add_options(action, iter(config.described()), ("state_dir",))
+        add_options(action, iter(config.setting_fields()), ("state_dir",))
     return parser
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Iterator
 
-from configuration.describing import Described, default_text, is_switch
+from configuration.fields import SettingField, default_text, is_switch
 
 
 def add_options(
-    parser: argparse.ArgumentParser, settings: Iterator[Described], only: Collection[str] | None = None
+    parser: argparse.ArgumentParser, settings: Iterator[SettingField], only: Collection[str] | None = None
 ) -> None:
     """An option for each setting, or for those whose fields `only` names. None: not given."""
     for name, mark, field in settings:
@@ -24,7 +24,7 @@ def add_options(
 
 
 def server_parser(
-    settings: Collection[Described], service: str, version: str, commands: str
+    settings: Collection[SettingField], service: str, version: str, commands: str
 ) -> argparse.ArgumentParser:
     """The server's command line: an option a setting, `--version` and the like, the port as the one argument.
 

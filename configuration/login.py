@@ -44,7 +44,9 @@ class Login:
     notes: tuple[str, ...] = ()
 
 
-def find(environ: Mapping[str, str], forced: Choice | None, subscription: bool, exists: Exists) -> Login:
+def detect_login(
+    environ: Mapping[str, str], forced: Choice | None, subscription: bool, exists: Exists
+) -> Login:
     """The login that `environ` means. `forced`: CLAUDE_AUTH_METHOD; `subscription`: CLAUDE_USE_SUBSCRIPTION.
 
     Where nothing is forced, Bedrock comes before Vertex, as in the CLI, and a key before the CLI's login.

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from configuration.describing import Described
+from configuration.fields import SettingField
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
 @dataclass
-class Chosen:
+class ResolvedValues:
     """The values by field, where each came from, and notes for the person at the terminal."""
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -23,16 +23,16 @@ class Chosen:
     notes: list[str] = field(default_factory=list)
 
 
-def choose(
-    settings: Iterator[Described],
+def resolve_values(
+    settings: Iterator[SettingField],
     options: Mapping[str, Any],
     sources: Sequence[tuple[Mapping[str, str], str]],
-) -> Chosen:
+) -> ResolvedValues:
     """Each setting from the command line's `options`, else from the first of `sources` that has it.
 
     A source comes with the words that say where it is, to be put behind a name.
     """
-    chosen = Chosen()
+    chosen = ResolvedValues()
     for name, mark, _ in settings:
         if options.get(name) is not None:
             chosen.values[name], chosen.origin[name] = options[name], str(mark.option)
@@ -67,7 +67,9 @@ def _converted(name: str, key: str, value: str, notes: list[str]) -> str | None:
     return value.lower() if name == "log_level" else value
 
 
-def complaints(error: ValidationError, chosen: Chosen, settings: Iterator[Described]) -> Iterator[str]:
+def error_messages(
+    error: ValidationError, chosen: ResolvedValues, settings: Iterator[SettingField]
+) -> Iterator[str]:
     """What is wrong with the values, a sentence each. No secret is repeated."""
     secrets = {name for name, mark, _ in settings if mark.secret}
     for item in error.errors():

@@ -12,10 +12,10 @@ Network = IPv4Network | IPv6Network
 # With a port, as some proxies write it: 192.0.2.1:80, [2001:db8::1]:80.
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+")
 # What one customer of a provider has at the least: whoever can change the last half is still the same.
-_ONE_CUSTOMER = 64
+_IPV6_CLIENT_PREFIX = 64
 
 
-def parsed(text: str) -> Address | None:
+def parse_address(text: str) -> Address | None:
     """An address, if it is one; an IPv4 one in IPv6's clothes is the IPv4 one."""
     found = _WITH_PORT.fullmatch(text.strip())
     plain = (found[1] or found[2]) if found else text.strip()
@@ -33,15 +33,15 @@ def client_of(peer: str | None, forwarded: Sequence[str], trusted: Sequence[Netw
     are read from there, as far as those who wrote them are trusted. What a client wrote itself counts for
     nothing.
     """
-    current = parsed(peer or "")
+    current = parse_address(peer or "")
     hops = [hop for header in forwarded for hop in header.split(",")]
     while current is not None and hops and any(current in network for network in trusted):
-        before = parsed(hops.pop())
+        before = parse_address(hops.pop())
         if before is None:
             break
         current = before
     if current is None:
         return peer or "local"
     if isinstance(current, IPv6Address):
-        return str(ipaddress.ip_network((int(current), _ONE_CUSTOMER), strict=False))
+        return str(ipaddress.ip_network((int(current), _IPV6_CLIENT_PREFIX), strict=False))
     return str(current)

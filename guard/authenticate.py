@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guard import refusal
-from guard.caller import ANYBODY, STRANGER, Caller, identify
+from guard.caller import LOCAL_USER, UNAUTHENTICATED, Caller, set_caller
 from guard.keys import Key
 from guard.ring import KeyRing
-from guard.window import Window
-from telemetry.requests import note
+from guard.window import FixedWindow
+from telemetry.requests import annotate
 
 # What a load balancer looks at, what tells a client whether it needs a key, and pages for people, whose
 # browsers can't send one. Without a key they tell of this server no more than that it is up.
-OPEN = frozenset(
+OPEN_PATHS = frozenset(
     {
         *("/health", "/livez", "/readyz", "/v1/auth/status"),
         *("/", "/docs", "/redoc", "/openapi.json"),
@@ -24,13 +24,13 @@ OPEN = frozenset(
 )
 
 
-class RequireKey:
+class ApiKeyMiddleware:
     """401 without a good key, once there are keys; says who asks otherwise.
 
     A key's own limits are for what does work, which is asked for by POST: 429 for one too many.
     """
 
-    def __init__(self, app: ASGIApp, ring: KeyRing, window: Window) -> None:
+    def __init__(self, app: ASGIApp, ring: KeyRing, window: FixedWindow) -> None:
         self._app = app
         self._ring = ring
         self._window = window
@@ -42,37 +42,39 @@ class RequireKey:
             await self._app(scope, receive, send)
             return
         if not self._ring.required:
-            identify(scope, ANYBODY)
+            set_caller(scope, LOCAL_USER)
             await self._app(scope, receive, send)
             return
-        key = next((key for token in _offered(scope) if (key := self._ring.find(token))), None)
+        key = next((key for token in _presented_keys(scope) if (key := self._ring.find(token))), None)
         if key is None:
-            if scope["path"] not in OPEN:
-                note(scope, outcome="invalid_api_key")
+            if scope["path"] not in OPEN_PATHS:
+                annotate(scope, outcome="invalid_api_key")
                 await refusal.no_key()(scope, receive, send)
                 return
-            identify(scope, STRANGER)
+            set_caller(scope, UNAUTHENTICATED)
             await self._app(scope, receive, send)
             return
-        note(scope, key=key.name)
+        annotate(scope, key=key.name)
         models = key.limits.models
-        identify(scope, Caller(key.id, None if models is None else frozenset(models), operator=key.operator))
+        set_caller(
+            scope, Caller(key.id, None if models is None else frozenset(models), operator=key.operator)
+        )
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        await self._limited(key, scope, receive, send)
+        await self._apply_key_limits(key, scope, receive, send)
 
-    async def _limited(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _apply_key_limits(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
         concurrency, rate = key.limits.concurrency, key.limits.rate
         if concurrency is not None and self._running[key.id] >= concurrency:
-            note(scope, outcome="concurrency_limit_exceeded")
+            annotate(scope, outcome="concurrency_limit_exceeded")
             await refusal.key_busy(concurrency)(scope, receive, send)
             return
         self._running[key.id] += 1
         try:
             left = None if rate is None else await self._window.hit(rate, "key", key.id)
             if left is not None:
-                note(scope, outcome="too_many_requests")
+                annotate(scope, outcome="too_many_requests")
                 await refusal.too_many(left)(scope, receive, send)
                 return
             await self._app(scope, receive, send)
@@ -82,7 +84,7 @@ class RequireKey:
                 del self._running[key.id]
 
 
-def _offered(scope: Scope) -> Iterator[bytes]:
+def _presented_keys(scope: Scope) -> Iterator[bytes]:
     """The keys in a request's headers: one in each at most."""
     headers = dict(reversed(scope["headers"]))
     kind, _, token = headers.get(b"authorization", b"").strip().partition(b" ")

@@ -24,17 +24,17 @@ class Caller:
 
 
 # While no key is set, everybody is the one user of this machine.
-ANYBODY = Caller(operator=True)
-STRANGER = Caller(details=False)
+LOCAL_USER = Caller(operator=True)
+UNAUTHENTICATED = Caller(details=False)
 
 
-def identify(scope: Scope, caller: Caller) -> None:
+def set_caller(scope: Scope, caller: Caller) -> None:
     """Say who asks."""
     scope[_CALLER] = caller
 
 
 def caller_of(scope: Scope) -> Caller:
     """Who asks."""
-    found = scope.get(_CALLER, ANYBODY)
+    found = scope.get(_CALLER, LOCAL_USER)
     assert isinstance(found, Caller)
     return found

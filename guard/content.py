@@ -7,12 +7,12 @@ import re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guard import refusal
-from telemetry.requests import note
+from telemetry.requests import annotate
 
 _JSON = re.compile(rb"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 
 
-class JsonOnly:
+class JsonOnlyMiddleware:
     """415 for a body whose content type isn't JSON, or isn't told."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -23,7 +23,7 @@ class JsonOnly:
             headers = dict(scope["headers"])
             kind = headers.get(b"content-type", b"")
             if _has_body(headers) and not _JSON.fullmatch(kind.strip()):
-                note(scope, outcome="unsupported_media_type")
+                annotate(scope, outcome="unsupported_media_type")
                 await refusal.not_json(kind.decode("latin-1"))(scope, receive, send)
                 return
         await self._app(scope, receive, send)

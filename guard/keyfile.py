@@ -44,7 +44,7 @@ class KeyFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "keys.json"
-        self._seen: tuple[int, ...] | None = None
+        self._stat: tuple[int, ...] | None = None
         self._keys: tuple[Key, ...] = ()
         self._failure: KeyFileFailed | None = None
 
@@ -53,13 +53,13 @@ class KeyFile:
         try:
             found = self.path.stat()
         except FileNotFoundError:
-            self._seen, self._keys, self._failure = None, (), None
+            self._stat, self._keys, self._failure = None, (), None
             return ()
         except OSError as error:
             raise KeyFileFailed(f"{self.path} can't be read: {error.strerror}.") from None
         seen = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
-        if seen != self._seen:
-            self._seen, self._keys, self._failure = seen, (), None
+        if seen != self._stat:
+            self._stat, self._keys, self._failure = seen, (), None
             try:
                 self._keys = self._parse()
             except KeyFileFailed as error:
@@ -92,7 +92,7 @@ class KeyFile:
             limits=limits,
             operator=operator,
         )
-        with self._alone():
+        with self._locked():
             present = self.load()
             if any(key.name == name for key in present):
                 raise NameTaken
@@ -101,7 +101,7 @@ class KeyFile:
 
     def revoke(self, name: str) -> int:
         """Forget a key; returns how many are left. Raises NoSuchKey, KeyFileFailed."""
-        with self._alone():
+        with self._locked():
             present = self.load()
             left = tuple(key for key in present if key.name != name)
             if left == present:
@@ -110,7 +110,7 @@ class KeyFile:
         return len(left)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """Keep two commands from writing over each other."""
         try:
             lock = os.open(self.path.with_suffix(".lock"), _PRIVATE, 0o600)

@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guard import refusal
-from guard.address import parsed
+from guard.address import parse_address
 from guard.ring import KeyRing
-from telemetry.requests import note
+from telemetry.requests import annotate
 
 _LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 ANY_ORIGIN = "*"
@@ -26,7 +26,7 @@ EXPOSED = (
 )
 
 
-class KnownOrigins:
+class OriginMiddleware:
     """403 for an Origin that is neither this server's own nor one of `allowed`.
 
     While no key is set, only this machine is served: 403 for another's address, which a server that listens
@@ -42,7 +42,7 @@ class KnownOrigins:
         if scope["type"] == "http":
             refused = self._refusal(scope)
             if refused is not None:
-                note(scope, outcome="foreign_origin")
+                annotate(scope, outcome="foreign_origin")
                 await refused(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -68,5 +68,5 @@ class KnownOrigins:
 @lru_cache
 def _on_this_machine(client: str) -> bool:
     """Is it a loopback address? What is none: a socket file, or a client in this process."""
-    address = parsed(client)
+    address = parse_address(client)
     return address is None or address.is_loopback

@@ -17,9 +17,9 @@ from guard import refusal
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 # Seconds for a head, and then for the rest of the request.
-PATIENCE = 15.0
+READ_TIMEOUT = 15.0
 # Seconds for a client to take what waits for it: longer than a route waits, which then logs that it left.
-_TAKEN_WITHIN = 75.0
+_WRITE_TIMEOUT = 75.0
 
 
 class _HeadTooLarge(Exception):
@@ -34,13 +34,13 @@ class BoundedProtocol(HttpToolsProtocol):
     A client that takes nothing of its answer is cut off: a connection that is only closed waits for it.
     """
 
-    patience = PATIENCE
-    taken_within = _TAKEN_WITHIN
+    read_timeout = READ_TIMEOUT
+    write_timeout = _WRITE_TIMEOUT
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._timer: asyncio.TimerHandle | None = None
-        self._stuck: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
         self._in_head = False
         self._received = 0  # bytes, while the head isn't whole
         self._parsed = 0  # bytes of it that the parser has told
@@ -52,19 +52,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait()
+        self._start_read_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
-        self._taken()
+        self._stop_read_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stuck = self.loop.call_later(self.taken_within, self.transport.abort)
+        self._write_timer = self.loop.call_later(self.write_timeout, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self._taken()
+        self._stop_write_timer()
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
@@ -90,7 +90,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._received = self._parsed = self._lines = 0
         self._in_head = True
-        self._wait()
+        self._start_read_timer()
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -105,11 +105,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._wait()
+        self._start_read_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._stop_waiting()
+        self._stop_read_timer()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -124,29 +124,29 @@ class BoundedProtocol(HttpToolsProtocol):
             self._too_large = True
             raise _HeadTooLarge
 
-    def _wait(self) -> None:
-        self._stop_waiting()
-        self._timer = self.loop.call_later(self.patience, self._late)
+    def _start_read_timer(self) -> None:
+        self._stop_read_timer()
+        self._read_timer = self.loop.call_later(self.read_timeout, self._read_timed_out)
 
-    def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
-    def _taken(self) -> None:
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
-    def _late(self) -> None:
-        self._timer = None
+    def _read_timed_out(self) -> None:
+        self._read_timer = None
         if self._refused:
             self.transport.close()
         elif self.cycle is not None and not self.cycle.response_complete:
             # It will be answered, and that is the connection's end.
             self.cycle.keep_alive = False
         elif self._in_head:
-            self._refuse(refusal.late_head(self.patience))
+            self._refuse(refusal.late_head(self.read_timeout))
         else:
             self.transport.close()
 
@@ -163,7 +163,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # What still comes is taken and dropped: to close on it would reset the connection, and the client
         # would not see why.
         self.transport.write_eof()
-        self._wait()
+        self._start_read_timer()
 
 
 def _too_large() -> Response:

@@ -8,8 +8,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guard import refusal
 from guard.address import Network, client_of
-from guard.window import Window
-from telemetry.requests import note
+from guard.window import FixedWindow
+from telemetry.requests import annotate
 
 GENERAL = "general"
 # Each of these has a count of its own for each method, and what is below it has one more; the kind says which
@@ -37,11 +37,11 @@ def route(method: str, path: str) -> tuple[str, str] | None:
     return GENERAL, f"{verb} other"
 
 
-class RateLimit:
+class RateLimitMiddleware:
     """429 for a request that is one too many. `limits`: requests a minute, by kind."""
 
     def __init__(
-        self, app: ASGIApp, window: Window, limits: Mapping[str, int], trusted: Sequence[Network]
+        self, app: ASGIApp, window: FixedWindow, limits: Mapping[str, int], trusted: Sequence[Network]
     ) -> None:
         self._app = app
         self._window = window
@@ -57,7 +57,7 @@ class RateLimit:
             client = client_of(peer[0] if peer else None, forwarded, self._trusted)
             left = await self._window.hit(self._limits[kind], "client", client, name)
             if left is not None:
-                note(scope, outcome="too_many_requests")
+                annotate(scope, outcome="too_many_requests")
                 await refusal.too_many(left)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -21,7 +21,7 @@ class KeyRing:
         self._fixed = tuple(fixed)
         self._file = file
         self._latched = bool(self._fixed)
-        self._told: KeyFileFailed | None = None
+        self._reported: KeyFileFailed | None = None
 
     def __repr__(self) -> str:
         return f"<KeyRing fixed={len(self._fixed)} file={self._file.path.name} required={self._latched}>"
@@ -32,11 +32,11 @@ class KeyRing:
             kept = self._file.load()
         except KeyFileFailed as error:
             self._latched = True
-            if self._told is None or str(self._told) != str(error):
+            if self._reported is None or str(self._reported) != str(error):
                 log.error("no key of the key file is accepted", problem=str(error))
-            self._told = error
+            self._reported = error
             return self._fixed
-        self._told = None
+        self._reported = None
         present = self._fixed + kept
         self._latched = self._latched or bool(present)
         return present

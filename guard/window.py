@@ -13,8 +13,8 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
 # How long a Redis that failed is left alone, and how long it may take: no request waits longer for it.
-_LEFT_ALONE = 10.0
-_PATIENCE = 1.0
+_REDIS_COOLDOWN = 10.0
+_REDIS_TIMEOUT = 1.0
 
 log = structlog.get_logger("guard")
 
@@ -23,28 +23,28 @@ class StorageMissing(Exception):
     """The library that the storage needs isn't installed."""
 
 
-class Window:
+class FixedWindow:
     """The counts, in memory or in a Redis that several servers share.
 
     A Redis that fails lets nobody past the limits: this server counts by itself until it is back.
     """
 
     def __init__(self, redis_url: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._own = FixedWindowRateLimiter(MemoryStorage())
+        self._local = FixedWindowRateLimiter(MemoryStorage())
         self._clock = clock
         self._redis = None if redis_url is None else _Redis(redis_url)
-        self._redis_from = 0.0
+        self._redis_retry_at = 0.0
 
     async def hit(self, amount: int, *names: str) -> float | None:
         """Count one under `names`. None if it is within `amount` a minute, else the seconds that are left."""
-        if self._redis is not None and self._clock() >= self._redis_from:
+        if self._redis is not None and self._clock() >= self._redis_retry_at:
             try:
                 return await _hit(self._redis.limiter, amount, names)
             except StorageError as error:
-                self._redis_from = self._clock() + _LEFT_ALONE
+                self._redis_retry_at = self._clock() + _REDIS_COOLDOWN
                 kind = type(error.storage_error).__name__
                 log.error("rate limits are counted by this server alone: the storage failed", kind=kind)
-        return await _hit(self._own, amount, names)
+        return await _hit(self._local, amount, names)
 
     async def close(self) -> None:
         """Hang up."""
@@ -63,7 +63,10 @@ class _Redis:
         except ImportError:
             raise StorageMissing from None
         self.pool = ConnectionPool.from_url(
-            url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=Retry(NoBackoff(), 0)
+            url,
+            socket_timeout=_REDIS_TIMEOUT,
+            socket_connect_timeout=_REDIS_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
         )
         # Its annotations leave out the pool, which its documentation names.
         options: Any = {"connection_pool": self.pool}

@@ -8,27 +8,27 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from guard.caller import caller_of
-from routes.state import shared
-from wire.auth import AuthSign, AuthStatus, ClaudeAuth, LoginConfig, LoginStatus, ServerInfo
+from routes.state import app_context
+from wire.auth import AuthStatus, ClaudeAuth, LoginConfig, LoginStatus, PublicAuthStatus, ServerInfo
 
 router = APIRouter(tags=["server"])
 
 
 @router.get("/v1/auth/status")
-async def auth_status(request: Request) -> AuthStatus | AuthSign:
+async def auth_status(request: Request) -> AuthStatus | PublicAuthStatus:
     """How the CLI logs in, and what is missing for it. Spends no tokens.
 
     Where keys are set, a request without one is told only that it needs one.
     """
     if not caller_of(request.scope).details:
-        return AuthSign()
-    parts = shared(request)
-    await parts.backend.recheck_login()
-    engine, login = parts.backend.state, parts.login
+        return PublicAuthStatus()
+    context = app_context(request)
+    await context.backend.recheck_login()
+    engine, login = context.backend.state, context.login
     errors = [*login.missing, *([engine.problem] if engine.problem else ())]
     source: Literal["environment", "runtime", "none"] = "none"
-    if parts.ring.required:
-        source = "environment" if parts.ring.fixed else "runtime"
+    if context.ring.required:
+        source = "environment" if context.ring.fixed else "runtime"
     return AuthStatus(
         claude_code_auth=ClaudeAuth(
             method=login.method,
@@ -45,6 +45,6 @@ async def auth_status(request: Request) -> AuthStatus | AuthSign:
             environment_variables=list(login.variables),
         ),
         server_info=ServerInfo(
-            api_key_required=parts.ring.required, api_key_source=source, version=parts.version
+            api_key_required=context.ring.required, api_key_source=source, version=context.version
         ),
     )

@@ -9,28 +9,28 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from routes import errors
-from routes.state import shared
+from routes.state import app_context
 from turns.errors import InvalidRequest, RequestTooLarge
 
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
-async def parsed(request: Request, kind: type[_Body]) -> _Body:
+async def parse_body(request: Request, kind: type[_Body]) -> _Body:
     """The body as a model. Raises what `whole` raises."""
-    raw = await whole(request)
+    raw = await read_body(request)
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
         raise errors.invalid(error) from None
 
 
-async def whole(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """The body, within the application's bounds. Raises what `read` raises."""
-    parts = shared(request)
-    return await read(request, parts.max_request_size, parts.body_within)
+    context = app_context(request)
+    return await read_bounded(request, context.max_request_size, context.body_within)
 
 
-async def read(request: Request, limit: int, within: float) -> bytes:
+async def read_bounded(request: Request, limit: int, within: float) -> bytes:
     """The body, of at most `limit` bytes, which must be there `within` seconds.
 
     Raises RequestTooLarge, InvalidRequest, and starlette's ClientDisconnect.

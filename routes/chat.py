@@ -14,25 +14,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from routes import body, sse
-from routes.access import owned
-from routes.choices import together
-from routes.cli_tools import tools_of_turn
+from routes.access import authorize
+from routes.choices import merge_runs
+from routes.cli_tools import resolve_tools
 from routes.connection import while_connected
 from routes.openapi import json_body
-from routes.state import Shared, shared
-from telemetry.requests import add, note
+from routes.state import AppContext, app_context
+from telemetry.requests import add_to_totals, annotate
 from translate import cli_tools
 from translate.chat import to_turn
-from translate.chat_answer import ChunkWriter, Head, completion
-from translate.messages import remote_images
+from translate.chat_answer import AnswerContext, ChunkWriter, completion
+from translate.messages import remote_image_urls
 from turns.errors import TurnError
 from turns.model import TurnDone, TurnEvent, TurnRequest, TurnStarted
 from wire.chat import ChatCompletion, ChatRequest
 
 router = APIRouter()
 # Characters of a model's name.
-_SHOWN = 100
-_WHO = ("user", "safety_identifier", "prompt_cache_key")
+_MAX_LOGGED_CHARS = 100
+_USER_FIELDS = ("user", "safety_identifier", "prompt_cache_key")
 
 
 @router.post(
@@ -40,61 +40,67 @@ _WHO = ("user", "safety_identifier", "prompt_cache_key")
 )
 async def create(request: Request) -> Response:
     """Answer a chat. With `stream` the answer comes as server-sent events."""
-    parts = shared(request)
-    asked = await body.parsed(request, ChatRequest)
-    fetched = await parts.images.fetch(remote_images(asked.messages)) if parts.images is not None else {}
-    tool_headers = cli_tools.asked(request.headers)
-    tools = tools_of_turn(request, tool_headers, asked.session_id) if asked.enable_tools else None
-    turn, ignored = to_turn(asked, f"chatcmpl-{uuid.uuid4().hex}", parts.policy, fetched, tools)
+    context = app_context(request)
+    chat_request = await body.parse_body(request, ChatRequest)
+    fetched = (
+        await context.images.fetch(remote_image_urls(chat_request.messages))
+        if context.images is not None
+        else {}
+    )
+    tool_headers = cli_tools.parse_headers(request.headers)
+    tools = (
+        resolve_tools(request, tool_headers, chat_request.session_id) if chat_request.enable_tools else None
+    )
+    turn, ignored = to_turn(chat_request, f"chatcmpl-{uuid.uuid4().hex}", context.policy, fetched, tools)
     if tools is None:
         # They are about tools, and there are none.
         ignored += tool_headers.given
-    turn = owned(request, turn, asked.model)
-    note(
+    turn = authorize(request, turn, chat_request.model)
+    annotate(
         request.scope,
         # As it was sent, and that may be anything.
-        model=(asked.model or "default")[:_SHOWN],
-        stream=bool(asked.stream),
+        model=(chat_request.model or "default")[:_MAX_LOGGED_CHARS],
+        stream=bool(chat_request.stream),
         session=turn.session_id is not None,
-        **_named_hashes(asked),
+        **_user_hashes(chat_request),
     )
     headers = {"x-ignored-params": ", ".join(ignored)} if ignored else {}
-    head = _head(asked, turn, parts)
-    events = together([parts.runner.run(turn) for _ in range(head.choices)])
-    if asked.stream:
+    answer_context = _answer_context(chat_request, turn, context)
+    events = merge_runs([context.runner.run(turn) for _ in range(answer_context.choices)])
+    if chat_request.stream:
         writer = ChunkWriter(
-            head,
-            include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
-            slice_chars=parts.chunk_chars if turn.buffered else None,
+            answer_context,
+            include_usage=bool(chat_request.stream_options and chat_request.stream_options.include_usage),
+            slice_chars=context.chunk_chars if turn.buffered else None,
         )
         data = _stream(request, events, writer, headers)
-        times = sse.Times(parts.first_event_hold, parts.ping_interval, parts.send_within)
-        return sse.EventStream(data, headers, times, parts.runner.drain)
-    answers = await _collect(request, events, head.choices)
+        times = sse.StreamTimings(context.first_event_hold, context.ping_interval, context.send_within)
+        return sse.EventStream(data, headers, times, context.runner.drain)
+    answers = await _collect(request, events, answer_context.choices)
     if answers is None:
         return Response(status_code=499)
     headers |= _session_header(answers[0][0])
-    answer = completion(answers, head, asked.metadata)
+    answer = completion(answers, answer_context, chat_request.metadata)
     return Response(answer.model_dump_json(), 200, headers, "application/json")
 
 
-def _head(asked: ChatRequest, turn: TurnRequest, parts: Shared) -> Head:
-    return Head(
+def _answer_context(chat_request: ChatRequest, turn: TurnRequest, context: AppContext) -> AnswerContext:
+    return AnswerContext(
         turn.id,
-        asked.model or "default",
+        chat_request.model or "default",
         int(time.time()),
         session_id=turn.session_id,
-        reasoning=parts.reasoning_field,
-        functions=not asked.tools and bool(asked.functions),
+        reasoning=context.reasoning_field,
+        functions=not chat_request.tools and bool(chat_request.functions),
         structured=turn.answer is not None,
-        choices=asked.n or 1,
-        shows_tools=parts.shows_tools,
+        choices=chat_request.n or 1,
+        shows_tools=context.shows_tools,
     )
 
 
-def _named_hashes(asked: ChatRequest) -> dict[str, str]:
+def _user_hashes(chat_request: ChatRequest) -> dict[str, str]:
     """What tells a client's users apart, as it may be logged."""
-    given = {name: (asked.model_extra or {}).get(name) for name in _WHO}
+    given = {name: (chat_request.model_extra or {}).get(name) for name in _USER_FIELDS}
     return {
         name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
         for name, value in given.items()
@@ -118,8 +124,8 @@ async def _collect(
         except TurnError as error:
             failure.append(error)
 
-    if not await while_connected(request.receive, shared(request).runner.drain, work):
-        note(request.scope, outcome="client_gone")
+    if not await while_connected(request.receive, app_context(request).runner.drain, work):
+        annotate(request.scope, outcome="client_gone")
         return None
     if failure:
         raise failure[0]
@@ -152,7 +158,7 @@ def _session_header(event: TurnEvent) -> dict[str, str]:
 
 def _note_end(request: Request, event: TurnEvent) -> None:
     if isinstance(event, TurnDone):
-        add(
+        add_to_totals(
             request.scope,
             prompt_tokens=event.usage.prompt_tokens,
             cached_tokens=event.usage.cache_read_tokens,
@@ -160,4 +166,4 @@ def _note_end(request: Request, event: TurnEvent) -> None:
             retries=event.retries,
             cost_usd=event.cost_usd or 0.0,
         )
-        note(request.scope, outcome="ok", answered_by=event.model)
+        annotate(request.scope, outcome="ok", answered_by=event.model)

@@ -9,21 +9,21 @@ from contextlib import aclosing
 from turns.model import TurnEvent
 
 # Events that wait while the client takes its time.
-_AHEAD = 64
+_QUEUE_SIZE = 64
 # Tasks that are ending by themselves; the loop itself holds no reference to them.
-_ending: set[asyncio.Task[None]] = set()
+_closing_tasks: set[asyncio.Task[None]] = set()
 _Item = tuple[int, TurnEvent | Exception | None]
 Run = AsyncGenerator[TurnEvent, None]
 
 
-async def together(runs: Sequence[Run]) -> AsyncGenerator[tuple[int, TurnEvent], None]:
+async def merge_runs(runs: Sequence[Run]) -> AsyncGenerator[tuple[int, TurnEvent], None]:
     """(number of the answer, event), as they come. The first that fails fails them all: raises TurnError."""
     if len(runs) == 1:
         async with aclosing(runs[0]) as only:
             async for event in only:
                 yield 0, event
         return
-    queue: asyncio.Queue[_Item] = asyncio.Queue(_AHEAD)
+    queue: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE_SIZE)
     tasks = [asyncio.create_task(_pump(index, run, queue)) for index, run in enumerate(runs)]
     left = len(tasks)
     try:
@@ -39,8 +39,8 @@ async def together(runs: Sequence[Run]) -> AsyncGenerator[tuple[int, TurnEvent],
         # Synchronous: in a cancelled generator an await would be cancelled too.
         for task in tasks:
             task.cancel()
-            _ending.add(task)
-            task.add_done_callback(_ending.discard)
+            _closing_tasks.add(task)
+            task.add_done_callback(_closing_tasks.discard)
 
 
 async def _pump(index: int, run: Run, queue: asyncio.Queue[_Item]) -> None:

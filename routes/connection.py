@@ -25,7 +25,7 @@ async def while_connected(receive: Receive, drain: Drain, work: Callable[[], Awa
             group.cancel_scope.cancel()
 
         group.start_soon(watch)
-        with drain.stopping(group.cancel_scope.cancel):
+        with drain.on_cut(group.cancel_scope.cancel):
             await work()
         finished = True
         group.cancel_scope.cancel()

@@ -12,20 +12,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from routes import body
-from routes.cli_tools import tools_of_turn
-from routes.errors import complaints
+from routes.cli_tools import resolve_tools
+from routes.errors import field_errors
 from routes.openapi import json_body
-from routes.state import shared
+from routes.state import app_context
 from translate import cli_tools
 from translate.chat import to_turn
 from translate.compatibility import report
-from translate.messages import remote_images
+from translate.messages import remote_image_urls
 from turns.errors import InvalidRequest, ToolsNotAllowed, UnsupportedParameter
 from turns.model import Image
 from wire.chat import ChatRequest
 from wire.compatibility import Compatibility
 from wire.debug import DebugAnswer, DebugInfo, ValidationResult
-from wire.errors import Complaint
+from wire.errors import FieldError
 
 router = APIRouter(tags=["server"])
 
@@ -37,7 +37,7 @@ _EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "Hello"
 @router.post("/v1/debug/request", response_model=DebugAnswer, openapi_extra=json_body(ChatRequest))
 async def debug_request(request: Request) -> Response:
     """How this request arrived, and whether it is a chat request that would be taken."""
-    raw = await body.whole(request)
+    raw = await body.read_body(request)
     parsed, problem = _parsed(raw)
     info = DebugInfo(
         headers={k: "***" if _SECRET.search(k) else v for k, v in request.headers.items()},
@@ -47,7 +47,7 @@ async def debug_request(request: Request) -> Response:
         json_parse_error=problem,
         parsed_body=parsed,
         validation_result=_validated(request, raw),
-        debug_mode_enabled=shared(request).debug,
+        debug_mode_enabled=app_context(request).debug,
         example_valid_request=_EXAMPLE,
     )
     return _json(DebugAnswer(debug_info=info))
@@ -56,12 +56,12 @@ async def debug_request(request: Request) -> Response:
 @router.post("/v1/compatibility", response_model=Compatibility, openapi_extra=json_body(ChatRequest))
 async def compatibility(request: Request) -> Response:
     """What would become of each field of a chat request."""
-    parsed, problem = _parsed(await body.whole(request))
+    parsed, problem = _parsed(await body.read_body(request))
     if problem is not None:
         raise InvalidRequest(f"The body is not valid JSON: {problem}.")
     if not isinstance(parsed, dict):
         raise InvalidRequest("The body is no JSON object: send a chat request.")
-    return _json(report(parsed, tools=bool(shared(request).allowance.names)))
+    return _json(report(parsed, tools=bool(app_context(request).tool_policy.names)))
 
 
 def _parsed(raw: bytes) -> tuple[Any, str | None]:
@@ -72,18 +72,18 @@ def _parsed(raw: bytes) -> tuple[Any, str | None]:
 
 
 def _validated(request: Request, raw: bytes) -> ValidationResult:
-    parts = shared(request)
+    context = app_context(request)
     try:
         asked = ChatRequest.model_validate_json(raw)
         # No image is fetched for it: any will do in its place.
-        remote = remote_images(asked.messages) if parts.images is not None else ()
-        headers = cli_tools.asked(request.headers)
-        tools = tools_of_turn(request, headers, asked.session_id) if asked.enable_tools else None
-        to_turn(asked, "debug", parts.policy, dict.fromkeys(remote, _SOME_IMAGE), tools)
+        remote = remote_image_urls(asked.messages) if context.images is not None else ()
+        headers = cli_tools.parse_headers(request.headers)
+        tools = resolve_tools(request, headers, asked.session_id) if asked.enable_tools else None
+        to_turn(asked, "debug", context.policy, dict.fromkeys(remote, _SOME_IMAGE), tools)
     except ValidationError as error:
-        return ValidationResult(valid=False, errors=complaints(error))
+        return ValidationResult(valid=False, errors=field_errors(error))
     except (InvalidRequest, ToolsNotAllowed) as error:
-        refused = Complaint(
+        refused = FieldError(
             field=error.param or "",
             message=error.message,
             type="unsupported_parameter" if isinstance(error, UnsupportedParameter) else "value_error",

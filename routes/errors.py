@@ -12,17 +12,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from sessions import StoreFailed
-from telemetry.requests import id_of, note
+from sessions import StoreError
+from telemetry.requests import annotate, request_id_of
 from turns import errors
-from wire.errors import Complaint, ErrorBody, ErrorDetail, InvalidBody, InvalidDetail
+from wire.errors import ErrorBody, ErrorDetail, FieldError, ValidationErrorBody, ValidationErrorDetail
 
 # The openai SDK doesn't wait longer than this; neither should anybody who isn't told.
-_LONGEST_RETRY_AFTER = 120.0
+_MAX_RETRY_AFTER = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ErrorMapping:
     """How one kind of error is answered. `retry`: the value of x-should-retry."""
 
     status: int
@@ -33,35 +33,35 @@ class Verdict:
 
 _REQUEST = "invalid_request_error"
 _SERVER = "server_error"
-_TABLE: tuple[tuple[type[errors.TurnError], Verdict], ...] = (
-    (errors.UnsupportedParameter, Verdict(400, _REQUEST, "unsupported_parameter", False)),
-    (errors.InvalidRequest, Verdict(400, _REQUEST, "invalid_request_error", False)),
-    (errors.PromptTooLong, Verdict(400, _REQUEST, "context_length_exceeded", False)),
-    (errors.RequestTooLarge, Verdict(413, _REQUEST, "request_too_large", False)),
-    (errors.ModelNotFound, Verdict(404, _REQUEST, "model_not_found", False)),
-    (errors.SessionNotFound, Verdict(404, _REQUEST, "session_not_found", False)),
-    (errors.SessionConflict, Verdict(409, _REQUEST, "session_conflict", False)),
-    (errors.ToolsNotAllowed, Verdict(403, "permission_error", "tools_not_allowed", False)),
-    (errors.NotOperator, Verdict(403, "permission_error", "operator_only", False)),
-    (errors.UnknownServer, Verdict(404, _REQUEST, "mcp_server_not_found", False)),
-    (errors.ServerFailed, Verdict(502, _SERVER, "mcp_failed", False)),
-    (errors.QueueFull, Verdict(429, "rate_limit_error", "queue_full", True)),
-    (errors.RateLimited, Verdict(429, "rate_limit_error", "rate_limit_exceeded", True)),
-    (errors.NotReady, Verdict(503, _SERVER, "cli_not_ready", False)),
-    (errors.Overloaded, Verdict(503, _SERVER, "overloaded", True)),
-    (errors.InvalidAnswer, Verdict(502, _SERVER, "invalid_answer", False)),
-    (errors.CliFailed, Verdict(502, _SERVER, "cli_failed", True)),
-    (errors.TurnTimeout, Verdict(504, _SERVER, "timeout", True)),
-    (errors.StateFailed, Verdict(503, _SERVER, "state_failed", True)),
-    (errors.ShuttingDown, Verdict(503, _SERVER, "shutting_down", True)),
+_TABLE: tuple[tuple[type[errors.TurnError], ErrorMapping], ...] = (
+    (errors.UnsupportedParameter, ErrorMapping(400, _REQUEST, "unsupported_parameter", False)),
+    (errors.InvalidRequest, ErrorMapping(400, _REQUEST, "invalid_request_error", False)),
+    (errors.PromptTooLong, ErrorMapping(400, _REQUEST, "context_length_exceeded", False)),
+    (errors.RequestTooLarge, ErrorMapping(413, _REQUEST, "request_too_large", False)),
+    (errors.ModelNotFound, ErrorMapping(404, _REQUEST, "model_not_found", False)),
+    (errors.SessionNotFound, ErrorMapping(404, _REQUEST, "session_not_found", False)),
+    (errors.SessionConflict, ErrorMapping(409, _REQUEST, "session_conflict", False)),
+    (errors.ToolsNotAllowed, ErrorMapping(403, "permission_error", "tools_not_allowed", False)),
+    (errors.NotOperator, ErrorMapping(403, "permission_error", "operator_only", False)),
+    (errors.UnknownServer, ErrorMapping(404, _REQUEST, "mcp_server_not_found", False)),
+    (errors.ServerFailed, ErrorMapping(502, _SERVER, "mcp_failed", False)),
+    (errors.QueueFull, ErrorMapping(429, "rate_limit_error", "queue_full", True)),
+    (errors.RateLimited, ErrorMapping(429, "rate_limit_error", "rate_limit_exceeded", True)),
+    (errors.NotReady, ErrorMapping(503, _SERVER, "cli_not_ready", False)),
+    (errors.Overloaded, ErrorMapping(503, _SERVER, "overloaded", True)),
+    (errors.InvalidAnswer, ErrorMapping(502, _SERVER, "invalid_answer", False)),
+    (errors.CliFailed, ErrorMapping(502, _SERVER, "cli_failed", True)),
+    (errors.TurnTimeout, ErrorMapping(504, _SERVER, "timeout", True)),
+    (errors.StateFailed, ErrorMapping(503, _SERVER, "state_failed", True)),
+    (errors.ShuttingDown, ErrorMapping(503, _SERVER, "shutting_down", True)),
 )
 # What pydantic names in a place beside the fields: the kinds that `content` may be of.
 _KINDS = ("str", "list[ContentPart]")
 # Of what is wrong with a body as data: so many things, and characters of a value.
-_MOST = 20
-_SHORT = 100
+_MAX_FIELD_ERRORS = 20
+_MAX_INPUT_CHARS = 100
 # Other numbers may not be JSON.
-_LARGE = 10**15
+_MAX_INPUT_NUMBER = 10**15
 _OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models, /health and what GET /docs lists."
 _NO_V1 = "The client's base_url must end in /v1."
 _TWO_V1 = "The client adds /v1 by itself: leave it out of its base_url."
@@ -78,7 +78,7 @@ _HINTS = {
 }
 
 
-def verdict(error: errors.TurnError) -> Verdict:
+def error_mapping(error: errors.TurnError) -> ErrorMapping:
     """The answer to a failed turn."""
     for kind, found in _TABLE:
         if isinstance(error, kind):
@@ -86,31 +86,31 @@ def verdict(error: errors.TurnError) -> Verdict:
     raise LookupError(f"no verdict for {type(error).__name__}")
 
 
-def body(error: errors.TurnError) -> ErrorBody | InvalidBody:
+def body(error: errors.TurnError) -> ErrorBody | ValidationErrorBody:
     """The error as clients read it; also what a stream that fails later ends with."""
-    found = verdict(error)
+    found = error_mapping(error)
     detail = ErrorDetail(message=error.message, type=found.type, param=error.param, code=found.code)
     if isinstance(error, errors.InvalidRequest) and error.details:
-        details = [Complaint.model_validate(item) for item in error.details]
-        return InvalidBody(error=InvalidDetail(**detail.model_dump(), details=details))
+        details = [FieldError.model_validate(item) for item in error.details]
+        return ValidationErrorBody(error=ValidationErrorDetail(**detail.model_dump(), details=details))
     return ErrorBody(error=detail)
 
 
 def response(error: errors.TurnError) -> Response:
     """The whole HTTP answer to a failed turn."""
-    found = verdict(error)
+    found = error_mapping(error)
     headers = {"x-should-retry": "true" if found.retry and not error.final else "false"}
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
-        if error.retry_after > _LONGEST_RETRY_AFTER:
+        if error.retry_after > _MAX_RETRY_AFTER:
             headers["x-should-retry"] = "false"
     return _json(found.status, body(error), headers)
 
 
-def complaints(error: ValidationError) -> list[Complaint]:
+def field_errors(error: ValidationError) -> list[FieldError]:
     """All that is wrong with a body, thing by thing."""
     return [
-        Complaint(
+        FieldError(
             field=".".join(map(str, item["loc"])),
             message=item["msg"],
             type=item["type"],
@@ -124,19 +124,21 @@ def complaints(error: ValidationError) -> list[Complaint]:
 def invalid(error: ValidationError) -> errors.InvalidRequest:
     """What is wrong with a body, in one sentence: the first thing found, and where. And the first things that
     were found, as data."""
-    made = _in_words(error)
-    made.details = tuple({**dict(found), "input": _short(found.input)} for found in complaints(error)[:_MOST])
+    made = _invalid_request(error)
+    made.details = tuple(
+        {**dict(found), "input": _short(found.input)} for found in field_errors(error)[:_MAX_FIELD_ERRORS]
+    )
     return made
 
 
 def _short(value: Any) -> Any:
     """A value that may be said again: a conversation may not."""
     if isinstance(value, str):
-        return value if len(value) <= _SHORT else None
-    return value if isinstance(value, int | float) and abs(value) < _LARGE else None
+        return value if len(value) <= _MAX_INPUT_CHARS else None
+    return value if isinstance(value, int | float) and abs(value) < _MAX_INPUT_NUMBER else None
 
 
-def _in_words(error: ValidationError) -> errors.InvalidRequest:
+def _invalid_request(error: ValidationError) -> errors.InvalidRequest:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     # Where a value may be of two kinds, the deeper complaint is about the kind that was meant.
     first = max(found, key=lambda item: len(item["loc"]))
@@ -158,7 +160,7 @@ def install(app: FastAPI) -> None:
 
     async def turn_failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, errors.TurnError)
-        note(request.scope, outcome=verdict(error).code or "error")
+        annotate(request.scope, outcome=error_mapping(error).code or "error")
         return response(error)
 
     async def not_stored(request: Request, error: Exception) -> Response:
@@ -166,7 +168,7 @@ def install(app: FastAPI) -> None:
         return await turn_failed(request, errors.StateFailed(why))
 
     async def client_gone(request: Request, error: Exception) -> Response:
-        note(request.scope, outcome="client_gone")
+        annotate(request.scope, outcome="client_gone")
         return Response(status_code=499)
 
     async def not_routed(request: Request, error: Exception) -> Response:
@@ -186,15 +188,15 @@ def install(app: FastAPI) -> None:
         detail = ErrorDetail(
             message="The server made a mistake; its log says more.", type=_SERVER, code="internal"
         )
-        headers = {"x-should-retry": "false", "x-request-id": id_of(request.scope)}
+        headers = {"x-should-retry": "false", "x-request-id": request_id_of(request.scope)}
         return _json(500, ErrorBody(error=detail), headers)
 
     app.add_exception_handler(errors.TurnError, turn_failed)
-    app.add_exception_handler(StoreFailed, not_stored)
+    app.add_exception_handler(StoreError, not_stored)
     app.add_exception_handler(ClientDisconnect, client_gone)
     app.add_exception_handler(HTTPException, not_routed)
     app.add_exception_handler(Exception, broken)
 
 
-def _json(status: int, content: ErrorBody | InvalidBody, headers: dict[str, str]) -> Response:
+def _json(status: int, content: ErrorBody | ValidationErrorBody, headers: dict[str, str]) -> Response:
     return Response(content.model_dump_json(), status, headers, "application/json")

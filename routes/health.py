@@ -10,8 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from guard.caller import caller_of
-from routes.state import shared
-from wire.health import CliHealth, Health, Liveness, QueueHealth, Readiness, ReadyStatus, Sign, SlotHealth
+from routes.state import app_context
+from wire.health import (
+    CliHealth,
+    Health,
+    Liveness,
+    PublicHealth,
+    QueueHealth,
+    Readiness,
+    ReadyStatus,
+    SlotHealth,
+)
 
 router = APIRouter(tags=["health"])
 
@@ -19,21 +28,21 @@ router = APIRouter(tags=["health"])
 # Some monitors ask by HEAD.
 @router.head("/health", include_in_schema=False)
 @router.get("/health")
-async def health(request: Request) -> Health | Sign:
+async def health(request: Request) -> Health | PublicHealth:
     """Is the server alive, can the CLI serve, and how busy is it? Starts nothing.
 
     Where keys are set, only a request with one is told more than the first.
     """
-    parts = shared(request)
-    engine = parts.backend.state
+    context = app_context(request)
+    engine = context.backend.state
     status: Literal["healthy", "unhealthy"] = "healthy" if engine.ready else "unhealthy"
     if not caller_of(request.scope).details:
-        return Sign(status=status, service=parts.service)
-    admission = parts.runner.admission
+        return PublicHealth(status=status, service=context.service)
+    admission = context.runner.admission
     return Health(
         status=status,
-        service=parts.service,
-        version=parts.version,
+        service=context.service,
+        version=context.version,
         cli=CliHealth(
             version=engine.cli_version,
             logged_in=engine.logged_in,
@@ -54,20 +63,20 @@ async def health(request: Request) -> Health | Sign:
 @router.get("/livez")
 async def livez(request: Request) -> Liveness:
     """Is the process alive? For who restarts it."""
-    return Liveness(service=shared(request).service)
+    return Liveness(service=app_context(request).service)
 
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def readyz(request: Request, response: Response) -> Readiness:
     """Can a turn succeed? For who sends it requests. Says no from the first signal to stop on."""
-    parts = shared(request)
+    context = app_context(request)
     # Who isn't ready gets no requests, and would never notice that it could be.
-    parts.backend.probe_if_due()
-    if parts.runner.drain.begun:
+    context.backend.probe_if_due()
+    if context.runner.drain.begun:
         status: ReadyStatus = "draining"
     else:
-        status = "ready" if parts.backend.state.ready else "unready"
+        status = "ready" if context.backend.state.ready else "unready"
     if status != "ready":
         response.status_code = 503
-    return Readiness(status=status, service=parts.service)
+    return Readiness(status=status, service=context.service)

@@ -14,7 +14,7 @@ from translate import media
 from turns.errors import InvalidRequest
 from turns.model import Image
 
-_WITHIN = 15.0
+_TIMEOUT = 15.0
 _REDIRECTS = 3
 _LAST_PORT = 65535
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -46,12 +46,12 @@ class ImageFetcher:
         if not wanted:
             return {}
         try:
-            with anyio.fail_after(_WITHIN):
+            with anyio.fail_after(_TIMEOUT):
                 # No proxy of ours, no cookies, no credentials: what a stranger would get.
-                async with httpx.AsyncClient(trust_env=False, timeout=_WITHIN) as client:
+                async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT) as client:
                     return await self._all(client, wanted)
         except TimeoutError:
-            raise InvalidRequest(f"The images did not arrive within {_WITHIN:g} s.") from None
+            raise InvalidRequest(f"The images did not arrive within {_TIMEOUT:g} s.") from None
 
     async def _all(self, client: httpx.AsyncClient, urls: Iterable[str]) -> dict[str, Image]:
         found: dict[str, Image] = {}

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from guard.caller import caller_of
 from routes import body
 from routes.openapi import json_body
-from routes.state import shared
-from toolbox.connection import Offer
-from toolbox.servers import McpServers, as_named
+from routes.state import app_context
+from toolbox.connection import McpInventory
+from toolbox.servers import McpServers, parse_config
 from translate.cli_tools import NOT_ALLOWED
 from turns.errors import NotOperator, ToolsNotAllowed
 from wire import mcp as wire
@@ -29,13 +29,13 @@ async def list_servers(request: Request) -> wire.McpServerList:
 async def register_server(request: Request) -> wire.McpDone:
     """Name a server. It runs a command on this machine once it is connected."""
     servers = _operated(request)
-    if not shared(request).allowance.mcp:
+    if not app_context(request).tool_policy.mcp:
         raise ToolsNotAllowed(
             "MCP servers can't be registered over the API here: the operator can allow it with "
             "CLAUDE_ALLOW_MCP, or name them in a file with CLAUDE_MCP_CONFIG."
         )
-    wanted = await body.parsed(request, wire.McpServerIn)
-    servers.register(as_named(wanted.model_dump()))
+    wanted = await body.parse_body(request, wire.McpServerIn)
+    servers.register(parse_config(wanted.model_dump()))
     return wire.McpDone(message=f"MCP server '{wanted.name}' registered successfully")
 
 
@@ -43,13 +43,13 @@ async def register_server(request: Request) -> wire.McpDone:
 async def connect(request: Request) -> wire.McpConnected:
     """Connect to a server, and offer it to turns with tools from now on."""
     servers = _operated(request)
-    name = (await body.parsed(request, wire.McpServerName)).server_name
-    offer = await servers.connect(name)
+    name = (await body.parse_body(request, wire.McpServerName)).server_name
+    inventory = await servers.connect(name)
     return wire.McpConnected(
         message=f"Connected to MCP server '{name}'",
-        tools=offer.tools,
-        resources=offer.resources,
-        prompts=offer.prompts,
+        tools=inventory.tools,
+        resources=inventory.resources,
+        prompts=inventory.prompts,
     )
 
 
@@ -57,7 +57,7 @@ async def connect(request: Request) -> wire.McpConnected:
 async def disconnect(request: Request) -> wire.McpDone:
     """Offer a server no more."""
     servers = _operated(request)
-    name = (await body.parsed(request, wire.McpServerName)).server_name
+    name = (await body.parse_body(request, wire.McpServerName)).server_name
     servers.disconnect(name)
     return wire.McpDone(message=f"Disconnected from MCP server '{name}'")
 
@@ -78,32 +78,32 @@ async def stats(request: Request) -> wire.McpStats:
 
 
 def _operated(request: Request) -> McpServers:
-    if not shared(request).allowance.names:
+    if not app_context(request).tool_policy.names:
         raise ToolsNotAllowed(NOT_ALLOWED)
     if not caller_of(request.scope).operator:
         raise NotOperator(
             "MCP servers are the operator's: use API_KEY, or a key that was made with 'keys add NAME "
             "--operator'."
         )
-    return shared(request).mcp
+    return app_context(request).mcp
 
 
 def _infos(servers: McpServers) -> list[wire.McpServerInfo]:
     found = []
     for server in servers.all():
-        named, offer = server.named, server.offer or Offer()
+        config, inventory = server.config, server.inventory or McpInventory()
         found.append(
             wire.McpServerInfo(
-                name=named.name,
-                command=named.command,
-                args=list(named.args),
-                description=named.description,
-                enabled=named.enabled,
-                connected=server.offer is not None,
-                tools_count=offer.tools,
-                resources_count=offer.resources,
-                prompts_count=offer.prompts,
-                url=named.url,
+                name=config.name,
+                command=config.command,
+                args=list(config.args),
+                description=config.description,
+                enabled=config.enabled,
+                connected=server.inventory is not None,
+                tools_count=inventory.tools,
+                resources_count=inventory.resources,
+                prompts_count=inventory.prompts,
+                url=config.url,
             )
         )
     return found

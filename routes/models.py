@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from guard.caller import caller_of
-from routes.state import shared
+from routes.state import app_context
 from translate.models import listing, permitted
 from turns.errors import ModelNotFound
 from wire.models import Model, ModelList
@@ -33,10 +33,10 @@ async def get_model(request: Request, model_id: str) -> Model:
 
 
 def _all(request: Request) -> list[Model]:
-    parts = shared(request)
+    context = app_context(request)
     allowed = caller_of(request.scope).models
     return [
         model
-        for model in listing(parts.backend.models, parts.default_model, parts.started_at)
-        if permitted(model.id, parts.default_model, allowed)
+        for model in listing(context.backend.models, context.default_model, context.started_at)
+        if permitted(model.id, context.default_model, allowed)
     ]

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from guard.caller import caller_of
-from routes.state import shared
+from routes.state import app_context
 from translate import pages
 from translate.models import listing
 from wire.version import Version
@@ -19,21 +19,21 @@ _MODELS_SHOWN = 12
 @router.get("/", include_in_schema=False)
 async def home(request: Request) -> HTMLResponse:
     """A page that says what runs, if that may be told, and how to use it."""
-    parts = shared(request)
+    context = app_context(request)
     base_url = str(request.base_url).removesuffix("/")
     if not caller_of(request.scope).details:
-        return HTMLResponse(pages.home(parts.service, base_url, {}, (), keyed=True), headers=pages.HEADERS)
-    engine = parts.backend.state
+        return HTMLResponse(pages.home(context.service, base_url, {}, (), keyed=True), headers=pages.HEADERS)
+    engine = context.backend.state
     facts = {
-        "version": parts.version,
+        "version": context.version,
         "claude CLI": engine.cli_version or "not found",
         "login": engine.login_method or "not known",
         "engine": engine.level,
         "state": engine.problem or "ready",
     }
-    listed = listing(parts.backend.models, parts.default_model, parts.started_at)
+    listed = listing(context.backend.models, context.default_model, context.started_at)
     models = [model.id for model in listed][:_MODELS_SHOWN]
-    page = pages.home(parts.service, base_url, facts, models, keyed=parts.ring.required)
+    page = pages.home(context.service, base_url, facts, models, keyed=context.ring.required)
     return HTMLResponse(page, headers=pages.HEADERS)
 
 
@@ -53,5 +53,5 @@ async def redoc() -> RedirectResponse:
 @router.get("/version")
 async def version(request: Request) -> Version:
     """What runs here, in short."""
-    parts = shared(request)
-    return Version(version=parts.version, service=parts.service, api_version="v1")
+    context = app_context(request)
+    return Version(version=context.version, service=context.service, api_version="v1")

@@ -7,7 +7,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 
 from guard.caller import caller_of
-from routes.state import shared
+from routes.state import app_context
 from sessions import SessionRecord, SessionRegistry
 from translate.chat_answer import dollars
 from translate.times import iso
@@ -29,7 +29,7 @@ register_url_convertor("text", _Text())
 @router.get("/v1/sessions")
 async def list_sessions(request: Request) -> wire.SessionList:
     """The caller's sessions that haven't expired."""
-    registry = shared(request).runner.sessions
+    registry = app_context(request).runner.sessions
     found = await registry.active(caller_of(request.scope).id)
     return wire.SessionList(sessions=[_info(registry, record) for record in found], total=len(found))
 
@@ -38,14 +38,14 @@ async def list_sessions(request: Request) -> wire.SessionList:
 @router.get("/v1/sessions/stats")
 async def session_stats(request: Request) -> wire.SessionStats:
     """How many sessions the caller has, and when they end."""
-    parts = shared(request)
-    registry = parts.runner.sessions
+    context = app_context(request)
+    registry = context.runner.sessions
     counts = await registry.counts(caller_of(request.scope).id)
     return wire.SessionStats(
         session_stats=wire.SessionCounts(
             active_sessions=counts.active, expired_sessions=counts.expired, total_messages=counts.messages
         ),
-        cleanup_interval_minutes=_number(parts.keeper.interval / 60),
+        cleanup_interval_minutes=_number(context.reaper.interval / 60),
         default_ttl_hours=_number(registry.ttl / 3600),
     )
 
@@ -53,7 +53,7 @@ async def session_stats(request: Request) -> wire.SessionStats:
 @router.get("/v1/sessions/{session_id:text}")
 async def get_session(request: Request, session_id: str) -> wire.SessionInfo:
     """One session; to look at it renews its expiry."""
-    registry = shared(request).runner.sessions
+    registry = app_context(request).runner.sessions
     record = await registry.renew(caller_of(request.scope).id, session_id)
     if record is None:
         raise SessionNotFound("Session not found")
@@ -63,7 +63,7 @@ async def get_session(request: Request, session_id: str) -> wire.SessionInfo:
 @router.delete("/v1/sessions/{session_id:text}")
 async def delete_session(request: Request, session_id: str) -> wire.SessionDeleted:
     """End a session and erase its conversation, also if it has expired."""
-    await shared(request).keeper.delete(caller_of(request.scope).id, session_id)
+    await app_context(request).reaper.delete(caller_of(request.scope).id, session_id)
     return wire.SessionDeleted(message=f"Session {session_id} deleted successfully")
 
 

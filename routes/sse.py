@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from routes import errors
 from routes.connection import while_connected
-from telemetry.requests import note
+from telemetry.requests import annotate
 from turns.drain import Drain
 from turns.errors import ShuttingDown, TurnError
 
@@ -30,7 +30,7 @@ def event(data: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class StreamTimings:
     """Seconds: the status is held back so long, a ping comes after so much silence, and a client that takes
     no data for so long is gone."""
 
@@ -51,7 +51,7 @@ class EventStream(Response):
         self,
         events: AsyncGenerator[bytes, None],
         headers: MutableMapping[str, str],
-        times: Times,
+        times: StreamTimings,
         drain: Drain,
     ) -> None:
         super().__init__(media_type="text/event-stream")
@@ -73,7 +73,7 @@ class EventStream(Response):
         try:
             await while_connected(receive, self._drain, work)
             if not self._complete:
-                note(scope, outcome="client_gone")
+                annotate(scope, outcome="client_gone")
         except ShuttingDown as error:
             if not self._complete:
                 await self._fail(error, scope, receive, send)
@@ -91,7 +91,7 @@ class EventStream(Response):
         await self._finish(send)
 
     async def _fail(self, error: TurnError, scope: Scope, receive: Receive, send: Send) -> None:
-        note(scope, outcome=errors.verdict(error).code)
+        annotate(scope, outcome=errors.error_mapping(error).code)
         if not self._begun:
             self._begun = self._complete = True
             await errors.response(error)(scope, receive, send)

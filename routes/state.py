@@ -9,13 +9,13 @@ from starlette.requests import Request
 
 from guard.ring import KeyRing
 from routes.images import ImageFetcher
-from toolbox.choices import ToolChoices
 from toolbox.servers import McpServers
-from translate.chat import Policy
+from toolbox.tool_configs import ToolConfigStore
+from translate.chat import ChatPolicy
 from translate.chat_answer import ReasoningField
-from translate.cli_tools import Allowance
-from turns.keeper import Keeper
+from translate.cli_tools import ToolPolicy
 from turns.model import Backend
+from turns.reaper import SessionReaper
 from turns.runner import Runner
 
 
@@ -31,15 +31,15 @@ class LoginFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """Set once, on `app.state.shared`. `started_at`: epoch seconds. `images` None: none are fetched."""
+class AppContext:
+    """Set once, on `app.state.context`. `started_at`: epoch seconds. `images` None: none are fetched."""
 
     runner: Runner
-    keeper: Keeper
-    tool_choices: ToolChoices
+    reaper: SessionReaper
+    tool_configs: ToolConfigStore
     mcp: McpServers
     backend: Backend
-    policy: Policy
+    policy: ChatPolicy
     ring: KeyRing
     login: LoginFacts
     chunk_chars: int
@@ -54,7 +54,7 @@ class Shared:
     ping_interval: float = 15.0
     reasoning_field: ReasoningField | None = "reasoning_content"
     images: ImageFetcher | None = None
-    allowance: Allowance = field(default_factory=Allowance)
+    tool_policy: ToolPolicy = field(default_factory=ToolPolicy)
     shows_tools: bool = True
 
     @property
@@ -63,6 +63,6 @@ class Shared:
         return self.policy.default_model
 
 
-def shared(request: Request) -> Shared:
+def app_context(request: Request) -> AppContext:
     """The application's parts."""
-    return cast(Shared, request.app.state.shared)
+    return cast(AppContext, request.app.state.context)

@@ -10,14 +10,14 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from config import ConfigError, Settings
-from guard.authenticate import RequireKey
-from guard.content import JsonOnly
+from guard.authenticate import ApiKeyMiddleware
+from guard.content import JsonOnlyMiddleware
 from guard.keyfile import KeyFile, KeyFileFailed
 from guard.keys import from_settings
-from guard.origin import ANY_ORIGIN, EXPOSED, KnownOrigins
-from guard.rate_limit import RateLimit
+from guard.origin import ANY_ORIGIN, EXPOSED, OriginMiddleware
+from guard.rate_limit import RateLimitMiddleware
 from guard.ring import KeyRing
-from guard.window import StorageMissing, Window
+from guard.window import FixedWindow, StorageMissing
 
 _ADD = "python claude_api.py keys add NAME"
 
@@ -29,10 +29,10 @@ class Guards:
     """What the guards look at. `window` is to be closed in the end."""
 
     ring: KeyRing
-    window: Window
+    window: FixedWindow
 
 
-def guards(settings: Settings) -> Guards:
+def build_guards(settings: Settings) -> Guards:
     """Made anew for each application.
 
     Raises ConfigError where the server would be open to more than this machine without a key, or lacks what
@@ -40,7 +40,7 @@ def guards(settings: Settings) -> Guards:
     """
     url = settings.rate_limit_storage_url
     try:
-        window = Window(url.get_secret_value() if url else None)
+        window = FixedWindow(url.get_secret_value() if url else None)
     except StorageMissing:
         raise ConfigError("RATE_LIMIT_STORAGE_URL needs a library: pip install redis") from None
     ring = key_ring(settings)
@@ -52,18 +52,18 @@ def guards(settings: Settings) -> Guards:
     return Guards(ring, window)
 
 
-def install(app: FastAPI, made: Guards, settings: Settings) -> None:
+def install_guards(app: FastAPI, made: Guards, settings: Settings) -> None:
     """Put them before the routes of `app`. The one added last sees a request first.
 
     Rates are counted before keys are looked at, so that guessing a key has its limit too; both come after
     CORS, so that a page can read how it was refused.
     """
-    app.add_middleware(JsonOnly)
-    app.add_middleware(RequireKey, ring=made.ring, window=made.window)
+    app.add_middleware(JsonOnlyMiddleware)
+    app.add_middleware(ApiKeyMiddleware, ring=made.ring, window=made.window)
     limits = settings.rate_limits
     if limits is not None:
         trusted = [ipaddress.ip_network(text) for text in settings.trusted_proxies]
-        app.add_middleware(RateLimit, window=made.window, limits=limits, trusted=trusted)
+        app.add_middleware(RateLimitMiddleware, window=made.window, limits=limits, trusted=trusted)
     origins = settings.cors_origins
     if ANY_ORIGIN in origins and not made.ring.required:
         # Every web page that somebody visits could spend the account.
@@ -78,7 +78,7 @@ def install(app: FastAPI, made: Guards, settings: Settings) -> None:
             allow_private_network=True,
             expose_headers=EXPOSED,
         )
-    app.add_middleware(KnownOrigins, ring=made.ring, allowed=origins)
+    app.add_middleware(OriginMiddleware, ring=made.ring, allowed=origins)
 
 
 def key_ring(settings: Settings) -> KeyRing:

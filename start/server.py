@@ -19,7 +19,7 @@ from turns.model import EngineState
 from turns.runner import Runner
 
 # Seconds that the last words to clients may take once no turn runs.
-_LAST_WORDS = 2
+_SHUTDOWN_GRACE = 2
 # Seconds. Longer than clients and proxies keep an idle connection: they must close it first, or a request of
 # theirs may meet its end.
 _KEEP_ALIVE = 75
@@ -36,7 +36,7 @@ def http_config(app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_LAST_WORDS,
+        timeout_graceful_shutdown=_SHUTDOWN_GRACE,
         # Whose word a forwarded address is, we decide ourselves: TRUSTED_PROXIES.
         proxy_headers=False,
     )
@@ -59,7 +59,7 @@ class Server(uvicorn.Server):
         self._drain = runner.drain
         self._drain_within = drain_within
         self._url = url
-        self._going_down: asyncio.Task[None] | None = None
+        self._shutdown_task: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,19 +69,19 @@ class Server(uvicorn.Server):
         yield
 
     def _signalled(self) -> None:
-        if self._going_down is None:
-            self._going_down = asyncio.get_running_loop().create_task(self._go_down())
+        if self._shutdown_task is None:
+            self._shutdown_task = asyncio.get_running_loop().create_task(self._shut_down())
         else:
             self._drain.end()
 
-    async def _go_down(self) -> None:
+    async def _shut_down(self) -> None:
         log.warning("shutting down", turns=self._drain.turns, within=self._drain_within)
         await self._drain.run(self._drain_within)
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started and self._going_down is None:
+        if self.started and self._shutdown_task is None:
             print(greeting(self._url, self._backend.state, self._keyed), flush=True)
             if os.geteuid() == 0:
                 log.warning("running as root, and so does the claude CLI: give the server a user of its own")

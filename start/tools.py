@@ -7,10 +7,10 @@ from pathlib import Path
 
 from claude_cli.transcripts import config_dir
 from config import ConfigError, Settings
-from toolbox.servers import Named, parsed
+from toolbox.servers import McpServerConfig, parse_servers
 
 
-def mcp_servers(settings: Settings) -> tuple[Named, ...]:
+def mcp_servers(settings: Settings) -> tuple[McpServerConfig, ...]:
     """The MCP servers of the operator's file. Raises ConfigError."""
     file = settings.mcp_config
     if (file or settings.allow_mcp) and not settings.allow_tools:
@@ -19,7 +19,7 @@ def mcp_servers(settings: Settings) -> tuple[Named, ...]:
     if file is None:
         return ()
     try:
-        return parsed(file.read_bytes())
+        return parse_servers(file.read_bytes())
     except OSError as error:
         raise ConfigError(f"CLAUDE_MCP_CONFIG={file} can't be read: {error.strerror}.") from None
     except ValueError as error:

@@ -17,7 +17,7 @@ _REASON = (
 )
 
 
-def refuse_several() -> None:
+def refuse_multiple_workers() -> None:
     """End this process, if uvicorn started it as one of several.
 
     The status is the one that makes uvicorn end the others too.

@@ -15,12 +15,12 @@ import structlog
 
 # Some terminals read commands in these, or end a line, or turn it around; they may come in any path that is
 # asked for. Those of ASCII the renderers escape by themselves.
-_STRANGE = re.compile(r"[\x80-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROL_CHARS = re.compile(r"[\x80-\x9f\u2028-\u202e\u2066-\u2069]")
 # For its owner alone: it has ids, models and costs, and who asked.
-_APPENDED = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+_LOG_FILE_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
-class Steady:
+class SafeStream:
     """A stream that doesn't fail whoever writes to it: a full disk, or a terminal that is gone, must not end
     the request that is being logged. Standard error is told, once each time that it begins."""
 
@@ -29,14 +29,14 @@ class Steady:
         self._failing = False
 
     def write(self, text: str) -> int:
-        shown = _STRANGE.sub(lambda found: ascii(found[0])[1:-1], text)
-        self._try(lambda: self._stream.write(shown))
+        shown = _CONTROL_CHARS.sub(lambda found: ascii(found[0])[1:-1], text)
+        self._guard(lambda: self._stream.write(shown))
         return len(text)
 
     def flush(self) -> None:
-        self._try(self._stream.flush)
+        self._guard(self._stream.flush)
 
-    def _try(self, do: Callable[[], object]) -> None:
+    def _guard(self, do: Callable[[], object]) -> None:
         try:
             do()
             self._failing = False
@@ -52,8 +52,8 @@ def configure(level: str, form: str, file: Path | None) -> None:
     stream: TextIO = sys.stderr
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stream = os.fdopen(os.open(file, _APPENDED, 0o600), "a", encoding="utf-8", buffering=1)
-    out: Any = Steady(stream)
+        stream = os.fdopen(os.open(file, _LOG_FILE_FLAGS, 0o600), "a", encoding="utf-8", buffering=1)
+    out: Any = SafeStream(stream)
     number = logging.getLevelName(level.upper())
     shared: list[Any] = [
         structlog.processors.add_log_level,

@@ -11,29 +11,29 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-_ASKED_OFTEN = ("/health", "/livez", "/readyz")
-_FACTS = "claude_api_facts"
+_POLLED_PATHS = ("/health", "/livez", "/readyz")
+_FIELDS = "claude_api_facts"
 
 log = structlog.get_logger("requests")
 
 
-def note(scope: Scope, **facts: Any) -> None:
+def annotate(scope: Scope, **fields: Any) -> None:
     """Add facts to the request's log line; the last word on each holds."""
-    scope.setdefault(_FACTS, {}).update(facts)
+    scope.setdefault(_FIELDS, {}).update(fields)
 
 
-def add(scope: Scope, **counts: float) -> None:
+def add_to_totals(scope: Scope, **counts: float) -> None:
     """Add to numbers of the request's log line: a request may have several answers."""
-    facts = scope.setdefault(_FACTS, {})
-    facts.update({name: round(facts.get(name, 0) + count, 6) for name, count in counts.items()})
+    fields = scope.setdefault(_FIELDS, {})
+    fields.update({name: round(fields.get(name, 0) + count, 6) for name, count in counts.items()})
 
 
-def id_of(scope: Scope) -> str:
+def request_id_of(scope: Scope) -> str:
     """The request's id, for an answer that RequestLog doesn't see; "" where there is none."""
-    return str(scope.get(_FACTS, {}).get("id", ""))
+    return str(scope.get(_FIELDS, {}).get("id", ""))
 
 
-class RequestLog:
+class RequestLogMiddleware:
     """Gives each answer `x-request-id` (the client's own, if it is a sensible one) and
     `openai-processing-ms`, and writes one line when it has ended."""
 
@@ -47,12 +47,12 @@ class RequestLog:
         began = time.monotonic()
         given = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
         request_id = given if _ID.fullmatch(given) else f"req_{uuid.uuid4().hex}".encode()
-        note(scope, id=request_id.decode(), method=scope["method"], path=scope["path"])
+        annotate(scope, id=request_id.decode(), method=scope["method"], path=scope["path"])
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 ms = round((time.monotonic() - began) * 1000)
-                note(scope, status=message["status"])
+                annotate(scope, status=message["status"])
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", request_id),
@@ -64,12 +64,12 @@ class RequestLog:
             await self._app(scope, receive, send_with_id)
         except Exception:
             # It is answered further out, when the line is written already.
-            scope[_FACTS].setdefault("status", 500)
-            note(scope, outcome="internal_error")
+            scope[_FIELDS].setdefault("status", 500)
+            annotate(scope, outcome="internal_error")
             raise
         finally:
-            facts = scope[_FACTS]
-            facts.setdefault("outcome", "ok" if facts.get("status", 500) < 400 else "refused")
-            quiet = scope["path"] in _ASKED_OFTEN and facts["outcome"] in ("ok", "refused")
+            fields = scope[_FIELDS]
+            fields.setdefault("outcome", "ok" if fields.get("status", 500) < 400 else "refused")
+            quiet = scope["path"] in _POLLED_PATHS and fields["outcome"] in ("ok", "refused")
             write = log.debug if quiet else log.info
-            write("request", **facts, ms=round((time.monotonic() - began) * 1000))
+            write("request", **fields, ms=round((time.monotonic() - began) * 1000))

@@ -25,7 +25,7 @@ _TURN = re.compile(
 )
 
 
-class Asked(NamedTuple):
+class ToolHeaders(NamedTuple):
     """A request as it came; header names in lower case."""
 
     method: str
@@ -37,7 +37,7 @@ class Provider:
     """`url` is what ANTHROPIC_BEDROCK_BASE_URL or ANTHROPIC_VERTEX_BASE_URL is set to."""
 
     def __init__(self, api_url: str) -> None:
-        self.requests: list[Asked] = []
+        self.requests: list[ToolHeaders] = []
         provider = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,7 +52,7 @@ class Provider:
             def _answer(self) -> None:
                 raw = self.rfile.read(int(self.headers.get("content-length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                provider.requests.append(Asked(self.command, self.path, headers))
+                provider.requests.append(ToolHeaders(self.command, self.path, headers))
                 turn = _TURN.fullmatch(self.path)
                 if turn is None:
                     # What Bedrock lists, and a model that is tried out.
@@ -83,7 +83,7 @@ class Provider:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     @property
-    def turns(self) -> list[Asked]:
+    def turns(self) -> list[ToolHeaders]:
         """Those that asked a model for an answer."""
         return [asked for asked in self.requests if _TURN.fullmatch(asked.path)]
 

@@ -19,10 +19,10 @@ class Broken(IdleBackend):
 async def test_what_fails_to_end_keeps_nothing_else_from_ending(tmp_path: Path) -> None:
     """The thread of the records, left running, would keep the process from its end."""
     app = create_app(Settings(state_dir=tmp_path), Broken())
-    registry = app.state.shared.runner.sessions
+    registry = app.state.context.runner.sessions
     with pytest.raises(OSError, match="can't be ended"):
         async with app.router.lifespan_context(app):
             assert await registry.active("") == []
     with pytest.raises(RuntimeError):
         await registry.active("")
-    assert app.state.shared.runner.drain.cut
+    assert app.state.context.runner.drain.cut

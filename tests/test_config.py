@@ -17,7 +17,7 @@ from claude_cli.engine import EngineOptions
 from claude_cli.state import Level
 from claude_cli.worker import Limits, SharePolicy
 from config import ConfigError, Loaded, Settings, env_example, load
-from configuration.describing import default_text, is_switch
+from configuration.fields import default_text, is_switch
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_FILE = Path("/nowhere/.env")
@@ -127,7 +127,7 @@ def on_the_command_line(option: str | None, text: str, value: Any) -> list[tuple
 
 
 def test_the_table_has_every_setting() -> None:
-    assert [name for name, _, _ in config.described()] == FIELDS
+    assert [name for name, _, _ in config.setting_fields()] == FIELDS
     assert set(Settings.model_fields) - set(FIELDS) == {"child_env", "login"}
 
 
@@ -135,7 +135,7 @@ def test_the_table_has_every_setting() -> None:
 def test_each_setting(
     name: str, default: Any, names: tuple[str, ...], option: str | None, text: str, value: Any, dotenv: Path
 ) -> None:
-    mark = next(mark for field, mark, _ in config.described() if field == name)
+    mark = next(mark for field, mark, _ in config.setting_fields() if field == name)
     assert mark.names == names + OTHER_NAMES.get(name, ())
     assert mark.option == option
     unset = loaded()
@@ -360,7 +360,7 @@ def test_a_first_word_that_means_nothing(word: str) -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_its_source(name: str, value: str, dotenv: Path) -> None:
-    _, mark, field = next(row for row in config.described() if row.name == name)
+    _, mark, field = next(row for row in config.setting_fields() if row.name == name)
     (key, *_) = mark.names
     dotenv.write_text(f"{key}={value}\n")
     sources: list[tuple[str, tuple[str, ...], dict[str, str], Path]] = [
@@ -523,7 +523,7 @@ def test_help_names_every_setting(
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "\n  polish  make it shine\n" in text
-    for name, mark, field in config.described():
+    for name, mark, field in config.setting_fields():
         assert field.description
         if mark.option is None:
             assert mark.names[0] in text
@@ -531,8 +531,10 @@ def test_help_names_every_setting(
         option = f"{mark.option} {name.upper()}"
         if is_switch(field):
             option = f"{mark.option}, --no-{mark.option.removeprefix('--')}"
-        described = f"{field.description} (default: {default_text(name, field)}; {', '.join(mark.names)})"
-        assert re.search(rf"^  {option}\s+{re.escape(described)}$", text, re.MULTILINE)
+        setting_fields = (
+            f"{field.description} (default: {default_text(name, field)}; {', '.join(mark.names)})"
+        )
+        assert re.search(rf"^  {option}\s+{re.escape(setting_fields)}$", text, re.MULTILINE)
     assert "--version" in text
 
 
@@ -566,7 +568,7 @@ def test_the_example_names_every_setting_and_sets_none(dotenv: Path) -> None:
     dotenv.write_text(env_example())
     assert loaded(dotenv=dotenv) == loaded()
     lines = env_example().splitlines()
-    for _, env, _ in config.described():
+    for _, env, _ in config.setting_fields():
         (line,) = [index for index, text in enumerate(lines) if text.startswith(f"#{env.names[0]}=")]
         for other in env.names[1:]:
             assert other in lines[line - 1]

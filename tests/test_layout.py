@@ -56,7 +56,13 @@ PURE_OF_THE_ENGINE = (
 )
 PURE = [
     *(f"claude_cli/{name}.py" for name in PURE_OF_THE_ENGINE),
-    *("turns/answer.py", "turns/check.py", "turns/errors.py", "turns/model.py", "turns/retry.py"),
+    *(
+        "turns/answer_format.py",
+        "turns/answer_check.py",
+        "turns/errors.py",
+        "turns/model.py",
+        "turns/retry.py",
+    ),
     *("translate", "wire"),
 ]
 NOT_IN_PURE = {
@@ -133,7 +139,7 @@ def test_the_engine_knows_only_the_words_of_the_core() -> None:
 def test_translation_knows_only_the_words_of_the_core() -> None:
     for path in python_files(ROOT / "translate"):
         of_turns = {".".join(name.split(".")[:2]) for name in imports(path) if name.startswith("turns")}
-        assert of_turns <= {"turns.errors", "turns.model", "turns.answer"}, shown(path)
+        assert of_turns <= {"turns.errors", "turns.model", "turns.answer_format"}, shown(path)
 
 
 @pytest.mark.parametrize("place", PURE)

@@ -21,10 +21,10 @@ from sessions import (
     Lock,
     Session,
     SessionCounts,
+    SessionOwnedByOther,
     SessionRecord,
     SessionRegistry,
-    SessionTaken,
-    StoreFailed,
+    StoreError,
     session_uuid,
 )
 from tests.support import Clock
@@ -140,7 +140,7 @@ def test_two_names_never_meet(names: list[str]) -> None:
 
 async def test_only_the_user_can_read_the_files(registry: SessionRegistry, tmp_path: Path) -> None:
     async with registry.hold("", "s", acquire) as session:
-        await session.begin("")
+        await session.create("")
         modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
     assert {"sessions.sqlite3", "sessions.lock"} <= set(modes)
@@ -152,7 +152,7 @@ async def test_a_session_from_its_first_turn_on(registry: SessionRegistry, tmp_p
     async with registry.hold("key", "s", acquire) as session:
         assert session.record is None
         assert session.uuid == session_uuid("key", "s")
-        await session.begin("Be kind")
+        await session.create("Be kind")
         begun = session.record
     assert begun is not None
     assert begun == await record_of(registry, "key", "s")
@@ -161,8 +161,8 @@ async def test_a_session_from_its_first_turn_on(registry: SessionRegistry, tmp_p
     assert before <= begun.created_at == begun.last_used <= time.time()
 
     async with registry.hold("key", "s", acquire) as session:
-        await session.answered("mark-1", 0.5, 4)
-        await session.answered("mark-2", None, 2)
+        await session.record_answer("mark-1", 0.5, 4)
+        await session.record_answer("mark-2", None, 2)
     await registry.close()
     async with reopened(tmp_path / "state") as again:
         found = await record_of(again, "key", "s")
@@ -174,9 +174,9 @@ async def test_a_session_from_its_first_turn_on(registry: SessionRegistry, tmp_p
 
 async def test_beginning_again_forgets_what_was_answered(registry: SessionRegistry) -> None:
     async with registry.hold("", "s", acquire) as session:
-        await session.begin("old")
-        await session.answered("m", 1.0, 2)
-        await session.begin("new")
+        await session.create("old")
+        await session.record_answer("m", 1.0, 2)
+        await session.create("new")
     found = await record_of(registry, "", "s")
     assert found is not None
     assert (found.system, found.mark, found.cost_usd, found.turns) == ("new", None, None, 0)
@@ -185,9 +185,9 @@ async def test_beginning_again_forgets_what_was_answered(registry: SessionRegist
 async def test_messages_are_counted_where_somebody_counts_from_the_start(registry: SessionRegistry) -> None:
     for name, before, after in (("counted", 4, 8), ("found", None, None)):
         async with registry.hold("", name, acquire) as session:
-            await session.begin("", before)
-            await session.answered("m", None, 2)
-            await session.answered("m", None, 2)
+            await session.create("", before)
+            await session.record_answer("m", None, 2)
+            await session.record_answer("m", None, 2)
         found = await record_of(registry, "", name)
         assert found is not None and (found.messages, found.turns) == (after, 2)
     assert (await registry.counts("")).messages == 8
@@ -196,23 +196,23 @@ async def test_messages_are_counted_where_somebody_counts_from_the_start(registr
 async def test_an_answer_needs_a_beginning(registry: SessionRegistry) -> None:
     async with registry.hold("", "s", acquire) as session:
         with pytest.raises(RuntimeError, match=r"begin\(\) comes before answered\(\)"):
-            await session.answered("m", None, 2)
+            await session.record_answer("m", None, 2)
 
 
 async def test_one_name_of_two_owners_is_two_sessions(registry: SessionRegistry) -> None:
     for owner in ("a", "b"):
         async with registry.hold(owner, "s", acquire) as session:
             assert session.record is None
-            await session.begin(owner)
+            await session.create(owner)
     found = await record_of(registry, "a", "s")
     assert found is not None and found.system == "a"
 
 
 async def test_a_uuid_of_another_owner_is_taken(registry: SessionRegistry) -> None:
     async with registry.hold("a", NAME, acquire) as session:
-        await session.begin("")
+        await session.create("")
     for name in (NAME, NAME.upper()):
-        with pytest.raises(SessionTaken):
+        with pytest.raises(SessionOwnedByOther):
             async with registry.hold("b", name, acquire):
                 raise AssertionError("held a session of somebody else")
     assert repr(registry) == "<SessionRegistry state busy=[]>"
@@ -221,11 +221,11 @@ async def test_a_uuid_of_another_owner_is_taken(registry: SessionRegistry) -> No
 
 async def test_a_uuid_in_capitals_is_the_same_session(registry: SessionRegistry) -> None:
     async with registry.hold("a", NAME, acquire) as session:
-        await session.begin("kept")
+        await session.create("kept")
     async with registry.hold("a", NAME.upper(), acquire) as session:
         assert session.record is not None
         assert (session.record.system, session.record.session_id) == ("kept", NAME.upper())
-        await session.answered("m", None, 2)
+        await session.record_answer("m", None, 2)
     found = await record_of(registry, "a", NAME)
     assert found is not None and (found.mark, found.turns) == ("m", 1)
 
@@ -238,7 +238,7 @@ async def test_a_registry_that_is_not_open(tmp_path: Path) -> None:
             async with registry.hold("", "s", acquire):
                 raise AssertionError("held a session without records")
     with pytest.raises(RuntimeError, match=r"open\(\) was not called"):
-        await Session(registry, None, "", "s", NAME).begin("")
+        await Session(registry, None, "", "s", NAME).create("")
     assert repr(registry).endswith("busy=[]>")
 
 
@@ -257,7 +257,7 @@ async def test_a_corrupt_file_is_moved_aside(tmp_path: Path) -> None:
         assert aside.read_bytes() == b"not a database" * 1000
         async with registry.hold("", "s", acquire) as session:
             assert session.record is None
-            await session.begin("")
+            await session.create("")
     async with reopened(tmp_path) as registry:
         assert registry.moved_aside is None
         assert await record_of(registry, "", "s") is not None
@@ -297,13 +297,13 @@ async def test_records_that_can_not_be_written_are_left_alone(tmp_path: Path) ->
 
 async def test_records_that_fail_later(registry: SessionRegistry, tmp_path: Path) -> None:
     async with registry.hold("", "s", acquire) as session:
-        await session.begin("")
+        await session.create("")
         with contextlib.closing(sqlite3.connect(tmp_path / "state" / "sessions.sqlite3")) as other:
             other.execute("DROP TABLE sessions")
-        for write in (session.begin(""), session.answered("m", None, 2)):
-            with pytest.raises(StoreFailed, match="no such table: sessions"):
+        for write in (session.create(""), session.record_answer("m", None, 2)):
+            with pytest.raises(StoreError, match="no such table: sessions"):
                 await write
-    with pytest.raises(StoreFailed, match="no such table: sessions"):
+    with pytest.raises(StoreError, match="no such table: sessions"):
         await record_of(registry, "", "s")
     assert repr(registry).endswith("busy=[]>")
 
@@ -353,8 +353,8 @@ async def timed(tmp_path: Path, clock: Clock) -> AsyncGenerator[SessionRegistry,
 
 async def begin(registry: SessionRegistry, session_id: str, owner: str = "") -> None:
     async with registry.hold(owner, session_id, acquire) as session:
-        await session.begin("")
-        await session.answered("m", None, 2)
+        await session.create("")
+        await session.record_answer("m", None, 2)
 
 
 async def listed(registry: SessionRegistry, owner: str = "") -> list[str]:
@@ -421,7 +421,7 @@ async def test_everybody_sees_their_own(timed: SessionRegistry) -> None:
 async def test_what_is_forgotten_is_gone(timed: SessionRegistry) -> None:
     await begin(timed, "a")
     async with timed.hold("", "a", acquire) as session:
-        await session.forget()
+        await session.delete()
         assert session.record is None
     assert await record_of(timed, "", "a") is None
     assert await timed.counts("") == SessionCounts(active=0, expired=0, messages=0)
@@ -443,8 +443,8 @@ async def test_a_second_turn_waits_for_the_first(registry: SessionRegistry) -> N
         task = asyncio.create_task(second())
         await queue.waits.wait()
         assert repr(registry) == f"<SessionRegistry state busy=['{NAME}']>"
-        await session.begin("")
-        await session.answered("m", None, 2)
+        await session.create("")
+        await session.record_answer("m", None, 2)
         order.append("first")
     await task
     assert order == ["first", "second"]
@@ -462,8 +462,8 @@ async def test_many_turns_of_one_session_never_overlap(registry: SessionRegistry
             inside += 1
             most = max(most, inside)
             if session.record is None:
-                await session.begin("")
-            await session.answered("m", None, 2)
+                await session.create("")
+            await session.record_answer("m", None, 2)
             inside -= 1
 
     await asyncio.gather(*(turn() for _ in range(20)))
@@ -596,7 +596,7 @@ async def test_who_gives_up_on_another_server_leaves_nothing_locked(
 
 async def test_what_we_gave_back_another_server_can_take(registry: SessionRegistry, tmp_path: Path) -> None:
     async with registry.hold("", NAME, acquire) as session:
-        await session.begin("")
+        await session.create("")
     with contextlib.suppress(LookupError):
         async with registry.hold("", NAME, acquire):
             raise LookupError

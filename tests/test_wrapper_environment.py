@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from config import described, load
+from config import load, setting_fields
 from standin import Reply, StandIn, default_reply
 from tests.guard.application import BODY, CHAT, Running, running
 from tests.readme import document
@@ -81,7 +81,7 @@ def test_the_list_that_is_written() -> None:
 async def with_environment(folder: Path, **environ: str) -> AsyncIterator[Running]:
     """The application that these variables make, over a backend of the tests."""
     settings = load((), environ, NO_FILE).settings
-    names = {name for name, _, _ in described()} & settings.model_fields_set
+    names = {name for name, _, _ in setting_fields()} & settings.model_fields_set
     async with running(folder, **{name: getattr(settings, name) for name in names}) as app:
         yield app
 

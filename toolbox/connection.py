@@ -14,11 +14,11 @@ from turns.errors import ServerFailed
 from turns.model import McpServer
 
 # Seconds for all of it; a program that is fetched at its first start takes some.
-_WITHIN = 30.0
+_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class McpInventory:
     """How much a server has of each kind."""
 
     tools: int = 0
@@ -26,29 +26,29 @@ class Offer:
     prompts: int = 0
 
 
-async def look(server: McpServer, environ: Mapping[str, str]) -> Offer:
+async def probe(server: McpServer, environ: Mapping[str, str]) -> McpInventory:
     """Connect, count, and disconnect: nothing of it is left running. Raises ServerFailed."""
     # The library brings half a web stack along: not worth a start's time where no server is named.
     from mcp import Client
 
     try:
-        with anyio.fail_after(_WITHIN):
+        with anyio.fail_after(_TIMEOUT):
             async with _transport(server, environ) as transport, Client(transport) as client:
                 has = client.server_capabilities
-                return Offer(
+                return McpInventory(
                     tools=await _count(client.list_tools, "tools") if has.tools else 0,
                     resources=await _count(client.list_resources, "resources") if has.resources else 0,
                     prompts=await _count(client.list_prompts, "prompts") if has.prompts else 0,
                 )
     except TimeoutError:
-        reason = f"no answer within {_WITHIN:g} s"
+        reason = f"no answer within {_TIMEOUT:g} s"
     except Exception as error:
         # The edge to a library and a foreign program: whatever goes wrong, the server is of no use.
-        reason = _told(error)
+        reason = _reason(error)
     raise ServerFailed(f"The MCP server '{server.name}' can't be used: {reason}.")
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     # Of a group the first one says what was wrong. Groups have no name before Python 3.11.
     while inner := getattr(error, "exceptions", ()):
         error = inner[0]
@@ -78,7 +78,7 @@ async def _transport(
     if server.transport == "sse":
         yield sse_client(server.url, headers=dict(server.headers))
     elif server.transport == "http":
-        async with httpx2.AsyncClient(headers=dict(server.headers), timeout=_WITHIN) as http:
+        async with httpx2.AsyncClient(headers=dict(server.headers), timeout=_TIMEOUT) as http:
             yield streamable_http_client(server.url, http_client=http)
     else:
         seen = {name: value for name, value in environ.items() if server.may_see(name)}

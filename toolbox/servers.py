@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from toolbox.connection import Offer, look
+from toolbox.connection import McpInventory, probe
 from toolbox.files import RecordFile
 from turns.errors import InvalidRequest, ServerFailed, StateFailed, TurnError, UnknownServer
 from turns.model import McpServer
@@ -25,7 +25,7 @@ _NAME = re.compile(r"(?!.*__)[A-Za-z0-9_-]{1,64}")
 _Text = Annotated[str, Field(max_length=8192, pattern=r"^[^\x00]*$")]
 
 
-class Named(BaseModel):
+class McpServerConfig(BaseModel):
     """A server as the operator names it; also the shape of one in a file of MCP servers, with its name added.
 
     It has a `command`, or a `url` (type http, or sse).
@@ -44,7 +44,7 @@ class Named(BaseModel):
     enabled: bool = True
 
     @model_validator(mode="after")
-    def _whole(self) -> Named:
+    def _whole(self) -> McpServerConfig:
         if not _NAME.fullmatch(self.name):
             raise ValueError(
                 f"'{self.name[:80]}' can't be a server's name: 1 to 64 letters, digits, - and single _"
@@ -59,7 +59,7 @@ class Named(BaseModel):
     def _transport(self) -> Literal["stdio", "http", "sse"]:
         return self.type or ("stdio" if self.command.strip() else "http")
 
-    def as_told(self) -> McpServer:
+    def to_mcp_server(self) -> McpServer:
         """The server in the core's terms."""
         return McpServer(
             self.name,
@@ -72,23 +72,23 @@ class Named(BaseModel):
         )
 
 
-def parsed(text: bytes) -> tuple[Named, ...]:
+def parse_servers(text: bytes) -> tuple[McpServerConfig, ...]:
     """The servers of a file, {"mcpServers": {name: {...}}}. Raises ValueError with a sentence."""
     try:
         servers = json.loads(text)["mcpServers"]
-        return tuple(Named(name=name, **server) for name, server in servers.items())
+        return tuple(McpServerConfig(name=name, **server) for name, server in servers.items())
     except ValidationError as error:
         raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError('it is not of the form {"mcpServers": {"NAME": {"command": "..."}}}') from None
 
 
-class _Kept(BaseModel):
+class _StoredServers(BaseModel):
     """`connected`: names of servers that were connected, registered or of the file; `disconnected`: those of
     the file that were not to be."""
 
     version: Literal[1] = 1
-    servers: tuple[Named, ...] = ()
+    servers: tuple[McpServerConfig, ...] = ()
     connected: tuple[str, ...] = ()
     disconnected: tuple[str, ...] = ()
 
@@ -97,66 +97,67 @@ class _Kept(BaseModel):
 class Server:
     """A server, and what it had when it was connected; None: it isn't."""
 
-    named: Named
-    offer: Offer | None
+    config: McpServerConfig
+    inventory: McpInventory | None
 
 
 class McpServers:
     """`mcp.json` in the state folder. A server that is connected has answered; each turn with tools starts it
     anew for itself. `fixed`: those of the operator's file. Methods may raise StateFailed."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], fixed: Sequence[Named]) -> None:
-        self._file = RecordFile(folder / "mcp.json", _Kept())
+    def __init__(self, folder: Path, environ: Mapping[str, str], fixed: Sequence[McpServerConfig]) -> None:
+        self._file = RecordFile(folder / "mcp.json", _StoredServers())
         self._environ = environ
-        self._fixed = {named.name: named for named in fixed}
-        self._offers: dict[str, tuple[Named, Offer]] = {}
+        self._fixed = {config.name: config for config in fixed}
+        self._inventories: dict[str, tuple[McpServerConfig, McpInventory]] = {}
 
     def all(self) -> list[Server]:
         """Those of the file first."""
-        registered = {named.name: named for named in self._file.load().servers}
-        return [Server(named, self._offer(named)) for named in {**registered, **self._fixed}.values()]
+        registered = {config.name: config for config in self._file.load().servers}
+        return [Server(config, self._inventory(config)) for config in {**registered, **self._fixed}.values()]
 
-    def _offer(self, named: Named) -> Offer | None:
-        known, offer = self._offers.get(named.name, (None, None))
+    def _inventory(self, config: McpServerConfig) -> McpInventory | None:
+        known, inventory = self._inventories.get(config.name, (None, None))
         # Not what another server on this state folder has changed since.
-        return offer if known == named and named.enabled else None
+        return inventory if known == config and config.enabled else None
 
     def connected(self) -> tuple[McpServer, ...]:
         """Those for turns with tools."""
-        return tuple(server.named.as_told() for server in self.all() if server.offer is not None)
+        return tuple(server.config.to_mcp_server() for server in self.all() if server.inventory is not None)
 
-    def register(self, named: Named) -> None:
+    def register(self, config: McpServerConfig) -> None:
         """Add a server, or put it in the place of the one of its name. Raises InvalidRequest."""
-        if named.name in self._fixed:
+        if config.name in self._fixed:
             raise InvalidRequest(
-                f"The MCP server '{named.name}' is named in CLAUDE_MCP_CONFIG: change it there.", param="name"
+                f"The MCP server '{config.name}' is named in CLAUDE_MCP_CONFIG: change it there.",
+                param="name",
             )
         kept = self._file.load()
-        others = tuple(other for other in kept.servers if other.name != named.name)
-        connected = tuple(name for name in kept.connected if name != named.name)
-        self._offers.pop(named.name, None)
-        self._file.save(kept.model_copy(update={"servers": (*others, named), "connected": connected}))
+        others = tuple(other for other in kept.servers if other.name != config.name)
+        connected = tuple(name for name in kept.connected if name != config.name)
+        self._inventories.pop(config.name, None)
+        self._file.save(kept.model_copy(update={"servers": (*others, config), "connected": connected}))
 
-    async def connect(self, name: str) -> Offer:
+    async def connect(self, name: str) -> McpInventory:
         """Raises UnknownServer, ServerFailed."""
-        named = next((server.named for server in self.all() if server.named.name == name), None)
-        if named is None:
+        config = next((server.config for server in self.all() if server.config.name == name), None)
+        if config is None:
             raise UnknownServer(f"There is no MCP server '{name[:80]}': GET /v1/mcp/servers lists them.")
-        if not named.enabled:
+        if not config.enabled:
             raise ServerFailed(f"The MCP server '{name}' is not enabled: register it with 'enabled': true.")
-        self._offers.pop(name, None)
-        offer = await look(named.as_told(), self._environ)
-        self._offers[name] = (named, offer)
-        self._note(name, connected=True)
-        return offer
+        self._inventories.pop(name, None)
+        inventory = await probe(config.to_mcp_server(), self._environ)
+        self._inventories[name] = (config, inventory)
+        self._set_connected(name, connected=True)
+        return inventory
 
     def disconnect(self, name: str) -> None:
         """Raises UnknownServer if it isn't connected."""
-        if self._offers.pop(name, None) is None:
+        if self._inventories.pop(name, None) is None:
             raise UnknownServer(f"The MCP server '{name[:80]}' is not connected.")
-        self._note(name, connected=False)
+        self._set_connected(name, connected=False)
 
-    def _note(self, name: str, *, connected: bool) -> None:
+    def _set_connected(self, name: str, *, connected: bool) -> None:
         kept = self._file.load()
         lists = {"connected": set(kept.connected), "disconnected": set(kept.disconnected)}
         lists["connected" if connected else "disconnected"].add(name)
@@ -174,7 +175,7 @@ class McpServers:
             log.warning("no MCP server is connected", problem=error.message)
             return
         wanted = {*self._fixed, *kept.connected} - set(kept.disconnected)
-        names = [s.named.name for s in self.all() if s.named.name in wanted and s.named.enabled]
+        names = [s.config.name for s in self.all() if s.config.name in wanted and s.config.enabled]
         await asyncio.gather(*(self._resume(name) for name in names))
 
     async def _resume(self, name: str) -> None:
@@ -184,10 +185,10 @@ class McpServers:
             log.warning("an MCP server can't be connected", server=name, problem=error.message)
 
 
-def as_named(fields: Mapping[str, Any]) -> Named:
+def parse_config(fields: Mapping[str, Any]) -> McpServerConfig:
     """A server from what a request says. Raises InvalidRequest."""
     try:
-        return Named.model_validate(fields)
+        return McpServerConfig.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         place = str(first["loc"][0]) if first["loc"] else "name"

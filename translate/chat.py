@@ -8,19 +8,19 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from translate.messages import split
-from translate.parameters import judge
-from translate.tools import answer_of, tools_of
-from turns.answer import AnswerFormat
+from translate.parameters import ignored_parameters
+from translate.tools import to_answer_format, to_tools
+from turns.answer_format import AnswerFormat
 from turns.errors import InvalidRequest, UnsupportedParameter
 from turns.model import CliTools, Image, Message, TurnRequest
 from wire import chat
 
 # Names by which a client that must name a model leaves the choice to us.
 PLACEHOLDERS = frozenset({"", "default", "auto", "claude", "claude-cli"})
-MOST_ANSWERS = 8
+MAX_CHOICES = 8
 CONTINUE = "Please continue."
 # The API wants a conversation to begin with the user; a client's greeting comes before that.
-_OPENING = "(The conversation begins with the assistant's message.)"
+_FIRST_USER_MESSAGE = "(The conversation begins with the assistant's message.)"
 # OpenAI's names for efforts that Claude has no such name for.
 _EFFORT = {"none": None, "minimal": "low"}
 _VERBOSITY = {"low": "Answer briefly.", "high": "Answer in detail."}
@@ -28,7 +28,7 @@ _ONE_OBJECT = "Answer with one JSON object and nothing else: no words around it,
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ChatPolicy:
     """What the operator decided; see the settings of these names. `sampling_models`: patterns of names."""
 
     default_model: str | None = None
@@ -41,7 +41,7 @@ class Policy:
 def to_turn(
     request: chat.ChatRequest,
     turn_id: str,
-    policy: Policy,
+    policy: ChatPolicy,
     fetched: Mapping[str, Image] | None = None,
     cli_tools: CliTools | None = None,
 ) -> tuple[TurnRequest, tuple[str, ...]]:
@@ -54,14 +54,16 @@ def to_turn(
     model = policy.default_model if name in PLACEHOLDERS else name
     sampling = _sampling(request)
     forwards = any(fnmatchcase(model or "default", pattern) for pattern in policy.sampling_models)
-    ignored = judge({**(request.model_extra or {}), **({} if forwards else sampling)}, strict=policy.strict)
-    _counts(request)
+    ignored = ignored_parameters(
+        {**(request.model_extra or {}), **({} if forwards else sampling)}, strict=policy.strict
+    )
+    _check_choices(request)
     if cli_tools is not None:
-        _runs_tools(request)
+        _check_cli_tools_conflicts(request)
     system, conversation = split(request.messages, fetched or {}, session=request.session_id is not None)
-    notices = _rounded(conversation)
-    tools, choice = tools_of(request)
-    answer = answer_of(request)
+    notices = _pad_conversation(conversation)
+    tools, choice = to_tools(request)
+    answer = to_answer_format(request)
     line = _VERBOSITY.get(request.verbosity or "", "")
     # The CLI heeds a budget for models that have one only: the others are told not to think.
     no_budget = cli_tools is not None and cli_tools.thinking_tokens == 0
@@ -97,14 +99,14 @@ def _question(last: Message, answer: AnswerFormat | None) -> Message:
     return replace(last, blocks=(*last.blocks, _ONE_OBJECT))
 
 
-def _counts(request: chat.ChatRequest) -> None:
-    if request.n is not None and request.n > MOST_ANSWERS:
-        raise UnsupportedParameter(f"'n' above {MOST_ANSWERS} is not supported.", param="n")
+def _check_choices(request: chat.ChatRequest) -> None:
+    if request.n is not None and request.n > MAX_CHOICES:
+        raise UnsupportedParameter(f"'n' above {MAX_CHOICES} is not supported.", param="n")
     if request.n is not None and request.n > 1 and request.session_id is not None:
         raise UnsupportedParameter("A session has one answer to a message: 'n' must be 1.", param="n")
 
 
-def _runs_tools(request: chat.ChatRequest) -> None:
+def _check_cli_tools_conflicts(request: chat.ChatRequest) -> None:
     """What can't be had together with tools that the CLI runs by itself."""
     both = {
         "tools": request.tools or request.functions,
@@ -116,7 +118,7 @@ def _runs_tools(request: chat.ChatRequest) -> None:
             raise UnsupportedParameter(f"'{name}' can't be had together with 'enable_tools'.", param=name)
 
 
-def _rounded(conversation: list[Message]) -> list[str]:
+def _pad_conversation(conversation: list[Message]) -> list[str]:
     """Let the conversation begin and end with the user, as the API wants it; the notices about that.
 
     Raises InvalidRequest where there is none.
@@ -130,7 +132,7 @@ def _rounded(conversation: list[Message]) -> list[str]:
         conversation.append(Message("user", (CONTINUE,)))
         notices.append(f"the messages end with the assistant's: '{CONTINUE}' was asked")
     if conversation[0].role == "assistant":
-        conversation.insert(0, Message("user", (_OPENING,)))
+        conversation.insert(0, Message("user", (_FIRST_USER_MESSAGE,)))
         notices.append("the messages begin with the assistant's: a line of the user was put before it")
     return notices
 

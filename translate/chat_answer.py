@@ -37,7 +37,7 @@ _REFUSED = "The model refused to answer."
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class AnswerContext:
     """What each piece of an answer repeats, and how it is to be said.
 
     `model` is as the client sent it, `created` in epoch seconds. `reasoning`: the name that thinking goes
@@ -66,21 +66,23 @@ class Head:
 
 
 def completion(
-    answers: Sequence[Sequence[TurnEvent]], head: Head, metadata: dict[str, object] | None
+    answers: Sequence[Sequence[TurnEvent]], context: AnswerContext, metadata: dict[str, object] | None
 ) -> chat.ChatCompletion:
     """The whole answer. Each of `answers` must hold its turn's end."""
     ends = [_end(events) for events in answers]
     return chat.ChatCompletion(
-        id=head.id,
-        created=head.created,
-        model=head.model,
+        id=context.id,
+        created=context.created,
+        model=context.model,
         choices=[
-            chat.Choice(index=index, message=_message(events, end, head), finish_reason=head.finish(end))
+            chat.Choice(
+                index=index, message=_message(events, end, context), finish_reason=context.finish(end)
+            )
             for index, (events, end) in enumerate(zip(answers, ends, strict=True))
         ],
         usage=usage(ends),
         metadata=metadata,
-        x_claude=x_claude(ends, head),
+        x_claude=x_claude(ends, context),
     )
 
 
@@ -91,7 +93,7 @@ def _end(events: Iterable[TurnEvent]) -> TurnDone:
     raise ValueError("a turn without its end")
 
 
-def _message(events: Iterable[TurnEvent], end: TurnDone, head: Head) -> chat.AnswerMessage:
+def _message(events: Iterable[TurnEvent], end: TurnDone, context: AnswerContext) -> chat.AnswerMessage:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[chat.ToolCall] = []
@@ -99,7 +101,7 @@ def _message(events: Iterable[TurnEvent], end: TurnDone, head: Head) -> chat.Ans
         if isinstance(event, TextDelta):
             texts.append(event.text)
         elif isinstance(event, ThinkingDelta | ToolRun):
-            thoughts.append(_thought(event, head))
+            thoughts.append(_reasoning_text(event, context))
         elif isinstance(event, ToolCallStarted):
             calls.append(chat.ToolCall(id=event.id, function=chat.FunctionCall(name=event.name)))
         elif isinstance(event, ToolCallDelta):
@@ -107,22 +109,22 @@ def _message(events: Iterable[TurnEvent], end: TurnDone, head: Head) -> chat.Ans
     for call in calls:
         call.function.arguments = call.function.arguments or "{}"
     message = chat.AnswerMessage(content="".join(texts) if texts or not calls else None)
-    if head.refuses(end, texts):
+    if context.refuses(end, texts):
         message = chat.AnswerMessage(content=None, refusal="".join(texts) or _REFUSED)
-    if calls and head.functions:
+    if calls and context.functions:
         message.function_call = calls[0].function
     elif calls:
         message.tool_calls = calls
-    if any(thoughts) and head.reasoning:
-        setattr(message, head.reasoning, "".join(thoughts))
+    if any(thoughts) and context.reasoning:
+        setattr(message, context.reasoning, "".join(thoughts))
     return message
 
 
-def _thought(event: ThinkingDelta | ToolRun, head: Head) -> str:
+def _reasoning_text(event: ThinkingDelta | ToolRun, context: AnswerContext) -> str:
     """What is told under the name of reasoning: a tool of the CLI's own is a line."""
     if isinstance(event, ThinkingDelta):
         return event.text
-    return f"{event.name}: {event.what}\n" if head.shows_tools else ""
+    return f"{event.name}: {event.what}\n" if context.shows_tools else ""
 
 
 class _Progress:
@@ -137,11 +139,11 @@ class _Progress:
 class ChunkWriter:
     """Turn events to stream chunks: `slice_chars` cuts texts to that length (None: as they come)."""
 
-    def __init__(self, head: Head, *, include_usage: bool, slice_chars: int | None) -> None:
-        self._head = head
+    def __init__(self, context: AnswerContext, *, include_usage: bool, slice_chars: int | None) -> None:
+        self._context = context
         self._include_usage = include_usage
         self._slice = slice_chars
-        self._progress = [_Progress() for _ in range(head.choices)]
+        self._progress = [_Progress() for _ in range(context.choices)]
         self._ends: list[TurnDone] = []
 
     def chunks(self, index: int, event: TurnEvent) -> Iterator[chat.ChatChunk]:
@@ -153,8 +155,10 @@ class ChunkWriter:
             for piece in self._slices(event.text):
                 yield self._chunk(index, chat.Delta(content=piece))
         elif isinstance(event, ThinkingDelta | ToolRun):
-            for piece in self._slices(_thought(event, self._head)) if self._head.reasoning else ():
-                yield self._chunk(index, chat.Delta.model_validate({self._head.reasoning: piece}))
+            for piece in (
+                self._slices(_reasoning_text(event, self._context)) if self._context.reasoning else ()
+            ):
+                yield self._chunk(index, chat.Delta.model_validate({self._context.reasoning: piece}))
         elif isinstance(event, ToolCallStarted | ToolCallDelta):
             yield from self._call(index, event)
         else:
@@ -185,20 +189,20 @@ class ChunkWriter:
             yield self._called(index, chat.ToolCallDelta(index=progress.calls - 1, function=function))
 
     def _called(self, index: int, call: chat.ToolCallDelta) -> chat.ChatChunk:
-        if self._head.functions:
+        if self._context.functions:
             return self._chunk(index, chat.Delta(function_call=call.function))
         return self._chunk(index, chat.Delta(tool_calls=[call]))
 
     def _last(self, index: int, end: TurnDone) -> Iterator[chat.ChatChunk]:
         yield from self._no_arguments(index)
-        if self._head.refuses(end, self._progress[index].texts):
+        if self._context.refuses(end, self._progress[index].texts):
             yield self._chunk(index, chat.Delta(refusal=_REFUSED))
         self._ends.append(end)
-        last = self._chunk(index, chat.Delta(), self._head.finish(end))
-        if len(self._ends) < self._head.choices:
+        last = self._chunk(index, chat.Delta(), self._context.finish(end))
+        if len(self._ends) < self._context.choices:
             yield last
             return
-        extra = x_claude(self._ends, self._head)
+        extra = x_claude(self._ends, self._context)
         if not self._include_usage:
             yield last.model_copy(update={"x_claude": extra})
             return
@@ -221,12 +225,12 @@ class ChunkWriter:
         return self._base([chat.ChunkChoice(index=index, delta=delta, logprobs=None, finish_reason=finish)])
 
     def _base(self, choices: list[chat.ChunkChoice]) -> chat.ChatChunk:
-        head = self._head
+        context = self._context
         result = chat.ChatChunk(
-            id=head.id,
+            id=context.id,
             object="chat.completion.chunk",
-            created=head.created,
-            model=head.model,
+            created=context.created,
+            model=context.model,
             choices=choices,
             system_fingerprint=None,
         )
@@ -258,7 +262,7 @@ def dollars(amount: float) -> float:
     return round(amount, _DIGITS)
 
 
-def x_claude(ends: Sequence[TurnDone], head: Head) -> chat.XClaude:
+def x_claude(ends: Sequence[TurnDone], context: AnswerContext) -> chat.XClaude:
     """What OpenAI's shape has no place for. Of several answers: sums, the longest time, the first model."""
     costs = [end.cost_usd for end in ends if end.cost_usd is not None]
     first = ends[0]
@@ -269,7 +273,7 @@ def x_claude(ends: Sequence[TurnDone], head: Head) -> chat.XClaude:
         retries=sum(end.retries for end in ends),
         api_requests=sum(end.api_requests for end in ends),
         engine=first.engine,
-        session_id=head.session_id,
+        session_id=context.session_id,
         session=first.session,
         notices=list(dict.fromkeys(notice for end in ends for notice in end.notices)),
     )

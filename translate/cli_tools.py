@@ -24,9 +24,9 @@ DISALLOWED = "x-claude-disallowed-tools"
 PERMISSION_MODE = "x-claude-permission-mode"
 THINKING_TOKENS = "x-claude-max-thinking-tokens"
 HEADERS = (MAX_TURNS, ALLOWED, DISALLOWED, PERMISSION_MODE, THINKING_TOKENS)
-_TURNS = 10
-_MOST_TURNS = 1000
-_MOST_THINKING = 1_000_000
+_DEFAULT_MAX_TURNS = 10
+_TURNS_LIMIT = 1000
+_THINKING_LIMIT = 1_000_000
 NOT_ALLOWED = (
     "The CLI's own tools are not allowed on this server: its operator can allow them with CLAUDE_ALLOW_TOOLS "
     "and CLAUDE_CWD."
@@ -37,7 +37,7 @@ _SPLIT = re.compile(r",(?![^()]*\))")
 # A pattern of a tool for files would be a place outside the work folder.
 _WITH_PATTERNS = frozenset({"Bash", "WebFetch"})
 # Bytes. Two such lists go into one argument of a command line, and that may be 128 KiB long.
-_LONGEST_RULES = 48 * 1024
+_MAX_RULES_BYTES = 48 * 1024
 _MCP = "mcp__"
 # What a tool is about; whether what it does can be undone; whether it needs the network.
 _KINDS: Mapping[str, tuple[str, bool, bool]] = {
@@ -53,7 +53,7 @@ _PLANNING = ("task", True, False)
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class ToolPolicy:
     """What the operator allows; see the settings of these names. `names`: ("*",) is all, () none."""
 
     names: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ToolHeaders:
     """What a request's headers ask for; None: nothing. `given`: the names of those that are there."""
 
     given: tuple[str, ...] = ()
@@ -77,26 +77,26 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ToolRules:
     """What a key chose, for itself or for a session; None: nothing."""
 
     allowed: tuple[str, ...] | None = None
     denied: tuple[str, ...] | None = None
 
 
-def asked(headers: Mapping[str, str]) -> Asked:
+def parse_headers(headers: Mapping[str, str]) -> ToolHeaders:
     """The headers of a request, read. Raises InvalidRequest naming the header."""
     mode = headers.get(PERMISSION_MODE)
     if mode is not None and mode not in get_args(PermissionMode):
         modes = ", ".join(get_args(PermissionMode))
         raise InvalidRequest(f"'{PERMISSION_MODE}' must be one of {modes}.", param=PERMISSION_MODE)
-    return Asked(
+    return ToolHeaders(
         given=tuple(name for name in HEADERS if name in headers),
-        max_turns=_number(headers, MAX_TURNS, 1, _MOST_TURNS),
+        max_turns=_number(headers, MAX_TURNS, 1, _TURNS_LIMIT),
         allowed=_listed(headers, ALLOWED),
         denied=_listed(headers, DISALLOWED),
         permission_mode=cast("PermissionMode | None", mode),
-        thinking_tokens=_number(headers, THINKING_TOKENS, 0, _MOST_THINKING),
+        thinking_tokens=_number(headers, THINKING_TOKENS, 0, _THINKING_LIMIT),
     )
 
 
@@ -114,17 +114,19 @@ def _listed(headers: Mapping[str, str], name: str) -> tuple[str, ...] | None:
     return None if text is None else tuple(item.strip() for item in _SPLIT.split(text) if item.strip())
 
 
-class Selection:
+class ToolResolver:
     """What there is to choose from: the CLI's `known` tools as far as they are allowed, and MCP servers."""
 
-    def __init__(self, known: Sequence[CliTool], servers: Sequence[McpServer], allowance: Allowance) -> None:
+    def __init__(
+        self, known: Sequence[CliTool], servers: Sequence[McpServer], tool_policy: ToolPolicy
+    ) -> None:
         self._known = {tool.name for tool in known}
         self._servers = {server.name: server for server in servers}
-        self._allowance = allowance
+        self._tool_policy = tool_policy
 
-    def tools(self, wanted: Asked, choices: Sequence[Choice]) -> CliTools:
+    def tools(self, wanted: ToolHeaders, choices: Sequence[ToolRules]) -> CliTools:
         """The tools of a turn. `choices`: the more special first. Raises TurnError."""
-        if wanted.permission_mode == "bypassPermissions" and not self._allowance.bypass:
+        if wanted.permission_mode == "bypassPermissions" and not self._tool_policy.bypass:
             raise ToolsNotAllowed(
                 "The permission mode bypassPermissions is not allowed here: the operator can allow it with "
                 "CLAUDE_ALLOW_BYPASS.",
@@ -134,14 +136,14 @@ class Selection:
             self.check(wanted.allowed, ALLOWED)
         if wanted.denied is not None:
             self.check_names(wanted.denied, DISALLOWED)
-        chosen = Choice(wanted.allowed, wanted.denied)
+        chosen = ToolRules(wanted.allowed, wanted.denied)
         allowed, denied = self.effective([chosen, *choices])
         names = [_name(rule) for rule in allowed]
         return CliTools(
             offered=tuple(dict.fromkeys(name for name in names if not name.startswith(_MCP))),
             allowed=allowed,
             denied=denied,
-            max_turns=wanted.max_turns or _TURNS,
+            max_turns=wanted.max_turns or _DEFAULT_MAX_TURNS,
             permission_mode=wanted.permission_mode or "default",
             thinking_tokens=wanted.thinking_tokens,
             servers=tuple(
@@ -151,7 +153,7 @@ class Selection:
             ),
         )
 
-    def effective(self, choices: Sequence[Choice]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def effective(self, choices: Sequence[ToolRules]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The rules that allow, without what is denied by name, and those that deny. Names that were chosen
         once and are not there or not allowed any more are left out."""
         default = (*DEFAULT, *(_MCP + name for name in self._servers))
@@ -162,7 +164,7 @@ class Selection:
         return tuple(rule for rule in kept if self._usable(_name(rule))), denied
 
     def _usable(self, name: str) -> bool:
-        return self._is_of_server(name) or (name in self._known and name in self._allowance)
+        return self._is_of_server(name) or (name in self._known and name in self._tool_policy)
 
     def _is_of_server(self, name: str) -> bool:
         return name.startswith(_MCP) and name.removeprefix(_MCP).split("__")[0] in self._servers
@@ -186,9 +188,9 @@ class Selection:
 
     def check_names(self, rules: Sequence[str], where: str) -> None:
         """Are these rules, of tools that there are? Raises InvalidRequest."""
-        if len(json.dumps([*rules])) > _LONGEST_RULES:
+        if len(json.dumps([*rules])) > _MAX_RULES_BYTES:
             raise InvalidRequest(
-                f"The rules in '{where}' are longer than {_LONGEST_RULES} bytes, written as JSON.",
+                f"The rules in '{where}' are longer than {_MAX_RULES_BYTES} bytes, written as JSON.",
                 param=where,
             )
         for rule in rules:
@@ -203,9 +205,9 @@ def _name(rule: str) -> str:
     return rule.partition("(")[0]
 
 
-def listing(known: Sequence[CliTool], allowance: Allowance) -> wire.ToolList:
+def listing(known: Sequence[CliTool], tool_policy: ToolPolicy) -> wire.ToolList:
     """The tools that may be used."""
-    tools = [_described(tool) for tool in known if tool.name in allowance]
+    tools = [_described(tool) for tool in known if tool.name in tool_policy]
     return wire.ToolList(tools=tools, total=len(tools))
 
 

@@ -23,7 +23,7 @@ _Content = str | Image | Document
 _IMAGES_OFF = "Images are taken as data URLs only; to have others fetched, set CLAUDE_FETCH_IMAGES=on."
 
 
-def remote_images(messages: Sequence[chat.ChatMessage]) -> Iterator[str]:
+def remote_image_urls(messages: Sequence[chat.ChatMessage]) -> Iterator[str]:
     """The http(s) URLs of images in a chat."""
     for message in messages:
         for part in message.content if isinstance(message.content, list) else ():

@@ -92,7 +92,7 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def judge(values: Mapping[str, Any], *, strict: bool = False) -> tuple[str, ...]:
+def ignored_parameters(values: Mapping[str, Any], *, strict: bool = False) -> tuple[str, ...]:
     """The names of the parameters that are ignored; with `strict` (CLAUDE_STRICT) there may be none.
 
     Raises UnsupportedParameter. Null is absent, and fields that OpenAI doesn't know either are passed over.

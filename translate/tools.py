@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from turns.answer import AnswerFormat, BrokenSchema, validator
+from turns.answer_format import AnswerFormat, InvalidSchema, validator
 from turns.errors import InvalidRequest
 from turns.model import Tool, ToolChoice
 from wire import chat
@@ -14,7 +14,7 @@ from wire import chat
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def tools_of(request: chat.ChatRequest) -> tuple[tuple[Tool, ...], ToolChoice]:
+def to_tools(request: chat.ChatRequest) -> tuple[tuple[Tool, ...], ToolChoice]:
     """The tools that the model is offered, and whether it must call one. Raises InvalidRequest."""
     if request.tools:
         functions = [(f"tools[{i}].function", tool.function) for i, tool in enumerate(request.tools)]
@@ -49,7 +49,7 @@ def _tool(function: chat.Function, place: str) -> Tool:
 def _check(schema: str, what: str, place: str) -> None:
     try:
         validator(schema)
-    except BrokenSchema as error:
+    except InvalidSchema as error:
         raise InvalidRequest(f"{what} is broken: {error}.", param=place) from None
 
 
@@ -63,8 +63,8 @@ def _chosen(request: chat.ChatRequest, tools: tuple[Tool, ...]) -> tuple[tuple[T
             _known(name, tools)
         tools = tuple(tool for tool in tools if tool.name in names)
         return tools, _mode(choice.allowed_tools.mode, tools, parallel)
-    if isinstance(choice, chat.NamedTool | chat.Named):
-        name = choice.name if isinstance(choice, chat.Named) else choice.function.name
+    if isinstance(choice, chat.NamedTool | chat.NamedFunction):
+        name = choice.name if isinstance(choice, chat.NamedFunction) else choice.function.name
         _known(name, tools)
         return tools, ToolChoice("tool", name, parallel)
     return tools, _mode(choice or "auto", tools, parallel)
@@ -83,7 +83,7 @@ def _known(name: str, tools: Sequence[Tool]) -> None:
         raise InvalidRequest(f"There is no tool '{name[:80]}' among the 'tools'.", param="tool_choice")
 
 
-def answer_of(request: chat.ChatRequest) -> AnswerFormat | None:
+def to_answer_format(request: chat.ChatRequest) -> AnswerFormat | None:
     """The form that the answer must have; None: any. Raises InvalidRequest."""
     form = request.response_format
     if form is None or form.type == "text":

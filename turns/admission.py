@@ -65,10 +65,10 @@ class Ticket:
             self._admission.running -= 1
             self._admission._slots.release()
 
-    async def wait_for(self, thing: Lock) -> None:
+    async def wait_for(self, lock: Lock) -> None:
         """Acquire `thing`, as one of the queue's waiters if it isn't free. Raises QueueFull."""
-        if not thing.locked():
-            await thing.acquire()
+        if not lock.locked():
+            await lock.acquire()
             return
         admission = self._admission
         if admission.waiting >= admission.max_queue and not self._admitted:
@@ -84,7 +84,7 @@ class Ticket:
         admission.waiting += 1
         try:
             with anyio.fail_after(max(0.0, self._deadline - admission._clock())):
-                await thing.acquire()
+                await lock.acquire()
         except TimeoutError:
             admission.refused += 1
             raise QueueFull(

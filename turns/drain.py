@@ -39,7 +39,7 @@ class Drain:
                 self._over.set()
 
     @contextmanager
-    def stopping(self, stop: Callable[[], object]) -> Iterator[None]:
+    def on_cut(self, stop: Callable[[], object]) -> Iterator[None]:
         """What goes on inside is ended by `stop` at the cut."""
         if self.cut:
             stop()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from turns.answer import AnswerFormat
+from turns.answer_format import AnswerFormat
 from turns.errors import TurnError
 
 Role = Literal["user", "assistant"]
@@ -275,7 +275,7 @@ class TurnDone:
 TurnEvent = TurnStarted | TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | ToolRun | TurnDone
 
 
-def merged(events: Iterable[TurnEvent]) -> Iterator[TurnEvent]:
+def merge_deltas(events: Iterable[TurnEvent]) -> Iterator[TurnEvent]:
     """The same events, neighbouring deltas of one kind joined into one."""
     for kind, group in itertools.groupby(events, type):
         if issubclass(kind, TextDelta | ThinkingDelta | ToolCallDelta):

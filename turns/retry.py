@@ -19,17 +19,17 @@ class RetryPolicy:
     retries: int
     base: float
 
-    def delay(self, error: TurnError, failed: int, jitter: float) -> float | None:
+    def delay(self, error: TurnError, failures: int, jitter: float) -> float | None:
         """Seconds to wait after the `failed`-th failure (1 is the first), or None: give up.
 
         `jitter` is a random number in [0, 1). A retry never comes before the time that the limit named.
         """
-        if not error.retryable or failed > self.retries:
+        if not error.retryable or failures > self.retries:
             return None
         if isinstance(error, InvalidAnswer):
             # Nothing that time would mend; one more answer is worth its tokens.
-            return 0.0 if failed == 1 else None
-        wait = min(BACKOFF_CAP, self.base * 2.0 ** (failed - 1)) * (1 - JITTER * jitter)
+            return 0.0 if failures == 1 else None
+        wait = min(BACKOFF_CAP, self.base * 2.0 ** (failures - 1)) * (1 - JITTER * jitter)
         if isinstance(error, RateLimited) and error.retry_after is not None:
             if error.retry_after > LONGEST_LIMIT:
                 return None

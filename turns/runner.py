@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 
-from sessions import Session, SessionRegistry, SessionTaken, StoreFailed
+from sessions import Session, SessionOwnedByOther, SessionRegistry, StoreError
 from turns.admission import Admission, Ticket
-from turns.check import AnswerCheck
+from turns.answer_check import AnswerChecker
+from turns.check_process import check_event
 from turns.drain import Drain
 from turns.errors import CliFailed, InvalidRequest, SessionConflict, SessionLost, StateFailed, TurnError
 from turns.model import (
@@ -24,14 +25,13 @@ from turns.model import (
     TurnEvent,
     TurnRequest,
     TurnStarted,
-    merged,
+    merge_deltas,
 )
 from turns.retry import RetryPolicy
-from turns.verify import fed
 from turns.watchdog import Deadlines, Watchdog
 
 # Its conversation lies where its processes run, and those with tools run in the operator's folder.
-_OTHER_KIND = {
+_WRONG_KIND = {
     True: "This session was begun with 'enable_tools': send it with each request, or use another session_id.",
     False: "This session was begun without 'enable_tools': leave it out, or use another session_id.",
 }
@@ -70,8 +70,8 @@ class Runner:
         # The session's lock comes before the slot: who waits for a busy session holds no capacity.
         async with AsyncExitStack() as stack:
             stack.enter_context(self.drain.turn())
-            opening = await self._opening(turn, ticket, stack)
-            failed = 0
+            session_turn = await self._open_session(turn, ticket, stack)
+            failures = 0
             while True:
                 await ticket.acquire()
                 held: list[TurnEvent] = []
@@ -80,52 +80,52 @@ class Runner:
                     # Synchronous: in a cancelled generator an await would be cancelled too.
                     with ExitStack() as given_back:
                         given_back.callback(ticket.release)
-                        attempt = self.backend.open(await opening.request())
+                        attempt = self.backend.open(await session_turn.request())
                         given_back.callback(attempt.close)
                         watchdog = Watchdog(self._deadlines, attempt.fail)
                         given_back.callback(watchdog.stop)
-                        check = AnswerCheck(turn.answer)
+                        check = AnswerChecker(turn.answer)
                         async for event in attempt:
-                            acted = _attend(watchdog, event) or acted
-                            for checked in await fed(check, event):
-                                held.append(await opening.completed(checked, failed))
-                            if held and not _holds_back(turn, held[-1]):
+                            acted = _observe(watchdog, event) or acted
+                            for checked in await check_event(check, event):
+                                held.append(await session_turn.with_session(checked, failures))
+                            if held and not _must_hold(turn, held[-1]):
                                 sent = True
                                 # While the client takes its time, the CLI isn't silent.
                                 watchdog.pause()
-                                for ready in merged(held):
+                                for ready in merge_deltas(held):
                                     yield ready
-                                _attend(watchdog, event)
+                                _observe(watchdog, event)
                                 held.clear()
                     return
                 except SessionLost:
-                    opening.lost()
+                    session_turn.recreate()
                     delay = 0.0
                 except TurnError as error:
-                    failed += 1
+                    failures += 1
                     error.final = acted
-                    wait = None if sent or acted else self._retry.delay(error, failed, self._jitter())
+                    wait = None if sent or acted else self._retry.delay(error, failures, self._jitter())
                     if wait is None:
                         raise
                     delay = wait
                 await self._sleep(delay)
 
-    async def _opening(self, turn: TurnRequest, ticket: Ticket, stack: AsyncExitStack) -> _Opening:
+    async def _open_session(self, turn: TurnRequest, ticket: Ticket, stack: AsyncExitStack) -> _SessionTurn:
         if turn.session_id is None:
-            return _Opening(turn, None, self.backend)
+            return _SessionTurn(turn, None, self.backend)
         try:
             session = await stack.enter_async_context(
                 self.sessions.hold(turn.owner, turn.session_id, ticket.wait_for)
             )
             await session.renew()
-        except StoreFailed as error:
-            raise StateFailed(_unrecorded(error)) from error
-        except SessionTaken:
+        except StoreError as error:
+            raise StateFailed(_store_failure(error)) from error
+        except SessionOwnedByOther:
             raise SessionConflict("This session_id belongs to another API key: choose another one.") from None
-        return _Opening(turn, session, self.backend)
+        return _SessionTurn(turn, session, self.backend)
 
 
-def _attend(watchdog: Watchdog, event: TurnEvent) -> bool:
+def _observe(watchdog: Watchdog, event: TurnEvent) -> bool:
     """Tell the watchdog of an event; does it do something that can't be undone?"""
     watchdog.touch()
     if not isinstance(event, ToolRun):
@@ -135,7 +135,7 @@ def _attend(watchdog: Watchdog, event: TurnEvent) -> bool:
     return True
 
 
-def _holds_back(turn: TurnRequest, last: TurnEvent) -> bool:
+def _must_hold(turn: TurnRequest, last: TurnEvent) -> bool:
     """Is there nothing yet that the client is to see? Until then a try can be repeated."""
     if isinstance(last, TurnDone):
         return False
@@ -143,7 +143,7 @@ def _holds_back(turn: TurnRequest, last: TurnEvent) -> bool:
     return turn.buffered or unseen
 
 
-class _Opening:
+class _SessionTurn:
     """How each attempt of one turn begins, and what its session keeps of it."""
 
     def __init__(self, turn: TurnRequest, session: Session | None, backend: Backend) -> None:
@@ -161,7 +161,7 @@ class _Opening:
         record = session.record
         if record is not None and record.mark is not None:
             if record.tools != self._tools:
-                raise InvalidRequest(_OTHER_KIND[record.tools], param="enable_tools")
+                raise InvalidRequest(_WRONG_KIND[record.tools], param="enable_tools")
             self._state = "resumed"
             self._plan = SessionPlan(session.uuid, "resume", record.mark or None, record.cost_usd)
             self._system = record.system
@@ -182,13 +182,13 @@ class _Opening:
             # What came before is in the session.
             return AttemptRequest(self._turn, self._system, (), plan)
         try:
-            await session.begin(self._system, tools=self._tools)
-        except StoreFailed as error:
-            raise StateFailed(_unrecorded(error)) from error
+            await session.create(self._system, tools=self._tools)
+        except StoreError as error:
+            raise StateFailed(_store_failure(error)) from error
         self._messages = len(self._turn.history)
         return AttemptRequest(self._turn, self._system, self._turn.history, plan)
 
-    def lost(self) -> None:
+    def recreate(self) -> None:
         """The CLI has no such conversation: make it again from what the request holds."""
         if self._session is None or self._state == "recreated":
             raise CliFailed("The claude CLI lost a conversation that it was told to make.")
@@ -197,31 +197,31 @@ class _Opening:
         self._system = self._turn.system or self._system
         self._notices = self._turn.notices
 
-    async def completed(self, event: TurnEvent, retries: int) -> TurnEvent:
+    async def with_session(self, event: TurnEvent, retries: int) -> TurnEvent:
         """The event with what only the session's side knows of it."""
         if isinstance(event, TurnDone):
-            return await self._answered(event, retries)
+            return await self._record(event, retries)
         if isinstance(event, TurnStarted):
             return replace(event, session=self._state, notices=self._notices)
         return event
 
-    async def _answered(self, done: TurnDone, retries: int) -> TurnDone:
+    async def _record(self, done: TurnDone, retries: int) -> TurnDone:
         """Record the turn before its end is told: what the client has seen must be there to go on from."""
         session = self._session
         if session is not None and done.mark is not None:
             try:
                 if session.record is None:
                     # A conversation that was found: nobody has counted its messages.
-                    await session.begin(self._system, messages=None, tools=self._tools)
-                await session.answered(done.mark, done.total_cost_usd, self._messages + 2)
-            except StoreFailed as error:
+                    await session.create(self._system, messages=None, tools=self._tools)
+                await session.record_answer(done.mark, done.total_cost_usd, self._messages + 2)
+            except StoreError as error:
                 # The client has its answer; what can't be promised is that the session remembers it.
-                self._notices += (_unrecorded(error),)
+                self._notices += (_store_failure(error),)
             if not self._backend.has_transcript(session.uuid, done.mark, tools=self._tools):
                 self._notices += ("the claude CLI could not keep this conversation: it may be lost",)
         notices = (*self._notices, *done.notices)
         return replace(done, retries=retries, session=self._state, notices=notices)
 
 
-def _unrecorded(error: StoreFailed) -> str:
+def _store_failure(error: StoreError) -> str:
     return f"The session's record can't be read or written: {error}."

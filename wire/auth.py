@@ -41,16 +41,16 @@ class ServerInfo(BaseModel):
     version: str
 
 
-class KeyNeeded(BaseModel):
+class PublicServerInfo(BaseModel):
     """What a request without a key is told."""
 
     api_key_required: Literal[True] = True
 
 
-class AuthSign(BaseModel):
+class PublicAuthStatus(BaseModel):
     """The answer where a key is needed and none was sent."""
 
-    server_info: KeyNeeded = KeyNeeded()
+    server_info: PublicServerInfo = PublicServerInfo()
 
 
 class AuthStatus(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from wire.errors import Complaint
+from wire.errors import FieldError
 
 
 class ValidationResult(BaseModel):
@@ -14,7 +14,7 @@ class ValidationResult(BaseModel):
 
     valid: bool
     validated_data: dict[str, Any] | None = None
-    errors: list[Complaint] | None = None
+    errors: list[FieldError] | None = None
 
 
 class DebugInfo(BaseModel):

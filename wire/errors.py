@@ -20,7 +20,7 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-class Complaint(BaseModel):
+class FieldError(BaseModel):
     """`field`: where in the body, with dots; "" for the body itself. `input`: what is there."""
 
     field: str
@@ -29,14 +29,14 @@ class Complaint(BaseModel):
     input: Any
 
 
-class InvalidDetail(ErrorDetail):
+class ValidationErrorDetail(ErrorDetail):
     """A body that is no request. `input` is null where it isn't short."""
 
-    details: list[Complaint]
+    details: list[FieldError]
 
 
-class InvalidBody(BaseModel):
-    error: InvalidDetail
+class ValidationErrorBody(BaseModel):
+    error: ValidationErrorDetail
 
 
 class RateLimitDetail(ErrorDetail):

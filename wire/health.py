@@ -47,7 +47,7 @@ class QueueHealth(BaseModel):
     refused: int
 
 
-class Sign(BaseModel):
+class PublicHealth(BaseModel):
     """What somebody without a key is told."""
 
     status: Literal["healthy", "unhealthy"]

@@ -10,7 +10,7 @@ import pytest
 from claude_cli.attempt_spec import answer_tool, attempt_spec
 from claude_cli.blocks import AnswerTool
 from claude_cli.state import WorkerConfig
-from turns.answer import AnswerFormat, validator
+from turns.answer_format import AnswerFormat, validator
 from turns.model import AttemptRequest, Message, Tool, ToolChoice, ToolResult, ToolUse, TurnRequest
 
 Q = Message("user", ("Q",))

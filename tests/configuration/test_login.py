@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configuration.login import Choice, Login, Method, find
+from configuration.login import Choice, Login, Method, detect_login
 
 KEY = {"ANTHROPIC_API_KEY": "k"}
 BEDROCK = {
@@ -24,7 +24,7 @@ ALL = {**KEY, **BEDROCK, **VERTEX}
 def found(
     environ: dict[str, str], forced: Choice | None = None, subscription: bool = False, *files: str
 ) -> Login:
-    return find(environ, forced, subscription, lambda path: str(path) in ("/key.json", *files))
+    return detect_login(environ, forced, subscription, lambda path: str(path) in ("/key.json", *files))
 
 
 @pytest.mark.parametrize(
@@ -138,5 +138,5 @@ def test_files_are_looked_for_by_their_path() -> None:
         asked.append(path)
         return False
 
-    find(REGION, "bedrock", False, exists)
+    detect_login(REGION, "bedrock", False, exists)
     assert asked == [Path("/h/.aws/credentials"), Path("/h/.aws/config")]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from claude_cli import frames
-from routes.errors import verdict
+from routes.errors import error_mapping
 from standin import rules
-from translate.chat import Policy, to_turn
+from translate.chat import ChatPolicy, to_turn
 from turns.errors import TurnError
 from turns.model import TurnRequest
 from wire.chat import ChatRequest
@@ -106,11 +106,11 @@ def as_api_request(turn: TurnRequest) -> dict[str, Any]:
 def test_a_turn_that_the_api_takes_or_a_400(body: dict[str, Any]) -> None:
     try:
         request = ChatRequest.model_validate_json(json.dumps(body))
-        turn, _ = to_turn(request, "t", Policy())
+        turn, _ = to_turn(request, "t", ChatPolicy())
     except ValidationError:
         return
     except TurnError as error:
-        assert verdict(error).status == 400
+        assert error_mapping(error).status == 400
         assert error.message.endswith(".")
         return
     roles = [message.role for message in (*turn.history, turn.question)]

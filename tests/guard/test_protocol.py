@@ -21,8 +21,8 @@ HEAD = b"POST /%s HTTP/1.1\r\nHost: x\r\n"
 
 
 class Impatient(BoundedProtocol):
-    patience = LATE
-    taken_within = LATE
+    read_timeout = LATE
+    write_timeout = LATE
 
 
 class App:

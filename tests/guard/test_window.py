@@ -16,8 +16,8 @@ import pytest
 import structlog
 
 from config import ConfigError, Settings
-from guard.window import Window
-from start.guards import guards
+from guard.window import FixedWindow
+from start.guards import build_guards
 from tests.guard.application import running
 from tests.support import PATIENCE
 
@@ -69,13 +69,13 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-async def window() -> AsyncIterator[Window]:
-    made = Window()
+async def window() -> AsyncIterator[FixedWindow]:
+    made = FixedWindow()
     yield made
     await made.close()
 
 
-async def test_a_window(window: Window) -> None:
+async def test_a_window(window: FixedWindow) -> None:
     assert [await window.hit(2, "a") for _ in range(2)] == [None, None]
     left = await window.hit(2, "a")
     assert left is not None and 0 < left <= 60
@@ -83,13 +83,13 @@ async def test_a_window(window: Window) -> None:
     assert await window.hit(2, "a", "b") is None
 
 
-async def test_many_at_once_are_counted_right(window: Window) -> None:
+async def test_many_at_once_are_counted_right(window: FixedWindow) -> None:
     found = await asyncio.gather(*(window.hit(10, "a") for _ in range(50)))
     assert found.count(None) == 10
 
 
 async def test_servers_share_a_redis(redis: Redis, tmp_path: Path) -> None:
-    first, second = Window(redis.url), Window(redis.url)
+    first, second = FixedWindow(redis.url), FixedWindow(redis.url)
     assert [await window.hit(2, "a") for window in (first, second)] == [None, None]
     for window in (first, second):
         left = await window.hit(2, "a")
@@ -108,7 +108,7 @@ async def test_the_application_counts_in_redis(redis: Redis, tmp_path: Path) -> 
 
 async def test_a_redis_that_fails_opens_nothing(redis: Redis) -> None:
     now = 0.0
-    window = Window(redis.url, lambda: now)
+    window = FixedWindow(redis.url, lambda: now)
     try:
         assert await window.hit(1, "a") is None
         redis.stop()
@@ -129,7 +129,7 @@ async def test_a_redis_that_fails_opens_nothing(redis: Redis) -> None:
 async def test_a_redis_that_lets_nobody_in(redis: Redis) -> None:
     redis.stop()
     redis.start("--requirepass", "another")
-    window = Window(redis.url.replace("redis://", "redis://:hush@"))
+    window = FixedWindow(redis.url.replace("redis://", "redis://:hush@"))
     with structlog.testing.capture_logs() as lines:
         assert await window.hit(1, "a") is None
         assert await window.hit(1, "a") is not None
@@ -153,4 +153,4 @@ def test_without_the_library_the_start_says_what_to_install(
 
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(ConfigError, match="RATE_LIMIT_STORAGE_URL needs a library: pip install redis"):
-        guards(settings)
+        build_guards(settings)

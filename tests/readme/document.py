@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import config
-from configuration.describing import default_text
+from configuration.fields import default_text
 from tests.support import ROOT
 from translate.parameters import RULES
 
@@ -97,7 +97,7 @@ def names(text: str) -> list[str]:
 def settings_table() -> str:
     """Every setting as a row, from its own description."""
     lines = ["| setting | option | default | what it is |", "|---|---|---|---|"]
-    for name, env, field in config.described():
+    for name, env, field in config.setting_fields():
         also = "".join(f", `{other}`" for other in env.names[1:])
         default = default_text(name, field)
         code = default if default in ("none", "the user's state folder") else f"`{default}`"

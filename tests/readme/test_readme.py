@@ -21,12 +21,12 @@ from fastapi import FastAPI
 
 import config
 from claude_cli import argv
-from configuration.describing import default_text
-from configuration.login import METHODS, find
+from configuration.fields import default_text
+from configuration.login import METHODS, detect_login
 from guard import keys as guard_keys
 from guard import rate_limit, refusal
 from routes import errors
-from routes.state import Shared
+from routes.state import AppContext
 from standin import Reply, StandIn, default_reply
 from standin.demo import answer
 from tests import test_layout
@@ -130,11 +130,11 @@ Find = Callable[[str], Example]
 def example(watched: Proxy, tmp_path: Path) -> Find:
     """The one block of a section of the README."""
 
-    def find(heading: str) -> Example:
+    def detect_login(heading: str) -> Example:
         (block,) = [block for block in document.blocks(README) if block.section == heading]
         return Example(block, watched.url, tmp_path)
 
-    return find
+    return detect_login
 
 
 def test_every_block_is_run_or_compared() -> None:
@@ -283,7 +283,7 @@ def test_how_the_cli_logs_in(server: Server, tmp_path: Path) -> None:
     for decides, _, method in ways[1:5]:
         environ = {names(decides)[0]: "1"}
         subscription = "CLAUDE_USE_SUBSCRIPTION" in environ
-        assert find(environ, None, subscription, Path.exists).method == names(method)[0]
+        assert detect_login(environ, None, subscription, Path.exists).method == names(method)[0]
 
 
 # Command lines
@@ -340,7 +340,7 @@ def test_the_rate_limits() -> None:
     shown = json.loads(block.text)
     assert json.loads(bytes(refusal.too_many(shown["error"]["retry_after"]).body)) == shown
     limits = config.Settings(rate_limit_enabled=True).rate_limits or {}
-    names_of = {mark.names[0]: name for name, mark, _ in config.described()}
+    names_of = {mark.names[0]: name for name, mark, _ in config.setting_fields()}
     for setting, number, routes in rows("Rate limits", KEYS):
         kind = names_of[names(setting)[0]].removeprefix("rate_limit_")
         assert limits.pop(kind) == int(number)
@@ -404,7 +404,7 @@ def test_what_the_cli_adds(server: Server, api: StandIn) -> None:
 def test_settings() -> None:
     written = document.written_settings_table()
     assert written == document.settings_table(), "run: python -m tests.readme.document"
-    for name, env, field in config.described():
+    for name, env, field in config.setting_fields():
         (row,) = [line for line in written.splitlines() if line.startswith(f"| `{env.names[0]}`")]
         assert all(f"`{other}`" in row for other in (*env.names, env.option) if other)
         assert field.description and field.description in row and default_text(name, field) in row
@@ -428,7 +428,7 @@ def turn_errors(parent: type[TurnError] = TurnError) -> Iterator[type[TurnError]
     """Every kind of error that a turn can end with, as far as clients see it."""
     for kind in parent.__subclasses__():
         try:
-            errors.verdict(kind(""))
+            errors.error_mapping(kind(""))
         except LookupError:
             continue
         yield kind
@@ -476,7 +476,7 @@ async def test_errors() -> None:
         code = json.loads(bytes(refused.body))["error"]["code"]
         known.add((refused.status_code, code, refused.headers["x-should-retry"]))
     for kind in turn_errors():
-        found = errors.verdict(kind(""))
+        found = errors.error_mapping(kind(""))
         known.add((found.status, str(found.code), errors.response(kind("")).headers["x-should-retry"]))
     assert written == known
 
@@ -484,7 +484,9 @@ async def test_errors() -> None:
 def test_what_is_said_of_retries() -> None:
     text = section("Errors", ERRORS)
     (sentence,) = re.findall(r"The server has already retried (.*) before it answers", text)
-    assert set(names(sentence)) == {errors.verdict(kind("")).code for kind in turn_errors() if kind.retryable}
+    assert set(names(sentence)) == {
+        errors.error_mapping(kind("")).code for kind in turn_errors() if kind.retryable
+    }
     assert f"for limits up to {retry.LONGEST_LIMIT:g} s" in sentence
     (longest,) = re.findall(r"Past (\d+) s `x-should-retry` is `false`", text)
     for seconds, again in ((float(longest), "true"), (float(longest) + 1, "false")):
@@ -494,7 +496,7 @@ def test_what_is_said_of_retries() -> None:
 
 # Numbers and links
 
-HELD = {field.name: field.default for field in dataclasses.fields(Shared)}
+HELD = {field.name: field.default for field in dataclasses.fields(AppContext)}
 
 
 @pytest.mark.parametrize(

@@ -37,17 +37,17 @@ class Client:
 @pytest.mark.parametrize("declared", [None, "5", "0", "five", "-1", ""])
 async def test_a_body_in_pieces(declared: str | None) -> None:
     client = Client(piece(b"ab"), piece(b""), piece(b"cde", False), declared=declared)
-    assert await body.read(client.request, 5, 10.0) == b"abcde"
+    assert await body.read_bounded(client.request, 5, 10.0) == b"abcde"
 
 
 async def test_an_empty_body() -> None:
-    assert await body.read(Client(piece(b"", False)).request, 5, 10.0) == b""
+    assert await body.read_bounded(Client(piece(b"", False)).request, 5, 10.0) == b""
 
 
 async def test_a_body_that_says_that_it_is_too_large() -> None:
     client = Client(piece(b"abcdef", False), declared="6")
     with pytest.raises(RequestTooLarge) as raised:
-        await body.read(client.request, 5, 10.0)
+        await body.read_bounded(client.request, 5, 10.0)
     assert raised.value.message == "The body is larger than 5 bytes (MAX_REQUEST_SIZE)."
     # None of it was read.
     assert len(client.left) == 1
@@ -57,16 +57,16 @@ async def test_a_body_that_says_that_it_is_too_large() -> None:
 async def test_a_body_that_turns_out_to_be_too_large(declared: str | None) -> None:
     client = Client(piece(b"abc"), piece(b"def"), piece(b"ghi", False), declared=declared)
     with pytest.raises(RequestTooLarge):
-        await body.read(client.request, 5, 10.0)
+        await body.read_bounded(client.request, 5, 10.0)
     assert len(client.left) == 1
 
 
 async def test_a_body_that_does_not_come() -> None:
     with pytest.raises(InvalidRequest) as raised:
-        await body.read(Client(piece(b"abc")).request, 5, 0.01)
+        await body.read_bounded(Client(piece(b"abc")).request, 5, 0.01)
     assert raised.value.message == "The body did not arrive within 0.01 s."
 
 
 async def test_a_client_that_leaves_in_its_body() -> None:
     with pytest.raises(ClientDisconnect):
-        await body.read(Client(piece(b"abc"), DISCONNECT).request, 5, 10.0)
+        await body.read_bounded(Client(piece(b"abc"), DISCONNECT).request, 5, 10.0)

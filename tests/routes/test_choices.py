@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from routes import choices
-from routes.choices import together
+from routes.choices import merge_runs
 from turns.errors import Overloaded, TurnError
 from turns.model import TextDelta, TurnEvent
 
@@ -42,13 +42,13 @@ class Answer:
 
 
 def stream(*answers: Answer) -> AsyncGenerator[tuple[int, TurnEvent], None]:
-    return together([answer.run() for answer in answers])
+    return merge_runs([answer.run() for answer in answers])
 
 
 async def all_closed(*answers: Answer) -> None:
     for answer in answers:
         await asyncio.wait_for(answer.closed.wait(), PATIENCE)
-    while choices._ending:  # noqa: ASYNC110
+    while choices._closing_tasks:  # noqa: ASYNC110
         await asyncio.sleep(0)
 
 

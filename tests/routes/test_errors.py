@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from structlog.testing import capture_logs
 
-from routes.errors import Verdict, body, install, invalid, response, verdict
-from sessions import StoreFailed
-from telemetry.requests import RequestLog
+from routes.errors import ErrorMapping, body, error_mapping, install, invalid, response
+from sessions import StoreError
+from telemetry.requests import RequestLogMiddleware
 from turns import errors
 from turns.errors import (
     CliFailed,
@@ -47,27 +47,27 @@ from wire.chat import ChatRequest
 
 REQUEST, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
 # The rows of the decisions' table that a turn can end in.
-TABLE: list[tuple[type[TurnError], Verdict]] = [
-    (InvalidRequest, Verdict(400, REQUEST, "invalid_request_error", False)),
-    (UnsupportedParameter, Verdict(400, REQUEST, "unsupported_parameter", False)),
-    (ModelNotFound, Verdict(404, REQUEST, "model_not_found", False)),
-    (ToolsNotAllowed, Verdict(403, "permission_error", "tools_not_allowed", False)),
-    (NotOperator, Verdict(403, "permission_error", "operator_only", False)),
-    (UnknownServer, Verdict(404, REQUEST, "mcp_server_not_found", False)),
-    (ServerFailed, Verdict(502, SERVER, "mcp_failed", False)),
-    (SessionNotFound, Verdict(404, REQUEST, "session_not_found", False)),
-    (SessionConflict, Verdict(409, REQUEST, "session_conflict", False)),
-    (RequestTooLarge, Verdict(413, REQUEST, "request_too_large", False)),
-    (PromptTooLong, Verdict(400, REQUEST, "context_length_exceeded", False)),
-    (QueueFull, Verdict(429, LIMIT, "queue_full", True)),
-    (RateLimited, Verdict(429, LIMIT, "rate_limit_exceeded", True)),
-    (NotReady, Verdict(503, SERVER, "cli_not_ready", False)),
-    (Overloaded, Verdict(503, SERVER, "overloaded", True)),
-    (InvalidAnswer, Verdict(502, SERVER, "invalid_answer", False)),
-    (CliFailed, Verdict(502, SERVER, "cli_failed", True)),
-    (TurnTimeout, Verdict(504, SERVER, "timeout", True)),
-    (StateFailed, Verdict(503, SERVER, "state_failed", True)),
-    (ShuttingDown, Verdict(503, SERVER, "shutting_down", True)),
+TABLE: list[tuple[type[TurnError], ErrorMapping]] = [
+    (InvalidRequest, ErrorMapping(400, REQUEST, "invalid_request_error", False)),
+    (UnsupportedParameter, ErrorMapping(400, REQUEST, "unsupported_parameter", False)),
+    (ModelNotFound, ErrorMapping(404, REQUEST, "model_not_found", False)),
+    (ToolsNotAllowed, ErrorMapping(403, "permission_error", "tools_not_allowed", False)),
+    (NotOperator, ErrorMapping(403, "permission_error", "operator_only", False)),
+    (UnknownServer, ErrorMapping(404, REQUEST, "mcp_server_not_found", False)),
+    (ServerFailed, ErrorMapping(502, SERVER, "mcp_failed", False)),
+    (SessionNotFound, ErrorMapping(404, REQUEST, "session_not_found", False)),
+    (SessionConflict, ErrorMapping(409, REQUEST, "session_conflict", False)),
+    (RequestTooLarge, ErrorMapping(413, REQUEST, "request_too_large", False)),
+    (PromptTooLong, ErrorMapping(400, REQUEST, "context_length_exceeded", False)),
+    (QueueFull, ErrorMapping(429, LIMIT, "queue_full", True)),
+    (RateLimited, ErrorMapping(429, LIMIT, "rate_limit_exceeded", True)),
+    (NotReady, ErrorMapping(503, SERVER, "cli_not_ready", False)),
+    (Overloaded, ErrorMapping(503, SERVER, "overloaded", True)),
+    (InvalidAnswer, ErrorMapping(502, SERVER, "invalid_answer", False)),
+    (CliFailed, ErrorMapping(502, SERVER, "cli_failed", True)),
+    (TurnTimeout, ErrorMapping(504, SERVER, "timeout", True)),
+    (StateFailed, ErrorMapping(503, SERVER, "state_failed", True)),
+    (ShuttingDown, ErrorMapping(503, SERVER, "shutting_down", True)),
 ]
 EACH = pytest.mark.parametrize(("kind", "expected"), TABLE, ids=[kind.__name__ for kind, _ in TABLE])
 
@@ -84,19 +84,19 @@ def test_the_table_has_every_error_that_a_client_can_see() -> None:
 
 
 @EACH
-def test_verdicts(kind: type[TurnError], expected: Verdict) -> None:
-    assert verdict(kind("x")) == expected
+def test_verdicts(kind: type[TurnError], expected: ErrorMapping) -> None:
+    assert error_mapping(kind("x")) == expected
 
 
 @EACH
-def test_bodies_have_all_four_keys(kind: type[TurnError], expected: Verdict) -> None:
+def test_bodies_have_all_four_keys(kind: type[TurnError], expected: ErrorMapping) -> None:
     error = {"message": "why", "type": expected.type, "param": "p", "code": expected.code}
     assert json.loads(body(kind("why", param="p")).model_dump_json()) == {"error": error}
     assert json.loads(body(kind("why")).model_dump_json()) == {"error": {**error, "param": None}}
 
 
 @EACH
-def test_responses(kind: type[TurnError], expected: Verdict) -> None:
+def test_responses(kind: type[TurnError], expected: ErrorMapping) -> None:
     headers = {"content-type": "application/json", "x-should-retry": "true" if expected.retry else "false"}
     error = {"message": "why", "type": expected.type, "param": None, "code": expected.code}
     assert sent(kind("why")) == (expected.status, headers, {"error": error})
@@ -104,7 +104,7 @@ def test_responses(kind: type[TurnError], expected: Verdict) -> None:
 
 def test_an_error_that_no_client_may_see() -> None:
     with pytest.raises(LookupError, match="no verdict for SessionLost"):
-        verdict(SessionLost("x"))
+        error_mapping(SessionLost("x"))
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_twenty_complaints_are_enough() -> None:
 async def client() -> AsyncGenerator[httpx.AsyncClient, None]:
     app = FastAPI()
     install(app)
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLogMiddleware)
 
     @app.get("/turn")
     async def turn() -> None:
@@ -272,7 +272,7 @@ async def client() -> AsyncGenerator[httpx.AsyncClient, None]:
 
     @app.get("/records")
     async def records() -> None:
-        raise StoreFailed("disk I/O error")
+        raise StoreError("disk I/O error")
 
     @app.get("/gone")
     async def gone() -> None:

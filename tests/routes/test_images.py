@@ -195,7 +195,7 @@ async def test_a_server_that_hangs_up(site: Site) -> None:
 
 
 async def test_a_server_that_says_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_WITHIN", 0.05)
+    monkeypatch.setattr(images, "_TIMEOUT", 0.05)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

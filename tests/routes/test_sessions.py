@@ -55,8 +55,8 @@ async def add(folder: Path, *names: str, owner: str = "", ago: float = 0.0) -> N
     await registry.open()
     for name in names:
         async with registry.hold(owner, name, acquire) as session:
-            await session.begin("")
-            await session.answered("m", 0.25, 4)
+            await session.create("")
+            await session.record_answer("m", 0.25, 4)
     await registry.close()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from routes.sse import DONE, EventStream, Times, event
+from routes.sse import DONE, EventStream, StreamTimings, event
 from turns.drain import Drain
 from turns.errors import NotReady, Overloaded, TurnError
 
@@ -71,7 +71,7 @@ class Client:
         async with self._more:
             await self._more.wait_for(lambda: fact(self.body))
 
-    async def ask(self, source: Source, times: Times, headers: dict[str, str] | None = None) -> None:
+    async def ask(self, source: Source, times: StreamTimings, headers: dict[str, str] | None = None) -> None:
         stream = EventStream(source.events(), {} if headers is None else headers, times, self.drain)
         await asyncio.wait_for(stream(self.scope, self.receive, self.send), PATIENCE)
         assert source.closed.is_set()
@@ -120,7 +120,7 @@ def is_last(message: Message) -> bool:
 async def test_a_stream() -> None:
     client = Client()
     headers = {"x-ignored-params": "seed"}
-    await client.ask(Source(event(b"1"), event(b"2"), DONE), Times(LONG, LONG, LONG), headers)
+    await client.ask(Source(event(b"1"), event(b"2"), DONE), StreamTimings(LONG, LONG, LONG), headers)
     assert (client.status, client.complete, client.outcome) == (200, True, None)
     assert client.body == b"data: 1\n\ndata: 2\n\ndata: [DONE]\n\n"
     assert client.headers == {
@@ -135,7 +135,7 @@ async def test_headers_may_come_until_the_first_data() -> None:
     client, go = Client(), asyncio.Event()
     headers: dict[str, str] = {}
     source = Source(go, event(b"1"))
-    asking = asyncio.create_task(client.ask(source, Times(LONG, LONG, LONG), headers))
+    asking = asyncio.create_task(client.ask(source, StreamTimings(LONG, LONG, LONG), headers))
     await source.reached.wait()
     assert client.messages == []
     headers["x-claude-session"] = "created"
@@ -149,7 +149,7 @@ async def test_headers_may_come_until_the_first_data() -> None:
 
 async def test_an_error_before_the_first_data_has_its_own_status() -> None:
     client = Client()
-    await client.ask(Source(NotReady("log in")), Times(LONG, LONG, LONG))
+    await client.ask(Source(NotReady("log in")), StreamTimings(LONG, LONG, LONG))
     assert (client.status, client.complete, client.outcome) == (503, True, "cli_not_ready")
     assert client.headers["content-type"] == "application/json"
     assert client.headers["x-should-retry"] == "false"
@@ -158,7 +158,7 @@ async def test_an_error_before_the_first_data_has_its_own_status() -> None:
 
 async def test_an_error_after_the_first_data_is_an_event_and_the_last() -> None:
     client = Client()
-    await client.ask(Source(event(b"1"), Overloaded("busy"), DONE), Times(LONG, LONG, LONG))
+    await client.ask(Source(event(b"1"), Overloaded("busy"), DONE), StreamTimings(LONG, LONG, LONG))
     assert (client.status, client.complete, client.outcome) == (200, True, "overloaded")
     first, error, rest = client.body.split(b"\n\n")
     assert (first, rest) == (b"data: 1", b"")
@@ -167,7 +167,7 @@ async def test_an_error_after_the_first_data_is_an_event_and_the_last() -> None:
 
 async def test_an_error_after_a_ping_is_an_event() -> None:
     client, go = Client(), asyncio.Event()
-    asking = asyncio.create_task(client.ask(Source(go, Overloaded("busy")), Times(0.0, LONG, LONG)))
+    asking = asyncio.create_task(client.ask(Source(go, Overloaded("busy")), StreamTimings(0.0, LONG, LONG)))
     await client.gets(lambda body: body == PING)
     go.set()
     await asking
@@ -181,7 +181,7 @@ async def test_an_error_after_a_ping_is_an_event() -> None:
 async def test_pings_in_silence() -> None:
     client, go = Client(), asyncio.Event()
     source = Source(event(b"1"), go, event(b"2"))
-    asking = asyncio.create_task(client.ask(source, Times(0.01, 0.01, LONG)))
+    asking = asyncio.create_task(client.ask(source, StreamTimings(0.01, 0.01, LONG)))
     await client.gets(lambda body: body.count(PING) >= 3)
     go.set()
     await asking
@@ -192,7 +192,7 @@ async def test_pings_in_silence() -> None:
 async def test_no_ping_before_the_hold_is_over() -> None:
     client, go = Client(), asyncio.Event()
     source = Source(go, event(b"1"))
-    asking = asyncio.create_task(client.ask(source, Times(LONG, 0.0, LONG)))
+    asking = asyncio.create_task(client.ask(source, StreamTimings(LONG, 0.0, LONG)))
     await source.reached.wait()
     for _ in range(20):
         await asyncio.sleep(0)
@@ -215,7 +215,7 @@ async def test_no_ping_while_data_comes(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("routes.sse.time", now)
     client, go, end = Client(), asyncio.Event(), asyncio.Event()
     source = Source(event(b"1"), go, event(b"2"), end)
-    asking = asyncio.create_task(client.ask(source, Times(10.0, 15.0, LONG)))
+    asking = asyncio.create_task(client.ask(source, StreamTimings(10.0, 15.0, LONG)))
     assert await naps.get() == 10.0
     await source.reached.wait()
     now.seconds = 10.0
@@ -241,7 +241,7 @@ async def test_no_ping_while_data_comes(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_a_client_that_hangs_up_ends_the_work() -> None:
     client = Client()
     source = Source(event(b"1"), asyncio.Event())
-    asking = asyncio.create_task(client.ask(source, Times(LONG, LONG, LONG)))
+    asking = asyncio.create_task(client.ask(source, StreamTimings(LONG, LONG, LONG)))
     await source.reached.wait()
     client.leaves.set()
     await asking
@@ -251,20 +251,20 @@ async def test_a_client_that_hangs_up_ends_the_work() -> None:
 async def test_a_client_that_takes_no_data_ends_the_work() -> None:
     client = Client(lambda message: data_of(message) == b"data: 2\n\n")
     source = Source(event(b"1"), event(b"2"), event(b"3"))
-    await client.ask(source, Times(LONG, LONG, 0.01))
+    await client.ask(source, StreamTimings(LONG, LONG, 0.01))
     assert (client.body, source.taken) == (b"data: 1\n\n", 1)
     assert (client.complete, client.outcome) == (False, "client_gone")
 
 
 async def test_a_client_that_takes_no_ping_ends_the_work() -> None:
     client = Client(lambda message: data_of(message) == PING)
-    await client.ask(Source(event(b"1"), asyncio.Event()), Times(0.0, 0.0, 0.01))
+    await client.ask(Source(event(b"1"), asyncio.Event()), StreamTimings(0.0, 0.0, 0.01))
     assert (client.body, client.outcome) == (b"data: 1\n\n", "client_gone")
 
 
 async def test_a_client_that_hangs_up_after_the_end_was_there() -> None:
     client = Client(is_last)
-    asking = asyncio.create_task(client.ask(Source(event(b"1"), DONE), Times(LONG, LONG, LONG)))
+    asking = asyncio.create_task(client.ask(Source(event(b"1"), DONE), StreamTimings(LONG, LONG, LONG)))
     await client.gets(lambda body: body.endswith(DONE))
     for _ in range(20):
         await asyncio.sleep(0)

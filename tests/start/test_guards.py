@@ -14,7 +14,7 @@ from config import ConfigError, Settings
 from guard.keyfile import KeyFile
 from guard.keys import KeyLimits
 from guard.ring import KeyRing
-from start.guards import guards, install, lacks_key
+from start.guards import build_guards, install_guards, lacks_key
 
 
 def settings(folder: Path, **more: Any) -> Settings:
@@ -22,7 +22,7 @@ def settings(folder: Path, **more: Any) -> Settings:
 
 
 def key_ring(some: Settings) -> KeyRing:
-    return guards(some).ring
+    return build_guards(some).ring
 
 
 def test_without_keys_on_this_machine(tmp_path: Path) -> None:
@@ -52,7 +52,9 @@ def test_every_page_needs_a_key(tmp_path: Path, origins: tuple[str, ...]) -> Non
     def let_in(origin: str, **more: Any) -> bool:
         app = FastAPI()
         with capture_logs() as logs:
-            install(app, guards(chosen := settings(tmp_path, cors_origins=origins, **more)), chosen)
+            install_guards(
+                app, build_guards(chosen := settings(tmp_path, cors_origins=origins, **more)), chosen
+            )
         assert [line["event"][:15] for line in logs] == ([] if more else ["CORS_ORIGINS=* "])
         asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
         client = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1))

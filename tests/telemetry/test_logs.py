@@ -7,21 +7,21 @@ import os
 
 import pytest
 
-from telemetry.logs import Steady
+from telemetry.logs import SafeStream
 
 
 def test_what_is_written_goes_through() -> None:
     out = io.StringIO()
-    steady = Steady(out)
-    assert steady.write("one\n") == 4
-    steady.flush()
+    safe_stream = SafeStream(out)
+    assert safe_stream.write("one\n") == 4
+    safe_stream.flush()
     assert out.getvalue() == "one\n"
 
 
 def test_no_terminal_is_commanded() -> None:
     """A path that a stranger asks for is in the log."""
     out = io.StringIO()
-    Steady(out).write("path=/\x9b31m\u2028é\u202e\n")
+    SafeStream(out).write("path=/\x9b31m\u2028é\u202e\n")
     assert out.getvalue() == "path=/\\x9b31m\\u2028é\\u202e\n"
 
 
@@ -35,15 +35,15 @@ def test_a_full_disk_is_said_once_each_time(capsys: pytest.CaptureFixture[str]) 
             return super().write(text)
 
     disk = Disk()
-    steady = Steady(disk)
+    safe_stream = SafeStream(disk)
     said = f"The log can't be written: {os.strerror(28)}.\n"
     for _ in range(3):
-        assert steady.write("lost\n") == 5
+        assert safe_stream.write("lost\n") == 5
     assert capsys.readouterr().err == said
     disk.full = False
-    steady.write("kept\n")
+    safe_stream.write("kept\n")
     disk.full = True
-    steady.write("lost\n")
+    safe_stream.write("lost\n")
     assert (disk.getvalue(), capsys.readouterr().err) == ("kept\n", said)
 
 
@@ -51,7 +51,7 @@ def test_a_reader_that_is_gone() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, "w", buffering=1)
-    Steady(stream).write("nobody reads this\n")
+    SafeStream(stream).write("nobody reads this\n")
     with pytest.raises(BrokenPipeError):
         # What was written is still in its buffer.
         stream.close()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.invariants import eventually
 from toolbox import connection
-from toolbox.connection import Offer, look
+from toolbox.connection import McpInventory, probe
 from turns.errors import ServerFailed
 from turns.model import McpServer
 
@@ -51,7 +51,7 @@ def program(text: str, *arguments: str) -> McpServer:
 
 
 async def test_every_page_is_counted() -> None:
-    assert await look(program(PAGES), ENVIRON) == Offer(tools=3)
+    assert await probe(program(PAGES), ENVIRON) == McpInventory(tools=3)
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ async def test_every_page_is_counted() -> None:
 )
 async def test_what_is_no_server(server: McpServer, says: str) -> None:
     with pytest.raises(ServerFailed, match=f"The MCP server 'a' can't be used: .*{says}"):
-        await look(server, ENVIRON)
+        await probe(server, ENVIRON)
 
 
 async def test_a_program_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not waited for for ever, and ended."""
-    monkeypatch.setattr(connection, "_WITHIN", 2.0)
+    monkeypatch.setattr(connection, "_TIMEOUT", 2.0)
     with pytest.raises(ServerFailed, match="no answer within 2 s"):
-        await look(program(SILENT, str(tmp_path / "pid")), ENVIRON)
+        await probe(program(SILENT, str(tmp_path / "pid")), ENVIRON)
     pid = (tmp_path / "pid").read_text()
     eventually(lambda: Path(f"/proc/{pid}").exists(), False)
 
@@ -88,9 +88,9 @@ def silent_port() -> Iterator[int]:
 async def test_an_address_that_says_nothing(
     kind: Literal["http", "sse"], silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_WITHIN", 1.0)
+    monkeypatch.setattr(connection, "_TIMEOUT", 1.0)
     with pytest.raises(ServerFailed, match="can't be used: "):
-        await look(McpServer("a", transport=kind, url=f"http://127.0.0.1:{silent_port}/x"), ENVIRON)
+        await probe(McpServer("a", transport=kind, url=f"http://127.0.0.1:{silent_port}/x"), ENVIRON)
 
 
 async def test_what_it_sees_is_what_it_sees_in_a_turn(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ async def test_what_it_sees_is_what_it_sees_in_a_turn(tmp_path: Path) -> None:
         "ANTHROPIC_API_KEY": "secret",
     }
     with pytest.raises(ServerFailed):
-        await look(server, environ)
+        await probe(server, environ)
     seen = dict(line.split("=", 1) for line in told.read_text().splitlines())
     assert {name: seen.get(name) for name in environ} == {**environ, "ANTHROPIC_API_KEY": None}
     assert seen["OWN"] == "1"

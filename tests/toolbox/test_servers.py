@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from toolbox.connection import Offer
-from toolbox.servers import McpServers, Named, as_named, parsed
+from toolbox.connection import McpInventory
+from toolbox.servers import McpServerConfig, McpServers, parse_config, parse_servers
 from turns.errors import InvalidRequest
 from turns.model import McpServer
 
 URL = "https://mcp.example/mcp"
-TIMES = Named(name="times", command="times")
+TIMES = McpServerConfig(name="times", command="times")
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,9 @@ TIMES = Named(name="times", command="times")
     ],
 )
 def test_the_transport(fields: dict[str, Any], transport: str) -> None:
-    (from_file,) = parsed(json.dumps({"mcpServers": {"a": fields}}).encode())
-    assert from_file == as_named({"name": "a", **fields})
-    assert from_file.as_told().transport == transport
+    (from_file,) = parse_servers(json.dumps({"mcpServers": {"a": fields}}).encode())
+    assert from_file == parse_config({"name": "a", **fields})
+    assert from_file.to_mcp_server().transport == transport
 
 
 def test_all_that_is_said_is_told() -> None:
@@ -42,7 +42,7 @@ def test_all_that_is_said_is_told() -> None:
     told = McpServer(
         "a-b_c", args=("-x",), env=(("A", "1"),), transport="http", url=URL, headers=(("X-Key", "k"),)
     )
-    assert as_named(fields).as_told() == told
+    assert parse_config(fields).to_mcp_server() == told
 
 
 @pytest.mark.parametrize(
@@ -59,21 +59,21 @@ def test_all_that_is_said_is_told() -> None:
 )
 def test_what_is_no_server(fields: dict[str, Any], param: str, says: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        as_named(fields)
+        parse_config(fields)
     assert caught.value.param == param and says in caught.value.message
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"mcpServers": []}', '{"mcpServers": {"a": 5}}'])
 def test_what_is_no_file_of_servers(text: str) -> None:
     with pytest.raises(ValueError, match="it is not of the form"):
-        parsed(text.encode())
+        parse_servers(text.encode())
 
 
 # After a restart
 
 
-async def answering(server: McpServer, environ: object) -> Offer:
-    return Offer(tools=2)
+async def answering(server: McpServer, environ: object) -> McpInventory:
+    return McpInventory(tools=2)
 
 
 async def test_records_that_cannot_be_read_are_told(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ async def test_records_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 async def test_records_that_cannot_be_written_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolbox.servers.look", answering)
+    monkeypatch.setattr("toolbox.servers.probe", answering)
     servers = McpServers(tmp_path / "gone", {}, [TIMES])
     with capture_logs() as logs:
         await servers.resume()

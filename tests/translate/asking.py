@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from translate.chat import Policy, to_turn
+from translate.chat import ChatPolicy, to_turn
 from turns.errors import TurnError
 from turns.model import Block, Message, TurnRequest
 from wire.chat import ChatRequest
 
-POLICY = Policy(default_model="dm")
+POLICY = ChatPolicy(default_model="dm")
 
 
 def msg(role: str, content: Any = None, **fields: Any) -> dict[str, Any]:

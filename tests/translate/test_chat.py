@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.translate.asking import asked, refusal, turn
-from translate.chat import PLACEHOLDERS, Policy, to_turn
-from turns.answer import AnswerFormat
+from translate.chat import PLACEHOLDERS, ChatPolicy, to_turn
+from turns.answer_format import AnswerFormat
 from turns.errors import UnsupportedParameter
 
 # Parameters
@@ -71,7 +71,7 @@ def test_a_limit_or_an_effort_of_another_shape(name: str, value: object) -> None
 @pytest.mark.parametrize("model", [None, *sorted(PLACEHOLDERS), " auto "])
 def test_names_that_leave_the_model_to_us(model: str | None) -> None:
     assert turn(model=model).model == "dm"
-    assert to_turn(asked(model=model), "t", Policy())[0].model is None
+    assert to_turn(asked(model=model), "t", ChatPolicy())[0].model is None
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_names_of_models(given: str, model: str) -> None:
     ],
 )
 def test_what_is_buffered(stream: bool | None, own: str | None, setting: str, buffered: bool) -> None:
-    made, _ = to_turn(asked(stream=stream, stream_mode=own), "t", Policy(stream_mode=setting))
+    made, _ = to_turn(asked(stream=stream, stream_mode=own), "t", ChatPolicy(stream_mode=setting))
     assert made.buffered is buffered
 
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_whether_thinking_is_shown(shown: bool) -> None:
-    made, _ = to_turn(asked(), "t", Policy(shows_thinking=shown))
+    made, _ = to_turn(asked(), "t", ChatPolicy(shows_thinking=shown))
     assert made.shows_thinking is shown
 
 
@@ -163,7 +163,7 @@ def test_a_json_object_is_asked_for_in_the_question() -> None:
 
 # Sampling
 
-SAMPLES = Policy(default_model="claude-old-1", sampling_models=("claude-old-*", "haiku"))
+SAMPLES = ChatPolicy(default_model="claude-old-1", sampling_models=("claude-old-*", "haiku"))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_sampling(fields: dict[str, Any], forwarded: tuple[Any, Any], ignored: t
 
 
 def test_sampling_for_the_accounts_default_model() -> None:
-    made, _ = to_turn(asked(temperature=0), "t", Policy(sampling_models=("default",)))
+    made, _ = to_turn(asked(temperature=0), "t", ChatPolicy(sampling_models=("default",)))
     assert (made.model, made.temperature) == (None, 0)
 
 
@@ -194,7 +194,7 @@ def test_sampling_for_the_accounts_default_model() -> None:
 
 
 def test_other_parameters_are_judged() -> None:
-    _, ignored = to_turn(asked(seed=1, temperature=0.5, top_p=1, user="u"), "t", Policy())
+    _, ignored = to_turn(asked(seed=1, temperature=0.5, top_p=1, user="u"), "t", ChatPolicy())
     assert ignored == ("seed", "temperature")
     assert refusal(logprobs=True).param == "logprobs"
 
@@ -202,9 +202,9 @@ def test_other_parameters_are_judged() -> None:
 @pytest.mark.parametrize(("fields", "param"), [({"seed": 1}, "seed"), ({"temperature": 0}, "temperature")])
 def test_strict(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(UnsupportedParameter, match="CLAUDE_STRICT") as raised:
-        to_turn(asked(**fields), "t", Policy(strict=True))
+        to_turn(asked(**fields), "t", ChatPolicy(strict=True))
     assert raised.value.param == param
-    sampled, ignored = to_turn(asked(temperature=0), "t", Policy(strict=True, sampling_models=("*",)))
+    sampled, ignored = to_turn(asked(temperature=0), "t", ChatPolicy(strict=True, sampling_models=("*",)))
     assert (sampled.temperature, ignored) == (0, ())
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import conformance
-from translate.chat_answer import ChunkWriter, Head, completion, usage, x_claude
+from translate.chat_answer import AnswerContext, ChunkWriter, completion, usage, x_claude
 from turns.model import (
     StopReason,
     TextDelta,
@@ -25,7 +25,7 @@ from turns.model import (
     Usage,
 )
 
-HEAD = Head("chatcmpl-1", "gpt-4o", 1_700_000_000, "s")
+HEAD = AnswerContext("chatcmpl-1", "gpt-4o", 1_700_000_000, "s")
 COUNTS = Usage(1, 20, 300, 4000, 50)
 FINISHES: list[tuple[StopReason, str]] = [
     ("end_turn", "stop"),
@@ -145,13 +145,13 @@ BASE = {
 
 def written(
     events: Sequence[TurnEvent | tuple[int, TurnEvent]],
-    head: Head = HEAD,
+    context: AnswerContext = HEAD,
     *,
     include_usage: bool = False,
     slice_chars: int | None = None,
 ) -> list[Any]:
     """The chunks of events, which are of the first answer where nothing else is said."""
-    writer = ChunkWriter(head, include_usage=include_usage, slice_chars=slice_chars)
+    writer = ChunkWriter(context, include_usage=include_usage, slice_chars=slice_chars)
     numbered = [event if isinstance(event, tuple) else (0, event) for event in events]
     return [json.loads(writer.encode(chunk)) for pair in numbered for chunk in writer.chunks(*pair)]
 
@@ -235,10 +235,10 @@ CALLS: list[TurnEvent] = [
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_thinking_goes_under_one_name(name: Any) -> None:
-    head = replace(HEAD, reasoning=name)
-    message = json.loads(completion([THOUGHTS], head, None).model_dump_json())["choices"][0]["message"]
+    context = replace(HEAD, reasoning=name)
+    message = json.loads(completion([THOUGHTS], context, None).model_dump_json())["choices"][0]["message"]
     assert message == {"role": "assistant", "content": "Hi", "refusal": None, name: "hm"}
-    assert deltas(written(THOUGHTS, head))[1:3] == [{name: "h"}, {name: "m"}]
+    assert deltas(written(THOUGHTS, context))[1:3] == [{name: "h"}, {name: "m"}]
 
 
 def test_thinking_that_is_left_out() -> None:
@@ -323,14 +323,14 @@ def test_a_call_in_the_older_form() -> None:
     ],
 )
 def test_a_refusal(texts: list[str], structured: bool, content: str | None, refusal: str | None) -> None:
-    head = replace(HEAD, structured=structured)
+    context = replace(HEAD, structured=structured)
     events: list[TurnEvent] = [TurnStarted("m"), *map(TextDelta, texts), done("refusal")]
-    (made,) = completion([events], head, None).choices
+    (made,) = completion([events], context, None).choices
     assert (made.finish_reason, made.message.content, made.message.refusal) == (
         *("content_filter", content),
         refusal,
     )
-    chunks = written(events, head)
+    chunks = written(events, context)
     told = [delta["refusal"] for delta in deltas(chunks) if "refusal" in delta]
     assert told == ([] if refusal is None else ["The model refused to answer."])
     assert chunks[-1]["choices"] == choice({}, "content_filter")
@@ -408,14 +408,14 @@ HEADS = [
 @pytest.mark.parametrize("choices", [1, 3])
 @pytest.mark.parametrize("events", ANSWERS)
 def test_every_answer_is_as_the_sdk_has_it(events: list[TurnEvent], choices: int) -> None:
-    for head in HEADS:
-        head = replace(head, choices=choices)
-        whole = completion([events] * choices, head, {"k": "v"})
+    for context in HEADS:
+        context = replace(context, choices=choices)
+        whole = completion([events] * choices, context, {"k": "v"})
         assert conformance.completion(whole.model_dump_json().encode(), choices) == []
         for include_usage in (False, True):
             for slice_chars in (None, 2):
                 checker = conformance.StreamChecker(include_usage=include_usage, n=choices)
-                writer = ChunkWriter(head, include_usage=include_usage, slice_chars=slice_chars)
+                writer = ChunkWriter(context, include_usage=include_usage, slice_chars=slice_chars)
                 for event in events:
                     for index in range(choices):
                         for chunk in writer.chunks(index, event):

@@ -6,40 +6,40 @@ from typing import Any
 
 import pytest
 
-from translate.cli_tools import Allowance, Asked, Choice, Selection, asked, listing
+from translate.cli_tools import ToolHeaders, ToolPolicy, ToolResolver, ToolRules, listing, parse_headers
 from turns.errors import InvalidRequest, ToolsNotAllowed, TurnError
 from turns.model import CliTool, McpServer
 
 KNOWN = [CliTool(name, f"does {name}", '{"type":"object"}') for name in ("Read", "Bash", "Write", "WebFetch")]
-ALL = Allowance(("*",))
+ALL = ToolPolicy(("*",))
 SERVERS = [McpServer("calc", "calc-server")]
 
 
-def selection(allowance: Allowance = ALL, servers: list[McpServer] | None = None) -> Selection:
-    return Selection(KNOWN, servers or [], allowance)
+def selection(tool_policy: ToolPolicy = ALL, servers: list[McpServer] | None = None) -> ToolResolver:
+    return ToolResolver(KNOWN, servers or [], tool_policy)
 
 
-def headers(**given: str) -> Asked:
-    return asked({f"x-claude-{name.replace('_', '-')}": value for name, value in given.items()})
+def headers(**given: str) -> ToolHeaders:
+    return parse_headers({f"x-claude-{name.replace('_', '-')}": value for name, value in given.items()})
 
 
 def test_the_default_is_what_is_there_and_allowed() -> None:
-    assert selection().tools(Asked(), []).offered == ("Read", "Bash", "Write")
-    assert selection(Allowance(("Read", "WebFetch"))).tools(Asked(), []).offered == ("Read",)
+    assert selection().tools(ToolHeaders(), []).offered == ("Read", "Bash", "Write")
+    assert selection(ToolPolicy(("Read", "WebFetch"))).tools(ToolHeaders(), []).offered == ("Read",)
 
 
 def test_the_more_special_choice_holds() -> None:
-    session, key = Choice(("Read", "Bash"), None), Choice(("WebFetch",), ("Bash",))
-    made = selection().tools(Asked(), [session, key])
+    session, key = ToolRules(("Read", "Bash"), None), ToolRules(("WebFetch",), ("Bash",))
+    made = selection().tools(ToolHeaders(), [session, key])
     assert (made.offered, made.denied) == (("Read",), ("Bash",))
     made = selection().tools(headers(allowed_tools="Bash", disallowed_tools=""), [session, key])
     assert (made.offered, made.denied) == (("Bash",), ())
 
 
 def test_a_choice_that_is_not_allowed_any_more_is_left_out() -> None:
-    assert selection(Allowance(("Read",))).tools(Asked(), [Choice(("Read", "Bash", "Gone"))]).offered == (
-        "Read",
-    )
+    assert selection(ToolPolicy(("Read",))).tools(
+        ToolHeaders(), [ToolRules(("Read", "Bash", "Gone"))]
+    ).offered == ("Read",)
 
 
 def test_patterns() -> None:
@@ -50,7 +50,7 @@ def test_patterns() -> None:
 
 
 def test_servers() -> None:
-    made = selection(servers=SERVERS).tools(Asked(), [])
+    made = selection(servers=SERVERS).tools(ToolHeaders(), [])
     assert made.servers == tuple(SERVERS) and "mcp__calc" in made.allowed and "mcp__calc" not in made.offered
     assert selection(servers=SERVERS).tools(headers(allowed_tools="Read"), []).servers == ()
     made = selection(servers=SERVERS).tools(headers(allowed_tools="mcp__calc__add"), [])
@@ -72,7 +72,7 @@ def test_servers() -> None:
 )
 def test_what_is_refused(given: dict[str, str], error: type[TurnError], param: str) -> None:
     with pytest.raises(error) as raised:
-        selection(Allowance(("Read", "Bash"))).tools(headers(**given), [])
+        selection(ToolPolicy(("Read", "Bash"))).tools(headers(**given), [])
     assert raised.value.param == param
 
 
@@ -95,12 +95,12 @@ def test_headers_are_read() -> None:
     found = headers(**made)
     assert (found.max_turns, found.thinking_tokens, found.permission_mode) == (3, 0, "plan")
     assert set(found.given) == {f"x-claude-{name.replace('_', '-')}" for name in made}
-    turn = selection(Allowance(("*",), bypass=True)).tools(headers(permission_mode="bypassPermissions"), [])
+    turn = selection(ToolPolicy(("*",), bypass=True)).tools(headers(permission_mode="bypassPermissions"), [])
     assert (turn.permission_mode, turn.max_turns, turn.thinking_tokens) == ("bypassPermissions", 10, None)
 
 
 def test_the_list_holds_what_is_allowed() -> None:
-    found = listing(KNOWN, Allowance(("Bash", "WebFetch")))
+    found = listing(KNOWN, ToolPolicy(("Bash", "WebFetch")))
     assert [(t.name, t.is_safe, t.requires_network) for t in found.tools] == [
         ("Bash", False, False),
         ("WebFetch", True, True),

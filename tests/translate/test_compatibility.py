@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from translate.compatibility import honoured, report
-from translate.parameters import RULES, judge
+from translate.parameters import RULES, ignored_parameters
 from turns.errors import UnsupportedParameter
 from wire.chat import ChatRequest
 
@@ -21,7 +21,7 @@ def test_each_parameter_is_reported_as_it_is_judged(name: str) -> None:
     value = ASKING.get(name, ["something"])
     found = report({"messages": MESSAGES, name: value}, tools=True).compatibility_report
     try:
-        ignored = judge({name: value})
+        ignored = ignored_parameters({name: value})
     except UnsupportedParameter as error:
         assert name in found.unsupported_parameters
         assert error.message.rpartition(": ")[2] in found.warnings[0] and "400" in found.suggestions[0]

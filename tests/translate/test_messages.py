@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tests.translate.asking import POLICY, asked, assistant, msg, part, refusal, turn, user
 from translate.chat import CONTINUE, to_turn
-from translate.messages import remote_images
+from translate.messages import remote_image_urls
 from turns.errors import InvalidRequest, UnsupportedParameter
 from turns.model import Block, Document, Image, Message, ToolResult, ToolUse, TurnRequest
 
@@ -199,7 +199,7 @@ def test_remote_images_are_those_that_were_fetched() -> None:
     url = "HTTPS://Example.com/a.png"
     remote = {"type": "image_url", "image_url": {"url": url}}
     request = asked(msg("user", [remote, IMAGE_PART]), msg("assistant", [part("x")]), msg("user", [remote]))
-    assert list(remote_images(request.messages)) == [url, url]
+    assert list(remote_image_urls(request.messages)) == [url, url]
     made, _ = to_turn(request, "t", POLICY, {url: PNG})
     assert made.history[0] == user(PNG, PNG) and made.question == user(PNG)
 

@@ -11,7 +11,7 @@ from openai.types.chat.completion_create_params import (
     CompletionCreateParamsStreaming,
 )
 
-from translate.parameters import RULES, judge
+from translate.parameters import RULES, ignored_parameters
 from turns.errors import UnsupportedParameter
 from wire.chat import ChatRequest
 
@@ -77,14 +77,14 @@ def test_the_rules_have_every_parameter_of_the_sdk() -> None:
 
 @pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.answer == "honour"])
 def test_what_is_honoured_is_not_judged(name: str) -> None:
-    assert judge({name: object()}, strict=True) == ()
+    assert ignored_parameters({name: object()}, strict=True) == ()
     assert RULES[name].why
 
 
 @pytest.mark.parametrize(("name", "value"), cases(IGNORED, 2))
 def test_what_is_ignored_is_refused_strictly(name: str, value: Any) -> None:
     with pytest.raises(UnsupportedParameter) as raised:
-        judge({name: value}, strict=True)
+        ignored_parameters({name: value}, strict=True)
     assert raised.value.param == name
     expected = f"'{name}' has no effect here: {RULES[name].why}. CLAUDE_STRICT refuses it."
     assert raised.value.message == expected
@@ -92,13 +92,13 @@ def test_what_is_ignored_is_refused_strictly(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(("name", "value"), cases(IGNORED, 2))
 def test_what_is_ignored_is_said(name: str, value: Any) -> None:
-    assert judge({name: value}) == (name,)
+    assert ignored_parameters({name: value}) == (name,)
 
 
 @pytest.mark.parametrize(("name", "value"), cases(REFUSED, 2))
 def test_what_changes_the_answers_shape_is_refused(name: str, value: Any) -> None:
     with pytest.raises(UnsupportedParameter) as raised:
-        judge({name: value})
+        ignored_parameters({name: value})
     assert raised.value.param == name
     assert raised.value.message == f"'{name}' can't be honoured: {RULES[name].why}."
     assert RULES[name].why
@@ -107,23 +107,23 @@ def test_what_changes_the_answers_shape_is_refused(name: str, value: Any) -> Non
 @pytest.mark.parametrize(("name", "value"), cases(IGNORED, 1) + cases(REFUSED, 1))
 @pytest.mark.parametrize("strict", [False, True])
 def test_what_asks_for_nothing_is_fine(name: str, value: Any, strict: bool) -> None:
-    assert judge({name: value}, strict=strict) == ()
+    assert ignored_parameters({name: value}, strict=strict) == ()
 
 
 @pytest.mark.parametrize("name", [*RULES, *PASSED_OVER])
 def test_null_is_absent(name: str) -> None:
-    assert judge({name: None}) == ()
+    assert ignored_parameters({name: None}) == ()
 
 
 def test_other_fields_are_passed_over() -> None:
-    assert judge(PASSED_OVER) == judge(PASSED_OVER, strict=True) == ()
+    assert ignored_parameters(PASSED_OVER) == ignored_parameters(PASSED_OVER, strict=True) == ()
 
 
 def test_all_that_is_ignored_is_said_in_order() -> None:
     extra = {"seed": 1, "user": "u", "temperature": 0, "top_p": 1, "store": True}
-    assert judge(extra) == ("seed", "temperature", "store")
+    assert ignored_parameters(extra) == ("seed", "temperature", "store")
 
 
 def test_a_refusal_wins() -> None:
     with pytest.raises(UnsupportedParameter, match="'logprobs'"):
-        judge({"temperature": 0, "logprobs": True})
+        ignored_parameters({"temperature": 0, "logprobs": True})

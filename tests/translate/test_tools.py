@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.translate.asking import refusal, turn
-from turns.answer import AnswerFormat
+from turns.answer_format import AnswerFormat
 from turns.errors import InvalidRequest
 from turns.model import Tool, ToolChoice
 

@@ -34,20 +34,20 @@ async def test_a_running_turn_is_waited_for_and_a_new_one_refused() -> None:
 async def test_what_takes_too_long_is_stopped() -> None:
     drain = Drain()
     stopped: list[str] = []
-    with drain.turn(), drain.stopping(lambda: stopped.append("first")):
-        with drain.stopping(lambda: stopped.append("left before")):
+    with drain.turn(), drain.on_cut(lambda: stopped.append("first")):
+        with drain.on_cut(lambda: stopped.append("left before")):
             pass
         await drain.run(0.01)
         assert stopped == ["first"]
         # Who comes to wait after the cut doesn't wait.
-        with drain.stopping(lambda: stopped.append("late")):
+        with drain.on_cut(lambda: stopped.append("late")):
             assert stopped == ["first", "late"]
 
 
 async def test_a_second_word_ends_it_at_once() -> None:
     drain = Drain()
     stopped: list[str] = []
-    with drain.turn(), drain.stopping(lambda: stopped.append("cut")):
+    with drain.turn(), drain.on_cut(lambda: stopped.append("cut")):
         going = asyncio.create_task(drain.run(LONG))
         await asyncio.sleep(0)
         drain.end()

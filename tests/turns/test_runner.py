@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sessions import SessionRecord, SessionRegistry, session_uuid
 from turns.admission import Admission
-from turns.answer import AnswerFormat
+from turns.answer_format import AnswerFormat
 from turns.errors import (
     CliFailed,
     InvalidAnswer,
@@ -47,7 +47,7 @@ from turns.model import (
     TurnRequest,
     TurnStarted,
     Usage,
-    merged,
+    merge_deltas,
 )
 from turns.retry import RetryPolicy
 from turns.runner import Runner
@@ -762,7 +762,7 @@ OTHERS = st.sampled_from([STARTED, ToolCallStarted("c", "f"), done()])
 
 @given(st.lists(DELTAS | OTHERS))
 def test_merging_joins_neighbouring_deltas_of_a_kind_and_nothing_else(events: list[TurnEvent]) -> None:
-    result = list(merged(events))
+    result = list(merge_deltas(events))
 
     def pieces(given: list[TurnEvent]) -> list[object]:
         flat: list[object] = []

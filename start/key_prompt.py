@@ -13,7 +13,7 @@ from start.guards import key_ring, lacks_key
 NAME = "terminal"
 
 
-def offer_key(settings: Settings) -> None:
+def prompt_for_key(settings: Settings) -> None:
     """Ask if no key is set and somebody is there to answer; make one if they want it.
 
     Raises ConfigError, and KeyboardInterrupt.

@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from configuration.arguments import add_options, server_parser
-from configuration.describing import Env, default_text, described, env, example
-from configuration.sources import choose, complaints
+from configuration.fields import Env, default_text, env, example, setting_fields
+from configuration.sources import error_messages, resolve_values
 
 
 class Some(BaseModel):
@@ -24,7 +24,7 @@ class Some(BaseModel):
 
 def options(*argv: str, only: tuple[str, ...] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add_options(parser, described(Some), only)
+    add_options(parser, setting_fields(Some), only)
     return vars(parser.parse_args(argv))
 
 
@@ -43,31 +43,31 @@ def test_the_command_line_of_each_kind() -> None:
 
 
 def test_help_says_where_a_secret_goes() -> None:
-    text = server_parser(list(described(Some)), "s", "1", "").format_help()
+    text = server_parser(list(setting_fields(Some)), "s", "1", "").format_help()
     assert "--some-word" not in text and "environment and .env only: SOME_WORD" in text
     assert "100 %" in text and "commands" not in text
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("off", False), ("No", False)])
 def test_a_switch_in_the_environment(text: str, value: bool) -> None:
-    chosen = choose(described(Some), options(), (({"SOME_LOUD": text}, ""),))
+    chosen = resolve_values(setting_fields(Some), options(), (({"SOME_LOUD": text}, ""),))
     assert Some(**chosen.values).loud is value
-    over = choose(described(Some), options("--some-loud"), (({"SOME_LOUD": text}, ""),))
+    over = resolve_values(setting_fields(Some), options("--some-loud"), (({"SOME_LOUD": text}, ""),))
     assert Some(**over.values).loud is True
 
 
 def test_a_wrong_secret_is_not_repeated() -> None:
     sources = (({"SOME_WORD": "pa55", "SIZE": "big"}, ""),)
-    chosen = choose(described(Some), options(), sources)
+    chosen = resolve_values(setting_fields(Some), options(), sources)
     with pytest.raises(ValidationError) as raised:
         Some(**chosen.values)
-    said = list(complaints(raised.value, chosen, described(Some)))
+    said = list(error_messages(raised.value, chosen, setting_fields(Some)))
     assert [line.split(":")[0] for line in said] == ["SIZE=big", "SOME_WORD=***"]
     assert "pa55" not in "".join(said)
 
 
 def test_the_example() -> None:
-    assert example(described(Some)).splitlines()[2:] == [
+    assert example(setting_fields(Some)).splitlines()[2:] == [
         "# how large, 100 %. Also read as: SIZE.",
         "#CLAUDE_SOME_SIZE=3",
         "",

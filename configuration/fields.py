@@ -34,7 +34,7 @@ def env(*names: str, flag: str | None = None, secret: bool = False) -> Env:
     return Env(names, flag, secret)
 
 
-class Described(NamedTuple):
+class SettingField(NamedTuple):
     """A setting: its field's name, its names outside, the field."""
 
     name: str
@@ -42,12 +42,12 @@ class Described(NamedTuple):
     field: FieldInfo
 
 
-def described(model: type[BaseModel]) -> Iterator[Described]:
+def setting_fields(model: type[BaseModel]) -> Iterator[SettingField]:
     """Every setting of `model` that a person can set, in order."""
     for name, field in model.model_fields.items():
         for mark in field.metadata:
             if isinstance(mark, Env):
-                yield Described(name, mark, field)
+                yield SettingField(name, mark, field)
 
 
 def is_switch(field: FieldInfo) -> bool:
@@ -66,7 +66,7 @@ def default_text(name: str, field: FieldInfo) -> str:
     return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
 
 
-def example(settings: Iterator[Described]) -> str:
+def example(settings: Iterator[SettingField]) -> str:
     """The text of `.env.example`: every setting with its default, as a comment."""
     lines = ["# Copy to .env and uncomment what you change. Made by `make env-example`.", ""]
     for name, mark, field in settings:

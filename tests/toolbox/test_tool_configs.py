@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from toolbox import choices
-from toolbox.choices import ToolChoices
+from toolbox import tool_configs
+from toolbox.tool_configs import ToolConfigStore
 from turns.errors import StateFailed
 
 
@@ -18,18 +18,18 @@ def test_a_key_with_many_sessions_pushes_out_its_own_oldest_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise it could lift what another key keeps itself from."""
-    monkeypatch.setattr(choices, "_MOST", 3)
-    store = ToolChoices(tmp_path)
-    store.choose("theirs", None, None, ("Bash",))
-    store.choose("theirs", "s", None, ("Bash",))
-    store.choose("ours", None, None, ("Write",))
+    monkeypatch.setattr(tool_configs, "_MAX_SESSIONS", 3)
+    store = ToolConfigStore(tmp_path)
+    store.update("theirs", None, None, ("Bash",))
+    store.update("theirs", "s", None, ("Bash",))
+    store.update("ours", None, None, ("Write",))
     for number in range(5):
-        store.choose("ours", f"s{number}", ("Read",), None)
+        store.update("ours", f"s{number}", ("Read",), None)
     for owner, session, there in (
         *(("theirs", None, True), ("theirs", "s", True), ("ours", None, True)),
         *(("ours", "s1", False), ("ours", "s2", True), ("ours", "s4", True)),
     ):
-        assert (ToolChoices(tmp_path).of(owner, session) is not None) == there, (owner, session)
+        assert (ToolConfigStore(tmp_path).get(owner, session) is not None) == there, (owner, session)
 
 
 @contextmanager
@@ -43,9 +43,9 @@ def a_disk_that_takes_nothing() -> Iterator[None]:
 
 
 def test_what_can_not_be_written_leaves_nothing(tmp_path: Path) -> None:
-    store = ToolChoices(tmp_path)
-    store.choose("o", "Sitzung für Ä", ("Read",), None)
+    store = ToolConfigStore(tmp_path)
+    store.update("o", "Sitzung für Ä", ("Read",), None)
     with a_disk_that_takes_nothing(), pytest.raises(StateFailed):
-        store.choose("o", "s", None, ("Bash",))
+        store.update("o", "s", None, ("Bash",))
     assert [path.name for path in tmp_path.iterdir()] == ["tools.json"]
-    assert store.of("o", "s") is None and ToolChoices(tmp_path).of("o", "Sitzung für Ä") is not None
+    assert store.get("o", "s") is None and ToolConfigStore(tmp_path).get("o", "Sitzung für Ä") is not None

@@ -13,10 +13,10 @@ from toolbox.files import RecordFile
 
 # Sessions of one key; then the one that was changed longest ago is forgotten. What a key chose for itself,
 # and what others did, is not: it may be all that keeps a tool away from them.
-_MOST = 1000
+_MAX_SESSIONS = 1000
 
 
-class Kept(BaseModel):
+class StoredToolConfig(BaseModel):
     """What one key chose, for the session or for itself ("session" None). Times: epoch seconds."""
 
     model_config = ConfigDict(frozen=True)
@@ -29,19 +29,19 @@ class Kept(BaseModel):
     updated_at: float
 
 
-class _All(BaseModel):
+class _StoredToolConfigs(BaseModel):
     version: Literal[1] = 1
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[StoredToolConfig, ...] = ()
 
 
-class ToolChoices:
+class ToolConfigStore:
     """`tools.json` in the state folder. All methods raise StateFailed."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self._file = RecordFile(folder / "tools.json", _All())
+        self._file = RecordFile(folder / "tools.json", _StoredToolConfigs())
         self._clock = clock
 
-    def of(self, owner: str, session: str | None) -> Kept | None:
+    def get(self, owner: str, session: str | None) -> StoredToolConfig | None:
         """What the key chose for this session, or for itself."""
         return next((k for k in self._file.load().kept if (k.owner, k.session) == (owner, session)), None)
 
@@ -49,7 +49,7 @@ class ToolChoices:
         """For how many sessions the key chose something."""
         return sum(kept.owner == owner and kept.session is not None for kept in self._file.load().kept)
 
-    def choose(
+    def update(
         self,
         owner: str,
         session: str | None,
@@ -58,7 +58,9 @@ class ToolChoices:
     ) -> None:
         """Note a choice; None leaves what was chosen before."""
         now = self._clock()
-        before = self.of(owner, session) or Kept(owner=owner, session=session, created_at=now, updated_at=now)
+        before = self.get(owner, session) or StoredToolConfig(
+            owner=owner, session=session, created_at=now, updated_at=now
+        )
         update = {
             "allowed": before.allowed if allowed is None else allowed,
             "denied": before.denied if denied is None else denied,
@@ -66,5 +68,5 @@ class ToolChoices:
         }
         others = [k for k in self._file.load().kept if (k.owner, k.session) != (owner, session)]
         kept = (*others, before.model_copy(update=update))
-        old = [k for k in kept if k.owner == owner and k.session is not None][:-_MOST]
-        self._file.save(_All(kept=tuple(k for k in kept if k not in old)))
+        old = [k for k in kept if k.owner == owner and k.session is not None][:-_MAX_SESSIONS]
+        self._file.save(_StoredToolConfigs(kept=tuple(k for k in kept if k not in old)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from turns.answer import AnswerFormat
-from turns.check import AnswerCheck
+from turns.answer_check import AnswerChecker
+from turns.answer_format import AnswerFormat
 from turns.errors import InvalidAnswer
 from turns.model import (
     StopReason,
@@ -35,7 +35,7 @@ def texts(*pieces: str) -> list[TurnEvent]:
 
 def run(form: AnswerFormat | None, events: list[TurnEvent]) -> list[list[TurnEvent]]:
     """What comes out for each event."""
-    check = AnswerCheck(form)
+    check = AnswerChecker(form)
     return [list(check.feed(event)) for event in events]
 
 
@@ -59,7 +59,7 @@ def test_an_object_is_held_to_its_end_and_comes_without_fences() -> None:
 @pytest.mark.parametrize("reason", ["end_turn", "stop_sequence"])
 @pytest.mark.parametrize("pieces", [[], ["Sure."], ['{"a": 1}', "x"], ["[]"]])
 def test_an_answer_without_the_form(form: AnswerFormat, reason: StopReason, pieces: list[str]) -> None:
-    check = AnswerCheck(form)
+    check = AnswerChecker(form)
     for event in texts(*pieces):
         check.feed(event)
     with pytest.raises(InvalidAnswer):

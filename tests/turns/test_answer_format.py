@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from turns.answer import AnswerFormat, BrokenSchema, validator
+from turns.answer_format import AnswerFormat, InvalidSchema, validator
 from turns.errors import InvalidAnswer
 
 OBJECT = AnswerFormat()
@@ -38,7 +38,7 @@ def deep(levels: int) -> str:
     ],
 )
 def test_answers(form: AnswerFormat, text: str, found: str) -> None:
-    assert form.checked(text) == found
+    assert form.validated(text) == found
 
 
 PATTERN = AnswerFormat('{"type":"string","pattern":"^(?=a)(a|aa)+$"}')
@@ -75,7 +75,7 @@ NO_JSON = "is not the JSON that was asked for."
 )
 def test_answers_without_the_form(form: AnswerFormat, text: str, says: str) -> None:
     with pytest.raises(InvalidAnswer) as raised:
-        form.checked(text)
+        form.validated(text)
     assert raised.value.message == f"The model's answer {says}" or raised.value.message.endswith(says)
     # What was said is the client's, and nothing for the log; it may be long, too.
     assert len(raised.value.message) < 200 and "Sure" not in raised.value.message
@@ -121,7 +121,7 @@ def test_schemas_of_any_draft(schema: Any, good: Any, bad: Any) -> None:
     ],
 )
 def test_what_is_no_schema(schema: Any) -> None:
-    with pytest.raises(BrokenSchema) as raised:
+    with pytest.raises(InvalidSchema) as raised:
         validator(json.dumps(schema))
     assert str(raised.value) and "\n" not in str(raised.value)
 

@@ -15,11 +15,11 @@ from turns.errors import InvalidAnswer
 
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 # Characters of a schema whose validator is kept for the next request.
-_KEPT_UP_TO = 64 * 1024
+_CACHE_MAX_CHARS = 64 * 1024
 # Parts of a schema times characters of an answer: some tenths of a second.
-_LOOKS = 5_000_000
+_MAX_CHECK_COST = 5_000_000
 # To read a pattern takes a time that grows with the square of its length; this is some tens of milliseconds.
-_READING = (32 * 1024) ** 2
+_MAX_PATTERN_COST = (32 * 1024) ** 2
 # A pattern in a schema comes from the client: one that would run for ever is given up.
 _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
 
@@ -27,24 +27,24 @@ _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
 _REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
-class BrokenSchema(Exception):
+class InvalidSchema(Exception):
     """A schema that is none; the text says why."""
 
 
 def validator(schema: str) -> jsonschema_rs.Validator:
     """The validator for a JSON text. Nothing is fetched for it. Raises BrokenSchema."""
-    return _validator(schema) if len(schema) > _KEPT_UP_TO else _kept_validator(schema)
+    return _build_validator(schema) if len(schema) > _CACHE_MAX_CHARS else _cached_validator(schema)
 
 
 @lru_cache(256)
-def _kept_validator(schema: str) -> jsonschema_rs.Validator:
-    return _validator(schema)
+def _cached_validator(schema: str) -> jsonschema_rs.Validator:
+    return _build_validator(schema)
 
 
-def _validator(schema: str) -> jsonschema_rs.Validator:
+def _build_validator(schema: str) -> jsonschema_rs.Validator:
     loaded = json.loads(schema)
-    if _reading(loaded) > _READING:
-        raise BrokenSchema("its patterns or names are too long")
+    if _pattern_cost(loaded) > _MAX_PATTERN_COST:
+        raise InvalidSchema("its patterns or names are too long")
     options: dict[str, Any] = {"offline": True, "pattern_options": _PATTERNS}
     problems = (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError)
     try:
@@ -55,11 +55,11 @@ def _validator(schema: str) -> jsonschema_rs.Validator:
         # One of an older draft that doesn't say so, or not in a way that is known.
         return jsonschema_rs.Draft7Validator({k: v for k, v in loaded.items() if k != "$schema"}, **options)
     except problems:
-        raise BrokenSchema(why) from None
+        raise InvalidSchema(why) from None
 
 
 @lru_cache(256)
-def _looks(schema: str) -> float:
+def _schema_cost(schema: str) -> float:
     """How many parts of a JSON schema are looked at for one value, at most. References count as what they
     refer to; infinity for one that comes back to itself, or that isn't a plain path."""
     root = json.loads(schema)
@@ -90,7 +90,7 @@ def _looks(schema: str) -> float:
         return math.inf
 
 
-def _reading(schema: Any) -> int:
+def _pattern_cost(schema: Any) -> int:
     """What it takes to read the patterns in a schema, wherever they may be; names may be patterns."""
     total = 0
     left = [schema]
@@ -104,7 +104,7 @@ def _reading(schema: Any) -> int:
     return total
 
 
-def _no_number(name: str) -> None:
+def _reject_constant(name: str) -> None:
     """Python reads NaN and Infinity, which are not JSON."""
     raise ValueError(name)
 
@@ -115,19 +115,19 @@ class AnswerFormat:
 
     schema: str | None = None
 
-    def takes_long(self, text: str) -> bool:
+    def is_expensive(self, text: str) -> bool:
         """May it take more than a moment to check this answer? Few lines of a schema can refer to each other
         without an end."""
         if self.schema is None:
             return False
-        return len(self.schema) > _KEPT_UP_TO or _looks(self.schema) * len(text) > _LOOKS
+        return len(self.schema) > _CACHE_MAX_CHARS or _schema_cost(self.schema) * len(text) > _MAX_CHECK_COST
 
-    def checked(self, text: str) -> str:
+    def validated(self, text: str) -> str:
         """The JSON in an answer, without fences around it. Raises InvalidAnswer."""
         fenced = _FENCED.fullmatch(text)
         found = fenced[1] if fenced else text.strip()
         try:
-            value = json.loads(found, parse_constant=_no_number)
+            value = json.loads(found, parse_constant=_reject_constant)
         except (ValueError, RecursionError):
             raise InvalidAnswer("The model's answer is not the JSON that was asked for.") from None
         problem = self._problem(value)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from turns.answer import AnswerFormat
+from turns.answer_format import AnswerFormat
 from turns.model import TextDelta, TurnDone, TurnEvent
 
 # An answer that was cut off has no form to be held to: its finish reason says so.
-_WHOLE = frozenset({"end_turn", "stop_sequence"})
+_COMPLETE = frozenset({"end_turn", "stop_sequence"})
 
 
-class AnswerCheck:
+class AnswerChecker:
     """Events in, events out. Text that has a schema passes as it comes; a JSON object is held to the end,
     since its fences come off. `form` None: everything passes."""
 
@@ -31,17 +31,17 @@ class AnswerCheck:
         if not isinstance(event, TurnDone):
             return (event,)
         text = "".join(self._texts)
-        checked = form.checked(text) if self._whole(event) and not form.takes_long(text) else text
-        return (event,) if form.schema is not None or not checked else (TextDelta(checked), event)
+        validated = form.validated(text) if self._is_complete(event) and not form.is_expensive(text) else text
+        return (event,) if form.schema is not None or not validated else (TextDelta(validated), event)
 
-    def pending(self, event: TurnEvent) -> str | None:
+    def pending_text(self, event: TurnEvent) -> str | None:
         """The text of the answer that this event ends, if to check it may take for ever: that is done
         elsewhere, before the event is fed."""
-        if self.form is None or not self._whole(event):
+        if self.form is None or not self._is_complete(event):
             return None
         text = "".join(self._texts)
-        return text if self.form.takes_long(text) else None
+        return text if self.form.is_expensive(text) else None
 
     @staticmethod
-    def _whole(event: TurnEvent) -> bool:
-        return isinstance(event, TurnDone) and event.stop_reason in _WHOLE
+    def _is_complete(event: TurnEvent) -> bool:
+        return isinstance(event, TurnDone) and event.stop_reason in _COMPLETE

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from turns.answer import AnswerFormat
-from turns.check import AnswerCheck
+from turns.answer_check import AnswerChecker
+from turns.answer_format import AnswerFormat
+from turns.check_process import check_event
 from turns.errors import InvalidAnswer
 from turns.model import TextDelta, TurnDone, Usage
-from turns.verify import fed
 
 DONE = TurnDone("end_turn", Usage(), "m", None, 1)
 
@@ -27,9 +27,9 @@ def doubled(times: int) -> AnswerFormat:
 
 async def ended(form: AnswerFormat, text: str) -> None:
     """Feed a whole answer."""
-    check = AnswerCheck(form)
-    assert await fed(check, TextDelta(text)) == (TextDelta(text),)
-    assert await fed(check, DONE) == (DONE,)
+    check = AnswerChecker(form)
+    assert await check_event(check, TextDelta(text)) == (TextDelta(text),)
+    assert await check_event(check, DONE) == (DONE,)
 
 
 # Quick, but nobody can know.
@@ -40,7 +40,7 @@ UNKNOWN = AnswerFormat(
 
 @pytest.mark.parametrize("form", [doubled(2), UNKNOWN], ids=["here", "elsewhere"])
 async def test_right_and_wrong_answers(form: AnswerFormat) -> None:
-    assert form.takes_long("1") == (form is UNKNOWN)
+    assert form.is_expensive("1") == (form is UNKNOWN)
     await ended(form, '"é"')
     with pytest.raises(InvalidAnswer, match="half a character"):
         await ended(form, '"\\ud800"')
@@ -68,7 +68,7 @@ def recursive(place: str) -> AnswerFormat:
     ],
 )
 def test_what_may_take_long(form: AnswerFormat, text: str, long: bool) -> None:
-    assert form.takes_long(text) is long
+    assert form.is_expensive(text) is long
 
 
 async def test_a_check_without_an_end_does_not_stop_the_others() -> None:

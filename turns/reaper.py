@@ -8,18 +8,18 @@ from collections.abc import Awaitable, Callable
 import anyio
 import structlog
 
-from sessions import Lock, SessionRegistry, SessionTaken, StoreFailed
+from sessions import Lock, SessionOwnedByOther, SessionRegistry, StoreError
 from turns.errors import SessionConflict, SessionNotFound
 from turns.model import Backend
 
-_LONGEST_INTERVAL = 300.0
-_SHORTEST_INTERVAL = 0.5
-_LOOKS_A_LIFE = 12
+_MAX_INTERVAL = 300.0
+_MIN_INTERVAL = 0.5
+_SWEEPS_PER_TTL = 12
 
 log = structlog.get_logger("sessions")
 
 
-class Keeper:
+class SessionReaper:
     """Ends the processes of sessions. `patience`: how long a deletion waits for a turn, seconds."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Keeper:
     @property
     def interval(self) -> float:
         """Seconds between two looks: a twelfth of a session's life, 5 minutes at most."""
-        return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, self._sessions.ttl / _LOOKS_A_LIFE))
+        return min(_MAX_INTERVAL, max(_MIN_INTERVAL, self._sessions.ttl / _SWEEPS_PER_TTL))
 
     async def run(self) -> None:
         """End what has expired, again and again, until cancelled."""
@@ -46,7 +46,7 @@ class Keeper:
             await self._sleep(self.interval)
             try:
                 await self.sweep()
-            except StoreFailed as error:
+            except StoreError as error:
                 log.warning("expired sessions can't be looked for; tried again later", problem=str(error))
             except Exception:
                 # The edge of a task of its own: after it, no session's process would end any more.
@@ -76,8 +76,8 @@ class Keeper:
                 erased = await self._backend.erase(session.uuid)
                 if session.record is None and not erased:
                     raise SessionNotFound("Session not found")
-                await session.forget()
-        except SessionTaken:
+                await session.delete()
+        except SessionOwnedByOther:
             raise SessionNotFound("Session not found") from None
         except TimeoutError:
             raise SessionConflict(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sessions import Lock, SessionRegistry, StoreFailed, session_uuid
+from sessions import Lock, SessionRegistry, StoreError, session_uuid
 from tests.support import Clock, IdleBackend
 from turns.errors import SessionConflict, SessionNotFound, StateFailed
-from turns.keeper import Keeper
+from turns.reaper import SessionReaper
 
 LIFE = 100.0
 
@@ -63,12 +63,12 @@ async def acquire(lock: Lock) -> None:
 async def begin(registry: SessionRegistry, *names: str) -> None:
     for name in names:
         async with registry.hold("", name, acquire) as session:
-            await session.begin("")
+            await session.create("")
 
 
 @pytest.mark.parametrize(("ttl", "interval"), [(3600, 300), (86400, 300), (60, 5), (1, 0.5), (0.01, 0.5)])
 def test_how_often_is_looked(tmp_path: Path, ttl: float, interval: float) -> None:
-    assert Keeper(IdleBackend(), SessionRegistry(tmp_path, ttl)).interval == interval
+    assert SessionReaper(IdleBackend(), SessionRegistry(tmp_path, ttl)).interval == interval
 
 
 async def test_processes_of_expired_and_of_deleted_sessions_end(
@@ -79,7 +79,7 @@ async def test_processes_of_expired_and_of_deleted_sessions_end(
     clock.now += LIFE - 1
     await registry.renew("", "used")
     clock.now += 1
-    await Keeper(engine, registry).sweep()
+    await SessionReaper(engine, registry).sweep()
     assert sorted(engine.ended) == sorted(
         session_uuid("", name) for name in ("old", "deleted by another server")
     )
@@ -105,7 +105,7 @@ async def test_it_goes_on_after_a_failure(registry: SessionRegistry, tmp_path: P
                 enough.set()
                 await asyncio.Event().wait()
 
-    task = asyncio.create_task(Keeper(engine, registry, sleep=sleep).run())
+    task = asyncio.create_task(SessionReaper(engine, registry, sleep=sleep).run())
     await asyncio.wait_for(enough.wait(), 10)
     assert engine.ended == [session_uuid("", "gone")]
     task.cancel()
@@ -116,17 +116,17 @@ async def test_it_goes_on_after_a_failure(registry: SessionRegistry, tmp_path: P
 async def test_a_session_is_deleted(registry: SessionRegistry) -> None:
     engine = Engine("a")
     await begin(registry, "a")
-    keeper = Keeper(engine, registry)
-    await keeper.delete("", "a")
+    reaper = SessionReaper(engine, registry)
+    await reaper.delete("", "a")
     assert engine.transcripts == set()
     assert await registry.active("") == []
     with pytest.raises(SessionNotFound):
-        await keeper.delete("", "a")
+        await reaper.delete("", "a")
 
 
 async def test_a_transcript_without_a_record_is_deleted(registry: SessionRegistry) -> None:
     engine = Engine("a")
-    await Keeper(engine, registry).delete("", "a")
+    await SessionReaper(engine, registry).delete("", "a")
     assert engine.transcripts == set()
 
 
@@ -134,18 +134,18 @@ async def test_nobody_deletes_what_is_not_theirs(registry: SessionRegistry) -> N
     name = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
     engine = Engine(name)
     await begin(registry, name, "mine")
-    keeper = Keeper(engine, registry)
+    reaper = SessionReaper(engine, registry)
     for session_id in (name, name.upper(), "mine", ""):
         with pytest.raises(SessionNotFound):
-            await keeper.delete("somebody else", session_id)
+            await reaper.delete("somebody else", session_id)
     assert len(await registry.active("")) == 2 and engine.transcripts
 
 
 async def test_a_running_turn_is_waited_for(registry: SessionRegistry) -> None:
-    keeper = Keeper(Engine("a"), registry)
+    reaper = SessionReaper(Engine("a"), registry)
     async with registry.hold("", "a", acquire) as session:
-        await session.begin("")
-        deleting = asyncio.create_task(keeper.delete("", "a"))
+        await session.create("")
+        deleting = asyncio.create_task(reaper.delete("", "a"))
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(deleting), 0.05)
         assert session.record is not None
@@ -156,10 +156,10 @@ async def test_a_running_turn_is_waited_for(registry: SessionRegistry) -> None:
 async def test_a_turn_that_goes_on_is_not_deleted_under(registry: SessionRegistry) -> None:
     engine = Engine("a")
     async with registry.hold("", "a", acquire) as session:
-        await session.begin("")
+        await session.create("")
         with pytest.raises(SessionConflict):
-            await Keeper(engine, registry, patience=0.05).delete("", "a")
-        await session.answered("m", None, 2)
+            await SessionReaper(engine, registry, patience=0.05).delete("", "a")
+        await session.record_answer("m", None, 2)
     assert engine.transcripts and len(await registry.active("")) == 1
 
 
@@ -167,17 +167,17 @@ async def test_what_can_not_be_erased_can_be_deleted_again(registry: SessionRegi
     """The record stays: without it the transcript would be found, and gone on with."""
     engine = Engine("a")
     await begin(registry, "a")
-    keeper = Keeper(engine, registry)
+    reaper = SessionReaper(engine, registry)
     engine.stuck = True
     with pytest.raises(StateFailed):
-        await keeper.delete("", "a")
+        await reaper.delete("", "a")
     assert len(await registry.active("")) == 1
     engine.stuck = False
-    await keeper.delete("", "a")
+    await reaper.delete("", "a")
 
 
 async def test_records_that_can_not_be_read(registry: SessionRegistry, tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as other:
         other.execute("DROP TABLE sessions")
-    with pytest.raises(StoreFailed):
-        await Keeper(Engine("a"), registry).delete("", "a")
+    with pytest.raises(StoreError):
+        await SessionReaper(Engine("a"), registry).delete("", "a")

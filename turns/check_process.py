@@ -15,29 +15,29 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from turns.answer import AnswerFormat
-from turns.check import AnswerCheck
+from turns.answer_check import AnswerChecker
+from turns.answer_format import AnswerFormat
 from turns.errors import InvalidAnswer, Overloaded
 from turns.model import TurnEvent
 
 _ROOT = Path(__file__).resolve().parent.parent
 # By a path of its own: the environment may keep Python from looking into its working folder.
-_PROGRAM = "import sys; sys.path[:0] = sys.argv[1:]; from turns.verify import main; main()"
+_PROGRAM = "import sys; sys.path[:0] = sys.argv[1:]; from turns.check_process import main; main()"
 # What a process may take: seconds on the clock and of a core, and bytes. An honest check takes milliseconds.
-_WITHIN = 10.0
-_CORE_SECONDS = 5
-_MEMORY = 2 * 1024**3
+_TIMEOUT = 10.0
+_MAX_CPU_SECONDS = 5
+_MAX_MEMORY = 2 * 1024**3
 
 
-async def fed(check: AnswerCheck, event: TurnEvent) -> Sequence[TurnEvent]:
+async def check_event(check: AnswerChecker, event: TurnEvent) -> Sequence[TurnEvent]:
     """What becomes of an event of the answer. Raises InvalidAnswer, and Overloaded without a process."""
-    text = check.pending(event)
+    text = check.pending_text(event)
     if text is not None and check.form is not None:
-        await _verify(check.form, text)
+        await _check_in_process(check.form, text)
     return check.feed(event)
 
 
-async def _verify(form: AnswerFormat, text: str) -> None:
+async def _check_in_process(form: AnswerFormat, text: str) -> None:
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", _PROGRAM, str(_ROOT)),
@@ -52,7 +52,7 @@ async def _verify(form: AnswerFormat, text: str) -> None:
     said = b""
     try:
         given = json.dumps([form.schema, text]).encode()
-        said, _ = await asyncio.wait_for(process.communicate(given), _WITHIN)
+        said, _ = await asyncio.wait_for(process.communicate(given), _TIMEOUT)
     except asyncio.TimeoutError:
         pass
     finally:
@@ -68,7 +68,11 @@ async def _verify(form: AnswerFormat, text: str) -> None:
 
 def main() -> None:
     """The process: reads [schema, answer], writes what is wrong with it or null."""
-    bounds = ((resource.RLIMIT_CPU, _CORE_SECONDS), (resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_CORE, 0))
+    bounds = (
+        (resource.RLIMIT_CPU, _MAX_CPU_SECONDS),
+        (resource.RLIMIT_AS, _MAX_MEMORY),
+        (resource.RLIMIT_CORE, 0),
+    )
     for kind, most in bounds:
         # Not every system has each of them; the clock is looked at outside.
         with suppress(ValueError, OSError):
@@ -76,7 +80,7 @@ def main() -> None:
     schema, text = json.load(sys.stdin)
     problem = None
     try:
-        AnswerFormat(schema).checked(text)
+        AnswerFormat(schema).validated(text)
     except InvalidAnswer as error:
         problem = error.message
     json.dump(problem, sys.stdout)
