@@ -137,7 +137,7 @@ class SessionRegistry:
     async def open(self) -> None:
         """Open the records. A file that holds none is moved aside, its new place is `moved_aside`.
 
-        Raises StoreFailed where they can't be opened, or are those of a newer server.
+        Raises StoreError where they can't be opened, or are those of a newer server.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_fd = os.open(self._folder / "sessions.lock", _PRIVATE_FILE, 0o600)
@@ -149,7 +149,7 @@ class SessionRegistry:
         except BaseException as error:
             await self.close()
             if isinstance(error, OSError | sqlite3.Error):
-                raise StoreFailed(f"the session records can't be opened: {error}") from error
+                raise StoreError(f"the session records can't be opened: {error}") from error
             raise
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
@@ -190,7 +190,7 @@ class SessionRegistry:
             version = row[0] if row else 0
             if version > SCHEMA_VERSION:
                 # Moved aside, everybody's sessions would be lost to who only went back by a version.
-                raise StoreFailed(
+                raise StoreError(
                     f"the session records are those of a newer server (version {version}, this one "
                     f"knows {SCHEMA_VERSION}): start that one, or move {path.name} away"
                 )
@@ -293,7 +293,7 @@ class SessionRegistry:
         return self._clock() - self.ttl
 
     async def _rows(self, query: str, *values: Any) -> list[Any]:
-        """Run a statement. Raises StoreFailed."""
+        """Run a statement. Raises StoreError."""
         try:
             return list(await self._connection().execute_fetchall(query, values))
         except sqlite3.Error as error:

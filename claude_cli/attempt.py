@@ -1,4 +1,4 @@
-"""One try at a turn: an async iterator fed by the process's callbacks."""
+"""One attempt at a turn: an async iterator of events, fed by the process's callbacks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from turns.model import TextDelta, ThinkingDelta, ToolCallDelta, TurnEvent
 
 # An interrupted CLI answers within some 25 ms.
 _INTERRUPT_TIMEOUT = 2.0
-# Events that wait for a client that takes its time; with more the CLI is made to wait too.
+# Events buffered for a slow client; beyond this the CLI's output is no longer read.
 _MAX_BUFFERED_EVENTS = 64
 _TEXT_EVENTS = TextDelta | ThinkingDelta | ToolCallDelta
-# Characters. No model answers so much: a CLI that goes on and on would fill the memory.
+# No model answers so much; a CLI that never stops writing would fill the memory.
 _MAX_ANSWER_CHARS = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What is said to a worker for one turn, how its answer is read, and what it is for."""
+    """The exchange with a worker for one turn: what to write, how to read the answer, the spec."""
 
     dialogue: Dialogue | PlainDialogue
     translator: TurnTranslator
@@ -36,9 +36,9 @@ class Script:
 
 
 class CliAttempt:
-    """Waits for `lease`, then talks the script that `write` makes for its worker.
+    """Waits for `lease`, then runs the script that `write` makes for the leased worker.
 
-    Not a task: frames come in as callbacks, events go out by iteration. `give_back` takes the worker, with
+    Not a task: frames come in as callbacks, events go out by iteration. `release` gets the worker back, with
     the script if the turn was begun.
     """
 
@@ -75,7 +75,7 @@ class CliAttempt:
             return
         worker = lease.result()
         if self._closed:
-            # The owner left between the hand-over and this callback: nothing was said to the worker.
+            # Closed between the hand-over and this callback: nothing was written to the worker.
             self._release(worker, None)
             return
         self._worker = worker
@@ -111,7 +111,7 @@ class CliAttempt:
             self._cut_timer = asyncio.get_running_loop().call_later(_INTERRUPT_TIMEOUT, self._finish_cut)
 
     def _enforce_limits(self, events: Sequence[TurnEvent], worker: Worker) -> None:
-        """What a turn may keep in memory has an end."""
+        """Bound the memory of a turn: pause the process while many events wait, fail an endless answer."""
         if len(self._events) > _MAX_BUFFERED_EVENTS and not self._reading_paused:
             self._reading_paused = True
             worker.process.set_paused(True)
@@ -131,7 +131,7 @@ class CliAttempt:
         if self._done or self._worker is None:
             return
         if self._script is not None and self._script.translator.cut:
-            # The answer is whole; what was still to come is only the word that the CLI stopped.
+            # The answer is complete; only the reply to the interrupt is missing.
             self._finish_cut()
             return
         if problem is not None:

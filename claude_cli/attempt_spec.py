@@ -1,4 +1,4 @@
-"""What a turn needs of a worker, in the CLI's and the API's terms. Pure."""
+"""An attempt in the terms of the CLI and the API: worker configuration, answer tool, stop texts. Pure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ _REF = re.compile(r"#(?=/|$)")
 
 @dataclass(frozen=True, slots=True)
 class AttemptSpec:
-    """A try in these terms. `answer`: the tool by which the answer is given. `stop`: the texts that end it
-    and that the API doesn't look for."""
+    """An attempt, translated for the CLI.
+
+    `answer`: the forced tool that takes a structured answer, None for plain text. `stop`: the stop texts that
+    we look for ourselves, since the API refuses them.
+    """
 
     request: AttemptRequest
     config: WorkerConfig
@@ -34,15 +37,15 @@ class AttemptSpec:
 
 
 def attempt_spec(request: AttemptRequest) -> AttemptSpec:
-    """What is asked of the CLI for this try."""
+    """Translate an attempt for the CLI."""
     answer = answer_tool(request.turn)
-    # The API refuses those that are blank.
+    # The API refuses blank stop texts.
     blank = tuple(text for text in request.turn.stop if not text.strip())
     return AttemptSpec(request, config_for(request, answer), answer, blank)
 
 
 def answer_tool(turn: TurnRequest) -> AnswerTool | None:
-    """The tool for this turn's answer, if its answer is to be given by one."""
+    """The tool that takes this turn's structured answer; None if the answer is plain text."""
     if turn.answer is None or turn.answer.schema is None or turn.tool_choice.mode in ("any", "tool"):
         return None
     schema = json.loads(turn.answer.schema)
@@ -57,7 +60,7 @@ def answer_tool(turn: TurnRequest) -> AnswerTool | None:
 
 
 def _nested_refs(schema: Any) -> Any:
-    """A schema as it must be one level down: what refers to its top refers to the new place."""
+    """A schema nested under "value": references to its root are rewritten to the new place."""
     if isinstance(schema, dict) and not _is_own_root(schema):
         return {
             key: _REF.sub("#/properties/value", value, count=1)
@@ -74,7 +77,7 @@ def _is_own_root(schema: dict[str, Any]) -> bool:
 
 
 def config_for(request: AttemptRequest, answer: AnswerTool | None) -> WorkerConfig:
-    """The state that a worker must be in for this try, whose answer is given by the tool `answer`."""
+    """The worker configuration for an attempt; `answer` is its answer tool, if it has one."""
     turn = request.turn
     tools = [*turn.tools, answer.tool] if answer else list(turn.tools)
     choice = _choice(turn, answer)
@@ -126,7 +129,7 @@ def _is_forced(choice: dict[str, Any] | None) -> bool:
 
 
 def _stub_tools(messages: Iterable[Message]) -> list[Tool]:
-    """A tool of each name that was called in a conversation."""
+    """A stub for each tool that was called in a conversation."""
     blocks = [block for message in messages for block in message.blocks]
     names = {block.name for block in blocks if isinstance(block, ToolUse)}
     if not names and any(isinstance(block, ToolResult) for block in blocks):

@@ -1,6 +1,6 @@
-"""The dialogue with one claude process, as a state machine: steps to write, frames that answer them.
+"""The dialogue with one claude process as a state machine: steps to write, and the frames that answer them.
 
-A step is written in one go; the next one follows when the answer that the step waits for has come. No I/O.
+A step is one write. The next step follows when the answer that the step expects has come. No I/O.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from turns.model import Block, Document, Image, Message, Tool, ToolResult, ToolU
 
 
 class Expect(Enum):
-    """What a step waits for."""
+    """The answer that completes a step."""
 
     ACKS = auto()  # a control_response to each of its control requests
     INJECTED = auto()  # the result of a message that asked nothing
@@ -42,13 +42,13 @@ _request_numbers = itertools.count(1)
 
 
 def control(subtype: str, **fields: object) -> Frame:
-    """A control request with an id of its own."""
+    """A control request with a fresh id."""
     return frames.control_request(f"r{next(_request_numbers)}", subtype, **fields)
 
 
 def initialize(system: str, server: str | None = None) -> Step:
-    """The first step of a process: gives it its system prompt, of any length, and the name of the server that
-    its tools are of. The prompt as a string: CLIs before 2.1.120 pass over a list."""
+    """The first step of a process: sets its system prompt, of any length, and names its tool server."""
+    # The prompt is a string: CLIs before 2.1.120 ignore a list.
     servers = {"sdkMcpServers": [server]} if server is not None else {}
     return Step((control("initialize", systemPrompt=system, **servers),), Expect.ACKS)
 
@@ -72,8 +72,8 @@ def conversation(history: Sequence[Message], question: Message) -> list[Step]:
 
 
 def flattened(history: Sequence[Message], question: Message) -> list[Step]:
-    """One step that asks `question` with the history written out in front of it: for CLIs that can't take
-    earlier messages. Images and documents follow the text, in their order."""
+    """One step that asks `question` after the history as text: for CLIs that can't take earlier messages.
+    Images and documents follow the text, in their order."""
     if not history:
         return conversation((), question)
     media = [b for m in (*history, question) for b in m.blocks if isinstance(b, Image | Document)]
@@ -98,9 +98,11 @@ def _block_text(block: Block) -> str:
 
 
 class Dialogue:
-    """Runs `steps` against one process; `done` when the last step has its answer. `translator` makes events
-    of the frames of the turn. `tools` are listed to the process when it asks. `denies`: what it is told when
-    it asks leave for a tool; None: nothing, and it waits."""
+    """Runs `steps` against one process; `done` once the last step has its answer.
+
+    `translator` turns the frames of the turn into events. `tools` are listed to the process on request.
+    `deny_message`: the answer to every permission request; None leaves them unanswered, so the CLI waits.
+    """
 
     closes_input = False
 
@@ -129,7 +131,7 @@ class Dialogue:
         return self._advance()
 
     def receive(self, frame: Frame) -> tuple[bytes, Sequence[TurnEvent]]:
-        """What to write and what happened, for one frame. Raises TurnError; the process is of no use then."""
+        """One frame in, (bytes to write, events) out. Raises TurnError; then the process is unusable."""
         kind = frame["type"]
         if kind == "control_request":
             return self._answer_control_request(frame["request_id"], frame["request"]), ()
@@ -151,7 +153,7 @@ class Dialogue:
         return b"", ()
 
     def _answer_control_request(self, request_id: str, request: Frame) -> bytes:
-        """What to answer to a request of the process."""
+        """The answer to a control request of the process, encoded; empty for none."""
         if request["subtype"] == "can_use_tool":
             if self._deny_message is not None:
                 refused = {"behavior": "deny", "message": self._deny_message}

@@ -1,4 +1,4 @@
-"""The engine: turns on claude processes, as well as the installed CLI allows."""
+"""The engine: probes the installed CLI, and runs turns on its processes at the best level it allows."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from turns.model import AttemptRequest, EngineState, Message, ModelInfo, Session
 
 log = structlog.get_logger("claude_cli")
 
-# Names that the CLI resolves itself; to set a worker to one of them costs nothing.
+# Model names that the CLI resolves itself: switching a worker to one of them sends no request.
 _ALIASES = frozenset({"default", "best", "sonnet", "opus", "haiku", "sonnet[1m]", "opus[1m]", "opusplan"})
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How the engine is to run; see the settings of the same names. `level` "auto": the best there is."""
+    """How the engine runs; see the settings of the same names. `level` "auto": the best one available."""
 
     level: Level | Literal["auto"] = "auto"
     setting_sources: str = ""
@@ -53,7 +53,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class _BinaryEngine:
-    """What holds for one binary: `signature` tells it from the one that an update puts in its place."""
+    """Everything that belongs to one binary. Its `signature` changes when an update replaces the file."""
 
     binary: str
     signature: str
@@ -76,7 +76,7 @@ class CliEngine:
         self._state_dir = state_dir
         self._environ = environ
         self._config_dir = transcripts.config_dir(environ)
-        # Resolved, as a process sees it: the CLI makes the transcript's place of it.
+        # Resolved, as a process sees it: the CLI derives the transcript's path from it.
         self._folders = [work_folder(state_dir).resolve()]
         if options.work_folder is not None:
             self._folders.append(options.work_folder)
@@ -91,10 +91,10 @@ class CliEngine:
         self._failed_signature = ""
 
     async def start(self) -> None:
-        """Look at the CLI and warm up; `state` says what was found."""
+        """Probe the CLI and warm up; `state` shows the result."""
         self._start_probe()
         assert self._probe_task is not None
-        # A start that is given up leaves it to close() to end what runs.
+        # If the start is cancelled, close() ends the probe.
         await asyncio.shield(self._probe_task)
 
     async def close(self) -> None:
@@ -108,7 +108,7 @@ class CliEngine:
             await engine.table.close()
         await asyncio.to_thread(kill_owned)
 
-    # What is installed
+    # Probing the binary
 
     def _start_probe(self) -> None:
         if self._probe_task is None or self._probe_task.done():
@@ -125,7 +125,7 @@ class CliEngine:
             self._probe_failed(error.message)
             return
         except OSError as error:
-            # Such as no room for what it is tried out with.
+            # For example a full disk: the probe needs room for its own files.
             self._probe_failed(f"The claude CLI can't be looked at: {error}.")
             return
         self._backoff.reset()
@@ -155,7 +155,7 @@ class CliEngine:
         except TurnError as error:
             log.warning("the claude CLI can't be asked for its login", problem=error.message)
             return
-        # What was refused before is refused still: only another login is news.
+        # A login that was refused stays refused: only a different one counts.
         news = info.logged_in and info.login_method != engine.info.login_method
         if news and engine is self._engine:
             self._engine = replace(engine, info=info)
@@ -252,7 +252,7 @@ class CliEngine:
 
     @property
     def _engines(self) -> tuple[_BinaryEngine, ...]:
-        """That of the installed binary last, after those whose turns are still running."""
+        """Engines of replaced binaries whose turns still run, then that of the installed binary."""
         return (*self._old, *([self._engine] if self._engine else ()))
 
     # Turns
@@ -274,7 +274,7 @@ class CliEngine:
         return asyncio.get_running_loop().create_task(self._lease_after_probe(spec))
 
     def _current(self) -> _BinaryEngine | None:
-        """What serves turns now: nothing, if another binary is there."""
+        """The engine of the installed binary; None if there is none yet, or the binary was replaced."""
         engine = self._engine
         if engine is None or signature_of(engine.binary) != engine.signature:
             return None
@@ -287,7 +287,7 @@ class CliEngine:
         )
 
     def _installed_signature(self) -> str:
-        """What is there now under the binary's name."""
+        """The signature of the file that the binary's name stands for now; "" if there is none."""
         try:
             return signature_of(find_binary(self._binary_name, self._environ.get("PATH")))
         except NotReady:
@@ -322,7 +322,7 @@ class CliEngine:
         return engine.pool.lease(Demand(config, launch, request.turn.owner, request.history))
 
     def _script(self, spec: AttemptSpec, worker: Worker) -> Script:
-        """What is said to `worker` for this turn."""
+        """The script that runs this turn on `worker`."""
         if isinstance(worker.source, OneShotWorkers):
             return worker.source.script(spec, worker)
         request, config = spec.request, spec.config
@@ -345,7 +345,7 @@ class CliEngine:
             assert worker.state is not None
             steps = [initialize(config.system, FIRST_SERVER if config.tools else None)]
             if level not in ("warm", "keyed"):
-                # What else the turn needs was told at the start of the process.
+                # The rest of the configuration was set at the start of the process.
                 steps += write(history, question)
             elif session is not None:
                 steps += state.session_steps(worker.state, config, history, question)
@@ -359,7 +359,7 @@ class CliEngine:
         return Script(Dialogue(steps, translator, config.tools), translator, spec)
 
     def _release(self, worker: Worker, script: Script | None) -> None:
-        """A turn is over: note what the worker holds now, and let the pool decide."""
+        """End a turn: record the worker's new state, and return the worker to where it came from."""
         if script is None:
             worker.source.release(worker, clean=True)
             return
@@ -377,13 +377,13 @@ class CliEngine:
             worker.state = worker.state.after(script.spec.config, held)
         clean = translator.clean
         if worker.launch.session is not None:
-            # It goes on only from an answer: not from an error, and not from what follows an interrupt.
+            # A session continues only from an answer: not from an error, nor from what follows an interrupt.
             clean = clean and translator.done and not translator.cut
         worker.source.release(worker, clean=clean)
 
 
 def _launch(engine: _BinaryEngine, session: SessionPlan | None, config: WorkerConfig) -> Launch:
-    """How a process that is started for this turn begins."""
+    """The launch of a process that is started for this turn."""
     if engine.level in UNTESTED_LEVELS:
         plain = config.system if engine.level == "plain" else None
         return Launch(config.model, session, effort=config.effort, flags=config.flags, plain=plain)
@@ -393,7 +393,7 @@ def _launch(engine: _BinaryEngine, session: SessionPlan | None, config: WorkerCo
 
 
 def _failed_lease(error: TurnError) -> asyncio.Future[Worker]:
-    """A lease that can't be had."""
+    """A lease that has already failed with `error`."""
     refused: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
     refused.set_exception(error)
     return refused

@@ -1,4 +1,4 @@
-"""The frames of one turn, as turn events. No I/O."""
+"""Translates the frames of one turn into turn events. No I/O."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _SYNTHETIC = "<synthetic>"
 
 
 class TurnTranslator:
-    """Feed it the frames from the question on; `done` after the turn's end.
+    """Turns frames, from the question on, into events; `done` after the turn's end.
 
     The CLI adds costs up over a process: `cost_before` is its total so far, in USD. A process that resumed a
     session may count on from the session's total, `restored_cost`. `engine` names the level that runs the
@@ -82,7 +82,7 @@ class TurnTranslator:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.done = False
-        # Only the turn's own result leaves the process clean.
+        # Set by the turn's result frame: only then can the process be used again.
         self.clean = False
         self.total_cost = cost_before
         self._engine = engine
@@ -112,7 +112,7 @@ class TurnTranslator:
         """The events of one frame. Raises TurnError for a turn that failed."""
         kind = frame["type"]
         if self.done or (self._cli_tools is not None and frame.get("parent_tool_use_id")):
-            # Of a subagent, whose answer is a tool's result.
+            # A subagent's frame: its answer comes as a tool result.
             return ()
         if kind == "stream_event":
             return self._stream(frame["event"])
@@ -161,7 +161,7 @@ class TurnTranslator:
                 self._cli_tools and self._stop == "tool_use"
             )
             if self._stop == "tool_use" and not self._calls and self._cli_tools is None:
-                # By the tool that was made for the answer, or by one that it wasn't offered.
+                # A call of the answer tool, or of a tool that was not offered.
                 self._stop = "end_turn"
         return ()
 
@@ -211,7 +211,7 @@ class TurnTranslator:
 
     @property
     def plain_answer(self) -> str | None:
-        """The answer, if all of it is one text: then a client sends back just what the process holds."""
+        """The answer if it is a single text, which a client sends back just as the process holds it."""
         whole = self.done and self.clean and not self.cut and self._blocks == 1
         return "".join(self._texts) or None if whole else None
 
@@ -238,7 +238,7 @@ class TurnTranslator:
         return (self._finish(usage, self._cost(result, usage)),)
 
     def finish_cut(self) -> TurnDone:
-        """The end of a cut turn whose interrupt was not answered: nothing in a session may build on it."""
+        """The end of a cut turn whose interrupt was not answered. No session may continue from it."""
         self.mark = None
         return self._finish(self._usage, None)
 
@@ -269,7 +269,7 @@ class TurnTranslator:
 
 
 def _usage(counts: Mapping[str, Any] | None, before: Usage) -> Usage:
-    """Counts of the API, where it gives them; what it leaves out stays as it was."""
+    """Update `before` with the counts that the API reports."""
     counts = counts or {}
     details = counts.get("output_tokens_details") or {}
 

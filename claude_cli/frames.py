@@ -1,4 +1,4 @@
-"""The lines that go to a claude process and come from it, as plain objects. No I/O, no asyncio.
+"""Frames: the JSON lines exchanged with a claude process. No I/O, no asyncio.
 
 Only lines made here are ever written to a process: what a client sends appears as text inside them.
 """
@@ -20,13 +20,13 @@ _INJECTED_MODEL = "claude"
 
 
 def parse(line: bytes) -> Frame | None:
-    """A line as an object, or None for what isn't one."""
+    """Parse a line; None if it is no frame (an object with a string `type`)."""
     try:
-        # Twice as fast as json, but it takes no half of a surrogate pair, which the CLI may pass on.
+        # Twice as fast as json, but it rejects lone surrogates, which the CLI may pass on.
         frame = from_json(line)
     except ValueError:
         try:
-            # Nor could it be passed on to a client, who gets U+FFFD for it.
+            # A lone surrogate can't be sent to a client either: it becomes U+FFFD.
             text = json.dumps(json.loads(line), ensure_ascii=False)
             frame = from_json(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         except (ValueError, RecursionError):
@@ -35,7 +35,7 @@ def parse(line: bytes) -> Frame | None:
 
 
 def is_torn(line: bytes) -> bool:
-    """Does this line, which is no object, hold the rest of a frame? Something was written into it."""
+    """Does an unparsable line hold part of a frame, with something else written into it?"""
     return b'"type":"' in line
 
 
@@ -45,13 +45,12 @@ def encode(frames: Iterable[Frame]) -> bytes:
 
 
 def escape_command(text: str) -> str:
-    """A text as the CLI passes it on unread: one that begins with "/" would be run as a command, a space in
-    front makes it text."""
+    """Escape a text that the CLI would run as a command: one that begins with "/" gets a leading space."""
     return " " + text if text.startswith("/") else text
 
 
 def user(blocks: Sequence[Block], *, query: bool = True) -> Frame:
-    """A user message: asked, or with `query` off put into the conversation as an earlier one."""
+    """A user message: the question, or with `query` off an earlier message of the conversation."""
     told = [escape_command(block) if isinstance(block, str) else block for block in blocks]
     frame: dict[str, Any] = {
         "type": "user",
@@ -66,7 +65,7 @@ def user(blocks: Sequence[Block], *, query: bool = True) -> Frame:
 
 
 def boundary() -> Frame:
-    """Empties the conversation; counts only while the process is idle, and has no answer."""
+    """A compact boundary, which empties the conversation of an idle process. It has no answer."""
     return {
         "type": "system",
         "subtype": "compact_boundary",
@@ -77,7 +76,7 @@ def boundary() -> Frame:
 
 
 def assistant(blocks: Sequence[Block]) -> Frame:
-    """An earlier answer."""
+    """An earlier message of the assistant."""
     return {
         "type": "assistant",
         "message": {
@@ -95,24 +94,24 @@ def assistant(blocks: Sequence[Block]) -> Frame:
 
 
 def control_request(request_id: str, subtype: str, **fields: Any) -> Frame:
-    """A request to the process itself; its answer carries the same id."""
+    """A control request to the process; the response carries the same id."""
     return {"type": "control_request", "request_id": request_id, "request": {"subtype": subtype, **fields}}
 
 
 def control_answer(request_id: str, response: Mapping[str, Any]) -> Frame:
-    """The answer to a request of the process."""
+    """The response to a control request of the process."""
     fields = {"subtype": "success", "request_id": request_id, "response": response}
     return {"type": "control_response", "response": fields}
 
 
 def control_refusal(request_id: str, reason: str) -> Frame:
-    """The answer to a request of the process that we don't serve."""
+    """The error response to a control request that we don't serve."""
     response = {"subtype": "error", "request_id": request_id, "error": reason}
     return {"type": "control_response", "response": response}
 
 
 def _block(block: Block) -> dict[str, Any]:
-    """A block in the API's terms."""
+    """A content block as the Messages API takes it."""
     if isinstance(block, str):
         return {"type": "text", "text": block}
     if isinstance(block, Image):

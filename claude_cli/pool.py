@@ -1,7 +1,7 @@
-"""Who gets which process. All but the starting of processes is synchronous.
+"""The pool: leases idle workers to turns, and starts and retires processes. Only starting one awaits.
 
-A lease is a future. It is done at once if an idle worker fits; else the first worker that comes free or is
-started for it is handed over. A waiter that gave up has cancelled its future and is passed over.
+A lease is a future. It is done at once if an idle worker fits; otherwise it gets the first fitting worker
+that is released or started. A waiter that gave up has cancelled its future and is skipped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _INITIALIZE_TIMEOUT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a turn asks of the pool. `launch`: how a process that is started for it begins."""
+    """A turn's requirements of a worker. `launch`: for a process that has to be started for it."""
 
     config: WorkerConfig
     launch: Launch
@@ -45,7 +45,7 @@ class Demand:
 
 
 class Pool:
-    """Workers of one CLI. `size` bounds those without a session, `kept_sessions` idle ones with."""
+    """The workers of one binary. At most `size` without a session, and `kept_sessions` idle ones with one."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Pool:
         return self._last_error.message if self._last_error is not None else None
 
     def lease(self, demand: Demand) -> asyncio.Future[Worker]:
-        """A worker for one turn. The future may hold a TurnError; cancel it to give up."""
+        """Lease a worker for one turn. The future may fail with a TurnError; cancel it to give up."""
         future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         if self._closed:
             future.set_exception(_closed_error())
@@ -115,7 +115,7 @@ class Pool:
         return future
 
     def release(self, worker: Worker, *, clean: bool) -> None:
-        """End a lease. `clean`: the turn's result was read, so the process is idle and can be emptied."""
+        """End a lease. `clean`: the turn's result was read, so the process is idle and reusable."""
         self._busy.discard(worker)
         worker.mark_idle()
         if not worker.turns:
@@ -131,7 +131,7 @@ class Pool:
         self._serve_waiters()
 
     def count(self, what: str, number: int) -> None:
-        """Add to the numbers on show."""
+        """Add to the counters that /health shows."""
         self.counts[what] += number
 
     def kept_sessions(self) -> set[str]:
@@ -150,7 +150,7 @@ class Pool:
         await asyncio.gather(*self._tasks)
 
     async def close(self) -> None:
-        """Let go of all workers; their processes are ended by the table."""
+        """Retire all idle workers and fail all waiters; the process table ends the processes."""
         self._closed = True
         self._timer.cancel()
         for task in self._tasks:
@@ -163,10 +163,10 @@ class Pool:
                 future.set_exception(_closed_error())
         self._waiters.clear()
 
-    # Who fits
+    # Choosing a worker
 
     def _best_idle(self, demand: Demand) -> Worker | None:
-        """The idle worker to hand over: one that needs the fewest changes, then the most recently used."""
+        """The best idle worker: the one that needs the fewest changes, then the most recently used."""
         best: Worker | None = None
         for worker in reversed(self._idle):
             if self._can_lease(worker, demand) and (
@@ -185,7 +185,7 @@ class Pool:
         return can_serve(worker.state, demand.config, demand.launch.custom_model, self._abilities)
 
     def _continues(self, worker: Worker, demand: Demand) -> bool:
-        """Does this process hold the session as it was answered last?"""
+        """Does the worker hold the session's conversation up to its last answer?"""
         if worker.state is None:
             return worker.launch == demand.launch
         ours, theirs = worker.launch.session, demand.launch.session
@@ -215,7 +215,7 @@ class Pool:
         future.set_result(worker)
 
     def _serve_waiters(self) -> None:
-        """Hand over what fits, in the order of waiting; then start what is wanted and has room."""
+        """Serve waiters in order from the idle workers, then start processes for the rest if allowed."""
         if self._closed:
             return
         for demand, future in tuple(self._waiters):
@@ -236,7 +236,7 @@ class Pool:
     # Starting
 
     def _keep_spare(self, demand: Demand | None) -> None:
-        """Keep one ahead of need that can serve any turn: one without a system prompt."""
+        """Keep one spare worker without a system prompt: it can serve any turn."""
         if self.level == "plain":
             return
         if demand is not None:
@@ -254,7 +254,7 @@ class Pool:
         return len(running) + sum(n for launch, n in self._starting.items() if launch.session is None)
 
     def _make_room(self) -> bool:
-        """Is there room for one more without a session? The longest idle one of another kind makes way."""
+        """Make room for a worker without a session; may retire the longest idle one. False: no room."""
         if self._count_sessionless() < self._size:
             return True
         idle = [w for w in self._idle if w.launch.session is None]
@@ -303,10 +303,10 @@ class Pool:
         if self._closed:
             self._retire(worker, "closed")
             return
-        # In front: one that was used before is quicker, and is taken first.
+        # In front: a worker that was used before is faster, and is leased first.
         self._idle.insert(0, worker)
         if worker.process.ended:
-            # Whoever waits for it reads why it ended: a session may be lost.
+            # Its waiter gets it anyway, to learn why it ended: a session may be lost.
             self._serve_waiters()
             if worker in self._idle:
                 self._retire(worker, "ended")
@@ -352,7 +352,7 @@ class Pool:
             self._retire(worker, "ended")
 
     def _retire_stale_session(self, demand: Demand) -> None:
-        # A process that holds the session, but not as it stands: a new one can only follow it.
+        # An idle process of this session that doesn't hold its last answer must end before a new one starts.
         for worker in tuple(self._idle):
             if worker.launch.session is not None and worker.launch.session.uuid == demand.session:
                 self._retire(worker, "session moved on")
@@ -363,7 +363,7 @@ class Pool:
             self._retire(worker, "session cap")
 
     def _tick(self) -> None:
-        """Back to one when idle; none older than allowed."""
+        """Retire workers that are too old, or idle for too long; keep one spare."""
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
         now = self._clock()
         plain = [w for w in self._idle if w.launch.session is None]

@@ -1,4 +1,4 @@
-"""Finds out what an installed CLI can really do, by what reaches a stand-in for the API on loopback.
+"""The self-test: finds out an installed CLI's abilities by what reaches a stand-in API on loopback.
 
 Acknowledgements are not believed: a CLI may accept a control message and do something else. Each check has a
 config folder of its own, a made-up key and no network.
@@ -32,14 +32,14 @@ from turns.model import Message, Tool
 log = structlog.get_logger("claude_cli")
 
 _STEP_TIMEOUT = 10.0
-# A check that was disturbed says nothing of the CLI, and what is found here is kept for good.
+# A disturbed check says nothing about the CLI, and the results are cached for good: so it is repeated.
 _MAX_TRIES = 3
-# Exit statuses of setpriv where there is nothing that it could run.
+# Exit statuses of setpriv when it can't run the CLI.
 _LAUNCHER_FAILED = (126, 127)
-# Most of a check is the start of its process, which takes a core.
+# A check is mostly the start of its process, which keeps a core busy.
 _PARALLEL_CHECKS = 2
 _BASE_PROMPT = "selftest base prompt"
-# No alias, and none of the ids that aliases stand for.
+# Neither an alias nor a model id that an alias stands for.
 _UNLISTED_MODEL = "claude-selftest-1"
 
 
@@ -53,22 +53,22 @@ _OFFERED_TOOLS = (_tool("Bash"), _tool("selftest"))
 
 
 class SelfTest:
-    """Makes checks on one binary, one after the other, each on a process of its own."""
+    """Runs checks on one binary, one after the other, each on a process of its own."""
 
     def __init__(self, table: ProcessTable, api: StandIn) -> None:
         self._table = table
         self._api = api
-        # Did each check come to an end of its own?
+        # Did every check end undisturbed?
         self.conclusive = True
         self._disturbed = False
 
     async def run(self, names: Iterator[str]) -> dict[str, bool]:
-        """Make the checks of these names. Several may share the iterator."""
+        """Run the named checks. Several SelfTests may share the iterator."""
         return {name: await self._check(name, self.checks[name]) for name in names}
 
     @property
     def checks(self) -> Mapping[str, Callable[[StepRunner], Awaitable[bool]]]:
-        """What is checked, by name."""
+        """The checks by name, mostly names of abilities."""
         return {
             "stream_json": self._stream_json,
             "literal_slash": self._literal_slash,
@@ -121,7 +121,7 @@ class SelfTest:
         return self._api.last
 
     async def _ask(self, runner: StepRunner, text: str, tools: Sequence[Tool] = ()) -> ApiRequest:
-        """Ask on an emptied conversation."""
+        """Empty the conversation, ask, and return the API request that came of it."""
         (question,) = conversation((), Message("user", (text,)))
         await runner.run([Step((frames.boundary(), *question.frames), Expect.TURN)], _STEP_TIMEOUT, tools)
         return self._last()
@@ -200,7 +200,7 @@ class SelfTest:
         return self._last().tools == [tool.name for tool in _OFFERED_TOOLS] and len(self._api.turns) == 1
 
     async def _swap_tools(self, runner: StepRunner) -> bool:
-        """Others, none, and one of the first's name with another schema."""
+        """Swap tools for others, for none, and for one of the same name with another schema."""
         now = WorkerState()
         for tools in ((_tool("a"), _tool("b")), (_tool("c"),), (), (_tool("a", "y"),), (_tool("b"),)):
             config = WorkerConfig(tools=tools)
@@ -215,7 +215,7 @@ class SelfTest:
         return True
 
     async def _extra_body(self, runner: StepRunner) -> bool:
-        """Set and unset."""
+        """Add a field to the API's request, and take it away again."""
         bodies = []
         for body in ("", '{"stop_sequences":["selftest stop"]}', ""):
             await runner.run([Step((state.flags(WorkerConfig(body=body)),), Expect.ACKS)], _STEP_TIMEOUT)
@@ -256,7 +256,7 @@ class AbilityStore:
         self._cache = BinaryCache(path)
 
     def load(self, key: str) -> Abilities | None:
-        """What was found for this binary, if all of it can be read."""
+        """The stored abilities of this binary; None if any is missing."""
         stored = self._cache.load(key)
         try:
             return Abilities(**{field.name: bool(stored[field.name]) for field in fields(Abilities)})
@@ -264,5 +264,5 @@ class AbilityStore:
             return None
 
     def save(self, key: str, abilities: Abilities) -> None:
-        """Keep it."""
+        """Store the abilities of this binary."""
         self._cache.save(key, asdict(abilities))

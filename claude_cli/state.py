@@ -1,4 +1,4 @@
-"""What a worker is, what a turn needs, and the steps from one to the other. Pure."""
+"""A worker's state, the configuration that a turn needs, and the steps from one to the other. Pure."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Level = Literal["warm", "keyed", "spawn", "text", "plain"]
 # Every name that a turn may set, so that each time all of them are written: "" unsets.
 MAX_OUTPUT_TOKENS = "CLAUDE_CODE_MAX_OUTPUT_TOKENS"
 NO_THINKING = "CLAUDE_CODE_DISABLE_THINKING"
-# The server of the tools that a process has from its greeting on.
+# The name of the tool server that a process has from its `initialize` on.
 FIRST_SERVER = "f0"
 EXTRA_BODY = "CLAUDE_CODE_EXTRA_BODY"
-# Characters of a schema whose order is kept for the next look: a request may bring far larger ones.
+# Longest schema, in characters, whose canonical JSON is cached: a request may bring far larger ones.
 _CACHE_MAX_CHARS = 64 * 1024
 _FLAG_NAMES = (MAX_OUTPUT_TOKENS, NO_THINKING, EXTRA_BODY)
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What the installed CLI can do, each as the self-test saw it at the stand-in.
+    """The abilities of an installed CLI, each as the self-test observed it at the stand-in API.
 
     inject: earlier messages over stdin reach the API as such. empty: compact_boundary empties the
     conversation. set_model: it sets and resets the model, and leaves no text of its own. set_system: it
@@ -67,10 +67,11 @@ class Abilities:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """The state that a turn needs: model None is the account's default, system "" none of ours.
+    """The configuration that a turn needs of a worker.
 
-    effort None is the model's own. `max_output_tokens` None is the CLI's own limit. `tools` are in the order
-    of their names. `body`: the JSON text of what is added to the API's request, "" for nothing.
+    `model` None: the account's default. `system` "": no system prompt of ours.
+    `effort` None: the model's own. `max_output_tokens` None: the CLI's own limit. `tools` are sorted by name.
+    `body`: JSON text of the fields to add to the API's request, "" for none.
     """
 
     model: str | None = None
@@ -83,13 +84,13 @@ class WorkerConfig:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The flags that are variables, all of them; "" where unset."""
+        """Every environment variable that a turn may set; "" where unset."""
         limit = str(self.max_output_tokens) if self.max_output_tokens is not None else ""
         return dict(zip(_FLAG_NAMES, (limit, "" if self.thinking else "1", self.body), strict=True))
 
     @property
     def flags(self) -> tuple[tuple[str, str], ...]:
-        """Those that are set: what a process is started with that isn't told them later."""
+        """The variables that are set, for a process that can only get them at its start."""
         return tuple((name, value) for name, value in self.environment.items() if value)
 
 
@@ -111,12 +112,12 @@ class WorkerState:
 
     @classmethod
     def initialized(cls, config: WorkerConfig, custom: str | None) -> WorkerState:
-        """The state after `initialize`, with the model, the system prompt and the tools of `need`."""
+        """The state after `initialize`, with the model, the system prompt and the tools of `config`."""
         begun = cls(current=WorkerConfig(model=config.model, system=config.system), custom_model=custom)
         return begun._with_tools(config.tools)
 
     def holds(self, config: WorkerConfig, history: Sequence[Message]) -> bool:
-        """Does it hold just this conversation, so that the question can simply be asked?"""
+        """Does the worker hold exactly this conversation, so that only the question has to be sent?"""
         return bool(history) and self.current == config and self.messages == tuple(history)
 
     def after(self, config: WorkerConfig, messages: tuple[Message, ...] | None) -> WorkerState:
@@ -136,7 +137,7 @@ class WorkerState:
 
     @property
     def next_server(self) -> str:
-        """A name that no server of this worker had: under an old one it might find its old tools."""
+        """A server name that is new to this worker: under an old name the CLI may find the old tools."""
         return f"f{self.servers}"
 
 
@@ -165,7 +166,7 @@ def can_take_tools(state: WorkerState, config: WorkerConfig, abilities: Abilitie
 
 
 def _tool_identity(tool: Tool) -> tuple[str, str]:
-    """What the CLI tells tools apart by: name and schema, the order of its keys aside."""
+    """The CLI's identity of a tool: its name and its schema, with keys in any order."""
     kept = len(tool.schema) <= _CACHE_MAX_CHARS
     return tool.name, _cached_canonical_json(tool.schema) if kept else _canonical_json(tool.schema)
 
@@ -182,7 +183,7 @@ def _canonical_json(schema: str) -> str:
 def turn_steps(
     state: WorkerState, config: WorkerConfig, history: Sequence[Message], question: Message
 ) -> list[Step]:
-    """The steps that put a worker into the state that a turn needs, and ask. It can serve the turn."""
+    """The steps that configure a worker for a turn and ask the question; see can_serve()."""
     if state.holds(config, history):
         return control.conversation((), question)
     setup = setup_frames(state, config)
@@ -201,15 +202,14 @@ def turn_steps(
 def session_steps(
     state: WorkerState, config: WorkerConfig, history: Sequence[Message], question: Message
 ) -> list[Step]:
-    """The steps of a turn in the process of a session: it has the model and the system prompt, and a boundary
-    would empty the session."""
+    """The steps of a turn in a session's process: never a boundary, which would empty the session."""
     setup = setup_frames(state, config)
     before = [Step(tuple(setup), Expect.ACKS)] if setup else []
     return [*before, *control.conversation(history, question)]
 
 
 def setup_frames(state: WorkerState, config: WorkerConfig) -> list[Frame]:
-    """The control messages that lead from what a worker is to what a turn needs."""
+    """The control requests that change a worker's configuration to `config`."""
     current = state.current
     result: list[Frame] = []
     if (current.model, current.system) != (config.model, config.system):
@@ -227,6 +227,6 @@ def setup_frames(state: WorkerState, config: WorkerConfig) -> list[Frame]:
 
 
 def flags(config: WorkerConfig) -> Frame:
-    """The control message for what isn't model or system prompt."""
+    """The control request that sets the environment variables and the effort."""
     settings = {"env": config.environment, "effortLevel": config.effort}
     return control.control("apply_flag_settings", settings=settings)

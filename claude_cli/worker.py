@@ -1,4 +1,4 @@
-"""A warm process and what is known of it."""
+"""A worker: one warm claude process, with its state, its owner and its age."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from claude_cli.state import Level, WorkerConfig, WorkerState
 SharePolicy = Literal["key", "any", "never"]
 _INITIAL_BACKOFF = 0.5
 _MAX_BACKOFF = 30.0
-# To ask for the memory costs some 20 us: not worth it at each turn.
+# Reading the memory costs some 20 us: not worth it after each turn.
 _MEMORY_CHECK_TURNS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a worker is retired: after so many turns, seconds of age, seconds idle, bytes of memory."""
+    """When a worker is retired: number of turns, age in seconds, idle seconds, bytes of memory."""
 
     turns: int = 1000
     age: float = 3600.0
@@ -32,7 +32,7 @@ class Limits:
 
 
 class WorkerSource(Protocol):
-    """Where a worker comes from and goes back to; `level` is how it is used there."""
+    """What leases out a worker and takes it back: the pool, or OneShotWorkers. `level`: its engine level."""
 
     level: Level
 
@@ -44,7 +44,7 @@ class WorkerSource(Protocol):
 
 
 class Backoff:
-    """How long to wait after a failure: `first` seconds, doubled each time, 30 s at most."""
+    """Exponential backoff: `first` seconds after a failure, doubled each time, 30 s at most."""
 
     def __init__(self, first: float = _INITIAL_BACKOFF) -> None:
         self._first = self._next = first
@@ -60,15 +60,16 @@ class Backoff:
         self.failures, self._until, self._next = 0, 0.0, self._first
 
     def remaining(self, now: float) -> float:
-        """Seconds until the next try is allowed."""
+        """Seconds until the next attempt is allowed."""
         return max(0.0, self._until - now)
 
 
 class Worker:
-    """One process of a pool. While it serves a turn, the attempt listens to its process; else this does.
+    """One claude process. While it serves a turn its frames go to the attempt, otherwise to this object.
 
-    `state` None: not initialized yet; its first turn does that. `owner`: the key whose conversations it has
-    seen, None for none. `cost_usd`: the process's total so far.
+    `state` None: not initialized yet; its first turn does that. `owner`: id of the key whose conversations it
+    has seen, None before its first turn. `cost_usd`: the process's total so far. `mark`: UUID of the last
+    answered event.
     """
 
     def __init__(
@@ -95,23 +96,23 @@ class Worker:
 
     @property
     def blank(self) -> bool:
-        """Has it had no system prompt yet?"""
+        """Has the process never had a system prompt?"""
         return self.state is None or not self.state.current.system
 
     def initialized(self, config: WorkerConfig) -> None:
-        """The process has been given its first system prompt, and the tools of its first turn."""
+        """Record `initialize`: the process has its first system prompt, and the tools of its first turn."""
         begun = WorkerConfig(model=self.launch.model, system=config.system, tools=config.tools)
         self.state = WorkerState.initialized(begun, self.launch.custom_model)
 
     def frame(self, frame: Frame) -> None:
-        """A frame while no turn runs: none that matters."""
+        """Ignore a frame that arrives while no turn runs."""
 
     def ended(self, problem: str | None) -> None:
         """The process ended while no turn ran."""
         self.source.worker_ended(self)
 
     def mark_idle(self) -> None:
-        """A turn is over."""
+        """Note the end of a turn, and take the process's frames over from the attempt."""
         self.idle_since = self._clock()
         self.process.listener = self
 

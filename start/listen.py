@@ -8,7 +8,7 @@ import os
 import socket
 
 from config import ConfigError, Loaded, Settings
-from sessions import SessionRegistry, StoreFailed
+from sessions import SessionRegistry, StoreError
 from start.tools import mcp_servers, work_folder
 from telemetry import logs
 
@@ -33,7 +33,7 @@ def prepare(settings: Settings) -> None:
     make_state_folder(settings)
     try:
         asyncio.run(_look_at_sessions(settings))
-    except StoreFailed as error:
+    except StoreError as error:
         raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be used: {error}.") from None
     work_folder(settings)
     mcp_servers(settings)

@@ -267,7 +267,7 @@ async def test_a_file_of_a_newer_server_is_left_alone(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as db:
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     registry = SessionRegistry(tmp_path)
-    with pytest.raises(StoreFailed, match=r"of a newer server .*: start that one, or move"):
+    with pytest.raises(StoreError, match=r"of a newer server .*: start that one, or move"):
         await registry.open()
     assert registry.moved_aside is None
     with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as db:
@@ -277,7 +277,7 @@ async def test_a_file_of_a_newer_server_is_left_alone(tmp_path: Path) -> None:
 async def test_a_folder_in_the_place_of_the_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "sessions.sqlite3").mkdir()
     registry = SessionRegistry(tmp_path)
-    with pytest.raises(StoreFailed, match="directory"):
+    with pytest.raises(StoreError, match="directory"):
         await registry.open()
     assert registry.moved_aside is None
     await registry.close()
@@ -290,7 +290,7 @@ async def test_records_that_can_not_be_written_are_left_alone(tmp_path: Path) ->
         db.execute("CREATE TABLE precious (x)")
     (tmp_path / "sessions.sqlite3-wal").mkdir()
     registry = SessionRegistry(tmp_path)
-    with pytest.raises(StoreFailed, match="can't be opened: "):
+    with pytest.raises(StoreError, match="can't be opened: "):
         await registry.open()
     assert registry.moved_aside is None
 

@@ -1,4 +1,4 @@
-"""Who may run: a semaphore that caps the turns, and a bounded queue before it."""
+"""Admission: a semaphore that caps concurrent turns, with a bounded queue in front of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from turns.errors import QueueFull
 
 
 class Admission:
-    """`capacity` turns at a time, `max_queue` requests that wait, each `queue_timeout` seconds at most."""
+    """Admits `capacity` turns at a time; `max_queue` requests wait, each at most `queue_timeout` seconds."""
 
     def __init__(
         self, capacity: int, max_queue: int, queue_timeout: float, clock: Callable[[], float] = time.monotonic
@@ -31,17 +31,17 @@ class Admission:
         return f"<Admission running={self.running}/{self.capacity} waiting={self.waiting}/{self.max_queue}>"
 
     def ticket(self) -> Ticket:
-        """One per request: its place in the queue, then its slot."""
+        """A ticket for one request: its place in the queue, then its slot."""
         return Ticket(self)
 
     def _retry_after(self) -> float:
-        # One turn takes seconds; a caller that comes back sooner only meets the same queue.
+        # A turn takes seconds: a client that retries sooner only meets the same queue.
         return 1.0 + self.waiting / self.capacity
 
 
 class Ticket:
-    """A request's way through the queue. Everything but `wait_for` and `acquire` is synchronous, so that a
-    cancelled owner can give back what it holds."""
+    """A request's place in the queue and its slot. Only `wait_for` and `acquire` await: a cancelled owner
+    must be able to release its slot."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -50,15 +50,15 @@ class Ticket:
         self._holds = False
 
     async def acquire(self) -> None:
-        """Take a slot. Raises QueueFull: but a request that was let in once is not refused for a full queue
-        when it comes back for a retry, and has a waiting time of its own then."""
+        """Take a slot. Raises QueueFull. A request that was admitted once is not refused for a full queue
+        when it returns for a retry, and its waiting time starts anew."""
         await self.wait_for(self._admission._slots)
         self._admitted = True
         self._holds = True
         self._admission.running += 1
 
     def release(self) -> None:
-        """Give the slot back; does nothing without one."""
+        """Release the slot; does nothing without one."""
         if self._holds:
             self._holds = False
             self._deadline = None
@@ -66,7 +66,7 @@ class Ticket:
             self._admission._slots.release()
 
     async def wait_for(self, lock: Lock) -> None:
-        """Acquire `thing`, as one of the queue's waiters if it isn't free. Raises QueueFull."""
+        """Acquire `lock`, as one of the queue's waiters if it isn't free. Raises QueueFull."""
         if not lock.locked():
             await lock.acquire()
             return

@@ -1,4 +1,4 @@
-"""Holds the answer of one try against the form that was asked for."""
+"""Checks the answer of one attempt against the requested format."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from turns.answer_format import AnswerFormat
 from turns.model import TextDelta, TurnDone, TurnEvent
 
-# An answer that was cut off has no form to be held to: its finish reason says so.
+# A truncated answer is not checked: its finish reason says that it is incomplete.
 _COMPLETE = frozenset({"end_turn", "stop_sequence"})
 
 
 class AnswerChecker:
-    """Events in, events out. Text that has a schema passes as it comes; a JSON object is held to the end,
-    since its fences come off. `form` None: everything passes."""
+    """Events in, events out. Text with a schema passes as it comes; a JSON object is held until the end,
+    where its code fences are removed. `form` None: everything passes."""
 
     def __init__(self, form: AnswerFormat | None) -> None:
         self.form = form
         self._texts: list[str] = []
 
     def feed(self, event: TurnEvent) -> Sequence[TurnEvent]:
-        """What becomes of an event. Raises InvalidAnswer at the end of an answer without the form, but for
-        one that was `pending`."""
+        """The events to pass on for one event. Raises InvalidAnswer at the end of an answer that doesn't have
+        the format, unless `pending_text` gave its text: that one was checked already."""
         form = self.form
         if form is None:
             return (event,)
@@ -35,8 +35,8 @@ class AnswerChecker:
         return (event,) if form.schema is not None or not validated else (TextDelta(validated), event)
 
     def pending_text(self, event: TurnEvent) -> str | None:
-        """The text of the answer that this event ends, if to check it may take for ever: that is done
-        elsewhere, before the event is fed."""
+        """The text of the answer that this event ends, if its check may take long: it must be checked in a
+        process before the event is fed."""
         if self.form is None or not self._is_complete(event):
             return None
         text = "".join(self._texts)

@@ -1,4 +1,4 @@
-"""The form that an answer must have, and whether it has it. Pure."""
+"""The format that an answer must have, and the check against it. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import jsonschema_rs
 from turns.errors import InvalidAnswer
 
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
-# Characters of a schema whose validator is kept for the next request.
+# Longest schema, in characters, whose validator is cached.
 _CACHE_MAX_CHARS = 64 * 1024
-# Parts of a schema times characters of an answer: some tenths of a second.
+# Schema parts times answer characters; this much takes some tenths of a second.
 _MAX_CHECK_COST = 5_000_000
-# To read a pattern takes a time that grows with the square of its length; this is some tens of milliseconds.
+# Compiling a pattern takes time quadratic in its length; this much takes some tens of milliseconds.
 _MAX_PATTERN_COST = (32 * 1024) ** 2
 # A pattern in a schema comes from the client: one that would run for ever is given up.
 _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
@@ -28,7 +28,7 @@ _REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
 class InvalidSchema(Exception):
-    """A schema that is none; the text says why."""
+    """The schema is not valid; the text says why."""
 
 
 def validator(schema: str) -> jsonschema_rs.Validator:
@@ -60,8 +60,8 @@ def _build_validator(schema: str) -> jsonschema_rs.Validator:
 
 @lru_cache(256)
 def _schema_cost(schema: str) -> float:
-    """How many parts of a JSON schema are looked at for one value, at most. References count as what they
-    refer to; infinity for one that comes back to itself, or that isn't a plain path."""
+    """An upper bound of the schema parts that are evaluated for one value. References count as what they
+    refer to; infinity for a recursive one, or one that isn't a plain path."""
     root = json.loads(schema)
     known: dict[str, float] = {}
 
@@ -91,7 +91,7 @@ def _schema_cost(schema: str) -> float:
 
 
 def _pattern_cost(schema: Any) -> int:
-    """What it takes to read the patterns in a schema, wherever they may be; names may be patterns."""
+    """The cost of compiling all patterns in a schema; property names may be patterns too."""
     total = 0
     left = [schema]
     while left:
@@ -111,13 +111,12 @@ def _reject_constant(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFormat:
-    """JSON that holds to the JSON text `schema`; None: any JSON object."""
+    """JSON that conforms to `schema`, a JSON text; None: any JSON object."""
 
     schema: str | None = None
 
     def is_expensive(self, text: str) -> bool:
-        """May it take more than a moment to check this answer? Few lines of a schema can refer to each other
-        without an end."""
+        """May the check take long? A few lines of schema can refer to each other without end."""
         if self.schema is None:
             return False
         return len(self.schema) > _CACHE_MAX_CHARS or _schema_cost(self.schema) * len(text) > _MAX_CHECK_COST

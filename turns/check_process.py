@@ -1,7 +1,7 @@
-"""Holds an answer against a schema that may take long, in a process of its own.
+"""Checks an answer against an expensive schema, in a process with limits.
 
-A schema may refer to its parts again and again, so that few lines ask for more work than there is time: what
-would be no end of it here is the end of that process there.
+A schema may refer to its own parts again and again, so that a few lines ask for endless work. In a process of
+its own, such a check ends with the process.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from turns.model import TurnEvent
 _ROOT = Path(__file__).resolve().parent.parent
 # By a path of its own: the environment may keep Python from looking into its working folder.
 _PROGRAM = "import sys; sys.path[:0] = sys.argv[1:]; from turns.check_process import main; main()"
-# What a process may take: seconds on the clock and of a core, and bytes. An honest check takes milliseconds.
+# Limits of the process: seconds of wall clock and CPU, bytes of memory. An honest check takes milliseconds.
 _TIMEOUT = 10.0
 _MAX_CPU_SECONDS = 5
 _MAX_MEMORY = 2 * 1024**3
 
 
 async def check_event(check: AnswerChecker, event: TurnEvent) -> Sequence[TurnEvent]:
-    """What becomes of an event of the answer. Raises InvalidAnswer, and Overloaded without a process."""
+    """Feed an event to the checker, after a check in a process if it is expensive. Raises InvalidAnswer, and
+    Overloaded if no process can be started."""
     text = check.pending_text(event)
     if text is not None and check.form is not None:
         await _check_in_process(check.form, text)
@@ -56,7 +57,7 @@ async def _check_in_process(form: AnswerFormat, text: str) -> None:
     except asyncio.TimeoutError:
         pass
     finally:
-        # Synchronous, since the turn may be being cancelled; the loop sees it to its end.
+        # Synchronous, since the turn may be being cancelled; the event loop reaps the process.
         with suppress(ProcessLookupError):
             process.kill()
     if not said:
@@ -67,7 +68,7 @@ async def _check_in_process(form: AnswerFormat, text: str) -> None:
 
 
 def main() -> None:
-    """The process: reads [schema, answer], writes what is wrong with it or null."""
+    """The process's main: reads [schema, answer] as JSON, writes the problem as a JSON string, or null."""
     bounds = (
         (resource.RLIMIT_CPU, _MAX_CPU_SECONDS),
         (resource.RLIMIT_AS, _MAX_MEMORY),

@@ -1,4 +1,4 @@
-"""Going down: first no new turns, then none at all."""
+"""The drain at shutdown: first new turns are refused, then running ones are cut."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RETRY_AFTER = 5.0
 
 
 class Drain:
-    """Knows the turns that run, and ends them. `begun`: none is let in any more. `cut`: none goes on."""
+    """Counts running turns and ends them at shutdown. `begun`: new turns are refused. `cut`: all end."""
 
     def __init__(self) -> None:
         self.begun = False
@@ -27,7 +27,7 @@ class Drain:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Around each turn. Raises ShuttingDown."""
+        """The context that each turn runs in. Raises ShuttingDown."""
         if self.begun:
             raise shutting_down()
         self.turns += 1
@@ -40,7 +40,7 @@ class Drain:
 
     @contextmanager
     def on_cut(self, stop: Callable[[], object]) -> Iterator[None]:
-        """What goes on inside is ended by `stop` at the cut."""
+        """Call `stop` if the drain cuts while the context is open."""
         if self.cut:
             stop()
         self._stops.add(stop)
@@ -50,7 +50,7 @@ class Drain:
             self._stops.discard(stop)
 
     async def run(self, within: float) -> None:
-        """Let no turn in, and wait for those that run: `within` seconds at most, then they are cut."""
+        """Refuse new turns, and wait for running ones: at most `within` seconds, then cut them."""
         self.begun = True
         if self.turns and not self.cut:
             with suppress(asyncio.TimeoutError):
@@ -58,7 +58,7 @@ class Drain:
         self.end()
 
     def end(self) -> None:
-        """Cut what runs, now."""
+        """Cut all running turns now."""
         if self.cut:
             return
         self.begun = self.cut = True
@@ -68,7 +68,7 @@ class Drain:
 
 
 def shutting_down() -> ShuttingDown:
-    """The error of a turn that came too late, or took too long."""
+    """The error of a turn that is refused or cut at shutdown."""
     return ShuttingDown(
         "The server is shutting down. Send the request again in a moment.", retry_after=_RETRY_AFTER
     )

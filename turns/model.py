@@ -1,4 +1,4 @@
-"""What a turn is: the request, the events of its answer, and what an engine must offer to run one."""
+"""The model of a turn: its request, the events of its answer, and the protocols that an engine implements."""
 
 from __future__ import annotations
 
@@ -88,21 +88,21 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """Whether the model may, must or must not call: any of the tools, or the one named. `parallel`: several
-    calls in one answer."""
+    """Whether the model may, must or must not call a tool: any, or the one named `name`. `parallel`: several
+    calls in one answer are allowed."""
 
     mode: Literal["auto", "any", "none", "tool"] = "auto"
     name: str | None = None
     parallel: bool = True
 
 
-# What makes programs run at all, and reach the network.
+# Variables that programs need to run at all, and to reach the network.
 _SEEN_BY_SERVERS = frozenset(
     {
         *("HOME", "PATH", "LANG", "TZ", "USER", "TMPDIR", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"),
         *("SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
         *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
-        # Whose it is: by these two it is found, should it outlive us.
+        # Marks of our processes: the next start finds by them what outlived us.
         *("CLAUDE_API_OWNER", "CLAUDE_CODE_TMPDIR"),
     }
 )
@@ -110,8 +110,8 @@ _SEEN_BY_SERVERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class McpServer:
-    """A server of tools that the CLI talks to: a program that it starts, or one behind `url` (`transport`
-    http or sse). `env` and `headers` are names and values, and may be secret."""
+    """An MCP server: a program that the CLI starts, or one at `url` (`transport` http or sse). `env` and
+    `headers` are pairs of name and value, and may be secret."""
 
     name: str
     command: str = ""
@@ -123,15 +123,15 @@ class McpServer:
 
     @staticmethod
     def may_see(variable: str) -> bool:
-        """May its program see this variable of whoever starts it? Logins and keys it may not."""
+        """May the server's program inherit this variable? Logins and keys it may not."""
         return variable in _SEEN_BY_SERVERS or variable.startswith("LC_")
 
 
 @dataclass(frozen=True, slots=True)
 class CliTools:
-    """Tools of the CLI's own that it runs by itself in a turn, in the operator's work folder.
+    """The CLI's own tools, which it runs by itself in a turn, in the operator's work folder.
 
-    `offered`: names that the model is told of. `allowed`, `denied`: rules, a name or one like
+    `offered`: names that the model is offered. `allowed`, `denied`: rules, a name or one like
     "Bash(git *)"; what no rule allows is refused. `thinking_tokens`: None leaves it to the CLI.
     """
 
@@ -149,9 +149,10 @@ class TurnRequest:
     """A turn to be run: the conversation so far, the message to answer, and where it belongs.
 
     `session_id` is the client's name for its session, `owner` the key it came with ("" without keys).
-    `effort` None is the model's own, `max_output_tokens` None the CLI's own limit. `answer` is the form that
-    the answer must have. `shows_thinking`: the client is told of it. `notices` are words for the client about
-    how the request was understood. `cli_tools` None: the CLI runs no tool of its own.
+    `buffered`: nothing is sent before the answer is complete. `effort` None is the model's own,
+    `max_output_tokens` None the CLI's own limit. `answer` is the format that the answer must have.
+    `shows_thinking`: thinking is sent to the client. `notices` tell the client how the request was
+    understood. `cli_tools` None: the CLI runs none of its own tools.
     """
 
     id: str
@@ -242,7 +243,7 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolRun:
-    """The CLI runs a tool of its own. `what`: what with, in a line. What it does can't be undone."""
+    """The CLI runs one of its own tools, which can't be undone. `what`: its arguments in one line."""
 
     name: str
     what: str
@@ -250,7 +251,7 @@ class ToolRun:
 
 @dataclass(frozen=True, slots=True)
 class TurnDone:
-    """The one good end of a turn. `duration_ms`: wall time of the attempt; `cost_usd`: the CLI's estimate,
+    """The successful end of a turn. `duration_ms`: wall time of the attempt; `cost_usd`: the CLI's estimate,
     None where the turn was cut before the CLI gave one. `api_requests`: answers that the API began, more than
     one where the CLI asked again by itself.
 
@@ -276,7 +277,7 @@ TurnEvent = TurnStarted | TextDelta | ThinkingDelta | ToolCallStarted | ToolCall
 
 
 def merge_deltas(events: Iterable[TurnEvent]) -> Iterator[TurnEvent]:
-    """The same events, neighbouring deltas of one kind joined into one."""
+    """Join neighbouring deltas of one kind into one."""
     for kind, group in itertools.groupby(events, type):
         if issubclass(kind, TextDelta | ThinkingDelta | ToolCallDelta):
             yield kind("".join(event.text for event in group if isinstance(event, kind)))
@@ -286,7 +287,7 @@ def merge_deltas(events: Iterable[TurnEvent]) -> Iterator[TurnEvent]:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRequest:
-    """One try at a turn, as the engine gets it: the whole history, or what the session doesn't have yet."""
+    """One attempt at a turn. `history` is whole, or without a part that the session holds already."""
 
     turn: TurnRequest
     system: str
@@ -295,7 +296,7 @@ class AttemptRequest:
 
 
 class Attempt(Protocol):
-    """One running try. Iterating gives TurnEvents up to TurnDone, or raises a TurnError."""
+    """A running attempt. Iterating gives TurnEvents up to TurnDone, or raises a TurnError."""
 
     def __aiter__(self) -> AsyncIterator[TurnEvent]: ...
 
@@ -303,12 +304,12 @@ class Attempt(Protocol):
         """Make the iteration raise `error` (a deadline); callable from the loop's callbacks."""
 
     def close(self) -> None:
-        """Give everything back, now and without awaiting: kept if the turn is done, killed otherwise."""
+        """Release the worker, now and without awaiting: kept if the turn is done, killed otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class CliTool:
-    """A tool of the CLI's own, as it tells the API of it. `schema`: JSON text of its arguments' schema."""
+    """One of the CLI's own tools, as the API is told. `schema`: JSON text of its arguments' schema."""
 
     name: str
     description: str
@@ -317,7 +318,7 @@ class CliTool:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """What /health says of the engine, and its own tools, where they are allowed; no secret in it."""
+    """The engine's state for /health, and the CLI's own tools where they are allowed. Holds no secret."""
 
     ready: bool
     level: str
@@ -339,13 +340,13 @@ class ModelInfo:
 
 
 class Backend(Protocol):
-    """The engine as the core sees it."""
+    """The engine, as the core uses it."""
 
     async def start(self) -> None:
         """Find out what the CLI can do. Doesn't raise: a CLI that can't serve shows in `state`."""
 
     def probe_if_due(self) -> None:
-        """Look at the CLI anew if no turn can succeed and it is time to. Doesn't wait."""
+        """Start a new probe of the CLI if no turn can succeed and its backoff is over. Doesn't wait."""
 
     async def close(self) -> None:
         """End every process; returns when none is left."""
@@ -354,7 +355,7 @@ class Backend(Protocol):
         """Ask the CLI again if it was not logged in; `state` tells. Spends no tokens, raises nothing."""
 
     def open(self, request: AttemptRequest) -> Attempt:
-        """Begin a try. Raises nothing: what goes wrong comes out of the iteration."""
+        """Begin an attempt. Never raises: errors come out of the iteration."""
 
     def has_transcript(self, session_uuid: str, mark: str = "", *, tools: bool = False) -> bool:
         """Is there a conversation of the CLI under this UUID, with the event `mark` in it?

@@ -1,4 +1,4 @@
-"""The end of sessions: those that expired, and those that a client deletes."""
+"""Ends sessions: those that have expired, and those that a client deletes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger("sessions")
 
 
 class SessionReaper:
-    """Ends the processes of sessions. `patience`: how long a deletion waits for a turn, seconds."""
+    """Ends the processes of expired and deleted sessions. `patience`: seconds a deletion waits for a turn."""
 
     def __init__(
         self,
@@ -37,11 +37,11 @@ class SessionReaper:
 
     @property
     def interval(self) -> float:
-        """Seconds between two looks: a twelfth of a session's life, 5 minutes at most."""
+        """Seconds between two sweeps: a twelfth of a session's lifetime, 5 minutes at most."""
         return min(_MAX_INTERVAL, max(_MIN_INTERVAL, self._sessions.ttl / _SWEEPS_PER_TTL))
 
     async def run(self) -> None:
-        """End what has expired, again and again, until cancelled."""
+        """Sweep at each interval, until cancelled."""
         while True:
             await self._sleep(self.interval)
             try:
@@ -54,7 +54,7 @@ class SessionReaper:
 
     async def sweep(self) -> None:
         """End the idle processes of sessions that have expired, or that another server deleted."""
-        # Most looks find no process kept, and then cost nothing.
+        # Mostly no process is kept, and the sweep costs nothing.
         if kept := self._backend.kept_sessions():
             for session_uuid in await self._sessions.expired(kept):
                 self._backend.end_session(session_uuid)

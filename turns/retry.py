@@ -1,4 +1,4 @@
-"""When a failed attempt is made again, and after how long. Pure."""
+"""The retry policy: whether a failed attempt is repeated, and after how long. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from turns.errors import InvalidAnswer, RateLimited, TurnError
 
 BACKOFF_CAP = 60.0
-# A limit that lasts longer than this is the caller's to wait for, not ours.
+# Seconds. A longer rate limit is for the client to wait out.
 LONGEST_LIMIT = 60.0
 JITTER = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`retries` after the first try; retry n waits min(60, base * 2^(n-1)) seconds, shortened by jitter."""
+    """At most `retries` after the first attempt. Retry n waits min(60, base * 2^(n-1)) seconds, shortened by
+    jitter."""
 
     retries: int
     base: float
@@ -27,7 +28,7 @@ class RetryPolicy:
         if not error.retryable or failures > self.retries:
             return None
         if isinstance(error, InvalidAnswer):
-            # Nothing that time would mend; one more answer is worth its tokens.
+            # Waiting doesn't help; one more answer is worth its tokens.
             return 0.0 if failures == 1 else None
         wait = min(BACKOFF_CAP, self.base * 2.0 ** (failures - 1)) * (1 - JITTER * jitter)
         if isinstance(error, RateLimited) and error.retry_after is not None:

@@ -1,4 +1,4 @@
-"""The one pipeline that every request goes through: session lock, slot, attempts, retry."""
+"""The pipeline that every turn goes through: session lock, slot, attempts, retries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from turns.model import (
 from turns.retry import RetryPolicy
 from turns.watchdog import Deadlines, Watchdog
 
-# Its conversation lies where its processes run, and those with tools run in the operator's folder.
+# A transcript belongs to the folder of its processes, and those with tools run in the operator's folder.
 _WRONG_KIND = {
     True: "This session was begun with 'enable_tools': send it with each request, or use another session_id.",
     False: "This session was begun without 'enable_tools': leave it out, or use another session_id.",
@@ -38,7 +38,7 @@ _WRONG_KIND = {
 
 
 class Runner:
-    """Runs turns on a backend. `run()` is an async generator: close it, and all it holds is given back."""
+    """Runs turns on a backend. `run()` is an async generator; closing it releases all that it holds."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class Runner:
     async def run(self, turn: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         """The events of a turn: TurnStarted, deltas, TurnDone. Raises TurnError.
 
-        TurnStarted comes with the first delta, since until then a retry may change it. A buffered turn gives
-        nothing before all of it is there, so that it can be retried to its end.
+        TurnStarted comes with the first delta, since until then a retry may change it. A buffered turn yields
+        nothing before it is complete, so that it can be retried to its end.
         """
         ticket = self.admission.ticket()
-        # The session's lock comes before the slot: who waits for a busy session holds no capacity.
+        # The session's lock comes before the slot: a request that waits for a busy session holds no slot.
         async with AsyncExitStack() as stack:
             stack.enter_context(self.drain.turn())
             session_turn = await self._open_session(turn, ticket, stack)
@@ -91,7 +91,7 @@ class Runner:
                                 held.append(await session_turn.with_session(checked, failures))
                             if held and not _must_hold(turn, held[-1]):
                                 sent = True
-                                # While the client takes its time, the CLI isn't silent.
+                                # A slow client must not count as silence of the CLI.
                                 watchdog.pause()
                                 for ready in merge_deltas(held):
                                     yield ready
@@ -126,17 +126,17 @@ class Runner:
 
 
 def _observe(watchdog: Watchdog, event: TurnEvent) -> bool:
-    """Tell the watchdog of an event; does it do something that can't be undone?"""
+    """Note an event at the watchdog. True if the event can't be undone, so the turn can't be retried."""
     watchdog.touch()
     if not isinstance(event, ToolRun):
         return False
-    # How long a tool takes is the tool's own affair.
+    # A tool may run for as long as it likes.
     watchdog.pause()
     return True
 
 
 def _must_hold(turn: TurnRequest, last: TurnEvent) -> bool:
-    """Is there nothing yet that the client is to see? Until then a try can be repeated."""
+    """Must the events be held back? Until the first visible one is sent, an attempt can be retried."""
     if isinstance(last, TurnDone):
         return False
     unseen = isinstance(last, TurnStarted) or (isinstance(last, ThinkingDelta) and not turn.shows_thinking)
@@ -144,7 +144,7 @@ def _must_hold(turn: TurnRequest, last: TurnEvent) -> bool:
 
 
 class _SessionTurn:
-    """How each attempt of one turn begins, and what its session keeps of it."""
+    """A turn's session, if it has one: the requests of its attempts, and the record of its answer."""
 
     def __init__(self, turn: TurnRequest, session: Session | None, backend: Backend) -> None:
         self._turn = turn
@@ -179,7 +179,7 @@ class _SessionTurn:
         if session is None or plan is None:
             return AttemptRequest(self._turn, self._system, self._turn.history)
         if plan.how == "resume":
-            # What came before is in the session.
+            # The session holds the history.
             return AttemptRequest(self._turn, self._system, (), plan)
         try:
             await session.create(self._system, tools=self._tools)
@@ -189,7 +189,7 @@ class _SessionTurn:
         return AttemptRequest(self._turn, self._system, self._turn.history, plan)
 
     def recreate(self) -> None:
-        """The CLI has no such conversation: make it again from what the request holds."""
+        """Plan to recreate a conversation that the CLI has lost, from the request's own history."""
         if self._session is None or self._state == "recreated":
             raise CliFailed("The claude CLI lost a conversation that it was told to make.")
         self._state = "recreated"
@@ -198,7 +198,7 @@ class _SessionTurn:
         self._notices = self._turn.notices
 
     async def with_session(self, event: TurnEvent, retries: int) -> TurnEvent:
-        """The event with what only the session's side knows of it."""
+        """The event, completed with session state, notices and retries. Records the turn at its end."""
         if isinstance(event, TurnDone):
             return await self._record(event, retries)
         if isinstance(event, TurnStarted):
@@ -206,12 +206,12 @@ class _SessionTurn:
         return event
 
     async def _record(self, done: TurnDone, retries: int) -> TurnDone:
-        """Record the turn before its end is told: what the client has seen must be there to go on from."""
+        """Record the turn before its end is sent: a client must be able to continue from what it has seen."""
         session = self._session
         if session is not None and done.mark is not None:
             try:
                 if session.record is None:
-                    # A conversation that was found: nobody has counted its messages.
+                    # A transcript without a record: the number of its messages is unknown.
                     await session.create(self._system, messages=None, tools=self._tools)
                 await session.record_answer(done.mark, done.total_cost_usd, self._messages + 2)
             except StoreError as error:

@@ -12,7 +12,7 @@ from turns.errors import TurnTimeout
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds: the whole attempt, its first event, silence between two events."""
+    """Deadlines in seconds: the whole attempt, its first event, the silence between two events."""
 
     attempt: float
     first_event: float
@@ -20,8 +20,8 @@ class Deadlines:
 
 
 class Watchdog:
-    """Calls `expire(TurnTimeout)` once, when a deadline passes. `touch()` at each event costs no timer: the
-    one that runs looks, when it fires, whether it is still due."""
+    """Calls `expire(TurnTimeout)` once, when a deadline passes. `touch()` at each event sets no timer: the
+    running one checks, when it fires, whether a deadline is really due."""
 
     def __init__(self, deadlines: Deadlines, expire: Callable[[TurnTimeout], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -34,7 +34,7 @@ class Watchdog:
         self._timer = self._loop.call_at(min(self._end, self._due), self._fire)
 
     def touch(self) -> None:
-        """An event came."""
+        """Note an event: the deadline of silence starts anew."""
         idle = self._deadlines.idle
         self._due = self._loop.time() + idle
         self._what = f"was silent for {idle:g} s (CLAUDE_IDLE_TIMEOUT)"
@@ -43,7 +43,7 @@ class Watchdog:
             self._timer = self._loop.call_at(self._due, self._fire)
 
     def pause(self) -> None:
-        """Silence doesn't count until the next touch; the whole attempt's deadline stands."""
+        """Ignore silence until the next touch; the deadline of the whole attempt stays."""
         self._due = math.inf
 
     def stop(self) -> None:
