@@ -170,7 +170,7 @@ class CliEngine:
             Abilities() if wanted in UNTESTED_LEVELS else await self._load_abilities(binary, signature)
         )
         level = abilities.level if wanted == "auto" else wanted
-        table = ProcessTable(binary, self._state_dir, self._environ, self._options.setting_sources)
+        table = ProcessTable(binary, signature, self._state_dir, self._environ, self._options.setting_sources)
         if killed := await asyncio.to_thread(sweep, table.tmp):
             log.warning("killed claude processes that a server left behind", count=killed)
         info = parse_info(version, await handshake(table))
@@ -201,6 +201,9 @@ class CliEngine:
         if abilities is None:
             log.info("trying out the claude CLI; this takes a few seconds, once for each version")
             abilities, conclusive = await selftest.run(binary, self._environ.get("PATH", ""))
+            if signature_of(binary) != signature:
+                # What was found is partly true of one, partly of the other.
+                raise NotReady("The claude CLI was replaced by another one while it was tried out.")
             if conclusive:
                 store.save(signature, abilities)
         return abilities

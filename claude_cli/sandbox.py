@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from claude_cli.binary_cache import signature_of
 from claude_cli.table import ProcessTable
 from standin import StandIn
 
@@ -22,7 +23,7 @@ async def sandbox(binary: str, path: str) -> AsyncIterator[tuple[ProcessTable, S
             "ANTHROPIC_BASE_URL": api.url,
             "ANTHROPIC_API_KEY": "sk-ant-selftest",
         }
-        table = ProcessTable(binary, Path(folder) / "state", environ, "")
+        table = ProcessTable(binary, signature_of(binary), Path(folder) / "state", environ, "")
         try:
             yield table, api
         finally:

@@ -15,9 +15,10 @@ import psutil
 
 from claude_cli import argv, cli_tools, transcripts
 from claude_cli.argv import Launch
+from claude_cli.binary_cache import signature_of
 from claude_cli.process import CliProcess, spawn
 from claude_cli.sweep import kill_marked
-from turns.errors import NotReady, Overloaded
+from turns.errors import CliFailed, NotReady, Overloaded
 
 # Starting a process blocks the event loop for a few ms and a core for 0.3 s.
 _MAX_PARALLEL_STARTS = 2
@@ -26,12 +27,17 @@ _folder_numbers = itertools.count(1)
 
 
 class ProcessTable:
-    """Starts processes and sees each one to its end. `binary` is an absolute path."""
+    """Starts processes and sees each one to its end.
+
+    `binary` is an absolute path, `signature` that of the file: what another one can do isn't known, so no
+    process of another one is handed out.
+    """
 
     def __init__(
-        self, binary: str, state_dir: Path, environ: Mapping[str, str], setting_sources: str
+        self, binary: str, signature: str, state_dir: Path, environ: Mapping[str, str], setting_sources: str
     ) -> None:
         self._binary = binary
+        self._signature = signature
         self._environ = environ
         self._setting_sources = setting_sources
         self._config_dir = transcripts.config_dir(environ)
@@ -107,6 +113,9 @@ class ProcessTable:
             self._with_tools.add(process)
         if session is not None:
             self._by_session[session.uuid] = process
+        if signature_of(self._binary) != self._signature:
+            self.retire(process, now=True)
+            raise CliFailed("The claude CLI was replaced by another one.")
         return process
 
     def retire(self, process: CliProcess, *, now: bool) -> None:

@@ -11,11 +11,12 @@ import pytest
 
 from claude_cli import transcripts
 from claude_cli.argv import Launch
+from claude_cli.binary_cache import signature_of
 from claude_cli.frames import Frame
 from claude_cli.process import CliProcess
 from claude_cli.table import ProcessTable, private_folder
 from tests.support import wait_until_gone
-from turns.errors import NotReady, Overloaded, TurnError
+from turns.errors import CliFailed, NotReady, Overloaded, TurnError
 from turns.model import SessionPlan
 
 UUID = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
@@ -27,7 +28,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def table(state: Path, binary: str = "/bin/true") -> ProcessTable:
-    return ProcessTable(binary, state, {"HOME": str(state)}, "")
+    return ProcessTable(binary, signature_of(binary), state, {"HOME": str(state)}, "")
 
 
 def transcript_of(made: ProcessTable) -> Path:
@@ -128,6 +129,22 @@ async def test_what_runs_elsewhere_outlives_the_end_of_a_table(
     ours.write(b'{"type": "alive"}\n')
     assert await heard(ours) == {"type": "alive"}
     await serving.close()
+
+
+async def test_no_process_of_another_binary_is_handed_out(state: Path, lasting: str) -> None:
+    """A turn may have waited for its process while the CLI was updated: what the new one does with the steps
+    for the old one isn't known. It would keep the system prompt of the turn before."""
+    made = table(state, lasting)
+    ours = await made.start(Launch())
+    other = Path(lasting).with_name("other")
+    other.write_text("#!/bin/sh\nexec cat # another one\n")
+    other.chmod(0o700)
+    other.replace(lasting)
+    with pytest.raises(CliFailed, match="replaced"):
+        await made.start(Launch())
+    assert not ours.exited.is_set()
+    await made.close()
+    assert len(made) == 0
 
 
 async def test_two_tables_on_one_state_folder_share_nothing(state: Path, lasting: str) -> None:
