@@ -52,9 +52,9 @@ log = structlog.get_logger("claude_api")
 
 
 def create_app(settings: Settings | None = None, backend: Backend | None = None) -> FastAPI:
-    """The application. `settings` None: from the environment and `.env`. `backend` None: the claude CLI.
+    """Build the application. `settings` None: from the environment and `.env`. `backend` None: the CLI.
 
-    Ends the process if it built the settings and is one of several workers. Raises ConfigError.
+    Without `settings`, ends the process if it is one of several uvicorn workers. Raises ConfigError.
     """
     if settings is None:
         refuse_multiple_workers()
@@ -85,7 +85,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
 
 
 def _app_context(settings: Settings, runner: Runner, guards: Guards) -> AppContext:
-    """What the routes need, as the settings have it."""
+    """The context for the routes, from the settings."""
     named = settings.reasoning_field
     policy = ChatPolicy(
         settings.default_model,
@@ -99,7 +99,7 @@ def _app_context(settings: Settings, runner: Runner, guards: Guards) -> AppConte
         runner=runner,
         reaper=SessionReaper(runner.backend, runner.sessions),
         tool_configs=ToolConfigStore(settings.state_dir),
-        # Marked, so that what such a server starts and leaves is swept with what the CLI's tools left.
+        # With our mark, so that what an MCP server leaves behind is swept like leftovers of the CLI's tools.
         mcp=McpServers(
             settings.state_dir, {**settings.child_env, OWNER_MARK: str(os.getpid())}, mcp_servers(settings)
         ),
@@ -126,9 +126,9 @@ def _app_context(settings: Settings, runner: Runner, guards: Guards) -> AppConte
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI, context: AppContext, guards: Guards) -> AsyncIterator[None]:
-    """From the opening of the records to the end of the last process."""
+    """Open the session records, run the background tasks, and end everything at shutdown."""
     runner, registry = context.runner, context.runner.sessions
-    # A stack: what fails to end keeps nothing else from ending.
+    # An exit stack: a step that fails doesn't keep the others from running.
     async with contextlib.AsyncExitStack() as ends:
         ends.push_async_callback(guards.window.close)
         await registry.open()
@@ -150,7 +150,7 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in COMMANDS:
@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare(loaded.settings)
         if loaded.may_ask:
             prompt_for_key(loaded.settings)
-        # To be refused before a port is taken; the application has guards of its own.
+        # Fail before a port is taken; the application builds its own guards.
         build_guards(loaded.settings)
         listener = listen(loaded)
     except ConfigError as error:
@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve_as_changed(arguments: Sequence[str], listener: socket.socket) -> int:
-    """Serve with the settings as they are now; the start under `--reload`."""
+    """Load the settings again and serve: each start under `--reload`."""
     try:
         settings = load(arguments).settings
         prepare(settings)

@@ -1,4 +1,4 @@
-"""Sessions: which conversation of the CLI a client's session id stands for, and one turn at a time in each.
+"""Sessions: maps a client's session id to a CLI conversation, and admits one turn at a time to each.
 
 Records live in SQLite in the state folder, so that they outlive the server; the conversation itself is the
 CLI's transcript. Two locks keep turns of one session apart: an asyncio.Lock in this process, and a byte of a
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS sessions (
     PRIMARY KEY (owner, session_id)
 ) STRICT
 """
-# What leads from an older version to the next one.
+# Migrations: the statement that leads from a schema version to the next one.
 _MIGRATIONS = {
     1: "ALTER TABLE sessions ADD COLUMN messages INTEGER",
     2: "ALTER TABLE sessions ADD COLUMN tools INTEGER NOT NULL DEFAULT 0",
@@ -47,15 +47,15 @@ _PRIVATE_FILE = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
 
 
 class StoreError(Exception):
-    """The records can't be read or written: a full disk, a lock that somebody holds."""
+    """The session records can't be read or written: a full disk, or a lock that is held too long."""
 
 
 class SessionOwnedByOther(Exception):
-    """The CLI conversation that this id names belongs to another key."""
+    """The CLI conversation of this session id belongs to another key."""
 
 
 class Lock(Protocol):
-    """What a turn waits for: an asyncio.Lock, or another server's hold on the session."""
+    """A lock that a turn waits for: an asyncio.Lock, or a file lock against other servers."""
 
     def locked(self) -> bool: ...
 
@@ -64,7 +64,7 @@ class Lock(Protocol):
     def release(self) -> None: ...
 
 
-# How a caller waits for a lock: it lets the queue's limits hold while it does.
+# How a caller acquires a lock: through the admission queue, so that its limits apply.
 Acquire = Callable[[Lock], Awaitable[None]]
 
 
@@ -72,10 +72,10 @@ Acquire = Callable[[Lock], Awaitable[None]]
 class SessionRecord:
     """One row. `mark` is the CLI's id of the last answered event; None until a first turn was answered.
 
-    `cost_usd` is the CLI's total for the session after that turn, None where it wasn't told. Times are
+    `cost_usd` is the CLI's total for the session after that turn, None where it wasn't reported. Times are
     seconds since the epoch. `turns` counts answered turns, `messages` the user's and the assistant's messages
-    of the conversation, those that came with the first turn included; None where nobody counted from the
-    start. `tools`: its turns have tools of the CLI's own.
+    of the conversation, those that came with the first turn included; None where they were not
+    counted from the start. `tools`: its turns have tools of the CLI's own.
     """
 
     owner: str
@@ -92,7 +92,7 @@ class SessionRecord:
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> SessionRecord:
-        """The record of a row of the table."""
+        """The record for a row of the table."""
         return replace(cls(*row), tools=bool(row[-1]))
 
 
@@ -141,8 +141,8 @@ class SessionRegistry:
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_fd = os.open(self._folder / "sessions.lock", _PRIVATE_FILE, 0o600)
-        # Two servers may start at once, and SQLite waits for nobody when it switches to WAL. This lock and
-        # those on the bytes of the file know nothing of each other.
+        # Two servers may start at once, and SQLite doesn't wait when it switches to WAL. This flock and the
+        # byte locks on the same file are independent of each other.
         await asyncio.to_thread(fcntl.flock, self._lock_fd, fcntl.LOCK_EX)
         try:
             await self._open_records()
@@ -206,7 +206,7 @@ class SessionRegistry:
 
     @asynccontextmanager
     async def hold(self, owner: str, session_id: str, acquire: Acquire) -> AsyncIterator[Session]:
-        """One turn's hold on a session. Waits, through `acquire`, for the turn that runs in it.
+        """Hold a session for one turn. Waits, through `acquire`, for a turn that runs in it.
 
         Raises SessionTaken if the UUID is another owner's session.
         """
@@ -253,7 +253,7 @@ class SessionRegistry:
     # Expiry
 
     def expires_at(self, record: SessionRecord) -> float:
-        """When the session is no longer listed, if it isn't used before; seconds since the epoch."""
+        """When the session expires if it isn't used again; seconds since the epoch."""
         return record.last_used + self.ttl
 
     async def active(self, owner: str) -> list[SessionRecord]:
@@ -306,7 +306,7 @@ class SessionRegistry:
 
 
 class Session:
-    """A session that the caller holds. `record` is None where we have none (yet)."""
+    """A session held by the caller. `record` is None if it has none (yet)."""
 
     def __init__(
         self, registry: SessionRegistry, record: SessionRecord | None, owner: str, session_id: str, name: str
@@ -318,15 +318,15 @@ class Session:
         self.uuid = name
 
     async def renew(self) -> None:
-        """Note that the session is used, so that it doesn't expire while a turn runs in it."""
+        """Update the last use, so that the session doesn't expire while a turn runs in it."""
         if self.record is not None:
             self.record = replace(self.record, last_used=self._registry._clock())
             query = "UPDATE sessions SET last_used = ? WHERE uuid = ?"
             await self._registry._rows(query, self.record.last_used, self.uuid)
 
     async def create(self, system: str, messages: int | None = 0, *, tools: bool = False) -> None:
-        """Note that the conversation under this UUID is ours and holds no answer of ours yet. `messages`:
-        how many it holds; None if that isn't known."""
+        """Create the record of a conversation without a recorded answer yet. `messages`: how many it holds;
+        None if that isn't known."""
         now = self._registry._clock()
         self.record = SessionRecord(
             *(self._owner, self._session_id, self.uuid, system),
@@ -338,8 +338,8 @@ class Session:
         await self._registry._save(self.record)
 
     async def record_answer(self, mark: str, cost_usd: float | None, messages: int) -> None:
-        """Note the last event of an answer: what the next turn continues from. Survives SIGKILL. `messages`:
-        how many the turn added to the conversation, its answer included."""
+        """Record an answer by its last event, which the next turn continues from. Survives SIGKILL.
+        `messages`: how many the turn added to the conversation, its answer included."""
         before = self.record
         if before is None:
             raise RuntimeError("create() comes before record_answer()")
@@ -368,7 +368,7 @@ class _ByteLock:
         self._offset = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
 
     def locked(self) -> bool:
-        """Is another process in it? Takes the lock if not: to look and to take are one call."""
+        """Does another process hold it? If not, this call acquires it: the system has no mere test."""
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._offset)
         except BlockingIOError:
@@ -376,7 +376,7 @@ class _ByteLock:
         return False
 
     async def acquire(self) -> bool:
-        # No event tells when another process gives up a file lock.
+        # There is no event for the release of a file lock by another process.
         while self.locked():  # noqa: ASYNC110
             await asyncio.sleep(_FOREIGN_LOCK_POLL)
         return True

@@ -1,4 +1,4 @@
-"""Whose request it is, by address. Decides only."""
+"""The address that a request is counted for, behind trusted proxies. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 # With a port, as some proxies write it: 192.0.2.1:80, [2001:db8::1]:80.
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+")
-# What one customer of a provider has at the least: whoever can change the last half is still the same.
+# Providers give each customer at least a /64: addresses in one count as one client.
 _IPV6_CLIENT_PREFIX = 64
 
 
 def parse_address(text: str) -> Address | None:
-    """An address, if it is one; an IPv4 one in IPv6's clothes is the IPv4 one."""
+    """Parse an address, with or without a port; None if it is none. IPv4-mapped IPv6 becomes IPv4."""
     found = _WITH_PORT.fullmatch(text.strip())
     plain = (found[1] or found[2]) if found else text.strip()
     try:

@@ -1,4 +1,4 @@
-"""Which key a request comes with. Without a good one there is nothing to be had here but how to use it."""
+"""Authentication by API key, and the limits of a key."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from guard.ring import KeyRing
 from guard.window import FixedWindow
 from telemetry.requests import annotate
 
-# What a load balancer looks at, what tells a client whether it needs a key, and pages for people, whose
-# browsers can't send one. Without a key they tell of this server no more than that it is up.
+# Paths open without a key: probes of load balancers, the auth status, and pages, since browsers can't send a
+# key. Without one they tell no more than that the server is up.
 OPEN_PATHS = frozenset(
     {
         *("/health", "/livez", "/readyz", "/v1/auth/status"),
@@ -25,16 +25,16 @@ OPEN_PATHS = frozenset(
 
 
 class ApiKeyMiddleware:
-    """401 without a good key, once there are keys; says who asks otherwise.
+    """401 without a valid key, once there are keys; otherwise sets the request's caller.
 
-    A key's own limits are for what does work, which is asked for by POST: 429 for one too many.
+    A key's own limits apply to POST, which is what does work: 429 beyond them.
     """
 
     def __init__(self, app: ASGIApp, ring: KeyRing, window: FixedWindow) -> None:
         self._app = app
         self._ring = ring
         self._window = window
-        # Requests that run, by key id; none for a key that has none.
+        # Running requests by key id.
         self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,7 +85,7 @@ class ApiKeyMiddleware:
 
 
 def _presented_keys(scope: Scope) -> Iterator[bytes]:
-    """The keys in a request's headers: one in each at most."""
+    """The keys in a request's headers: from Authorization, then from x-api-key."""
     headers = dict(reversed(scope["headers"]))
     kind, _, token = headers.get(b"authorization", b"").strip().partition(b" ")
     if kind.lower() == b"bearer" and token.strip():

@@ -1,4 +1,4 @@
-"""Who asks: what the guards found out about a request, for the routes."""
+"""The caller of a request, as the guards identified it for the routes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CALLER = "claude_api_caller"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`id` is the key's, "" while no key is set: what a session or a worker belongs to.
+    """The caller: `id` is the key's, "" while no key is set; sessions and workers belong to it.
 
     `models` None: any. `details`: may it see more than whether the server is up? `operator`: may it change
     what others share?
@@ -23,18 +23,18 @@ class Caller:
     operator: bool = False
 
 
-# While no key is set, everybody is the one user of this machine.
+# While no key is set, every caller counts as the one user of this machine.
 LOCAL_USER = Caller(operator=True)
 UNAUTHENTICATED = Caller(details=False)
 
 
 def set_caller(scope: Scope, caller: Caller) -> None:
-    """Say who asks."""
+    """Store the caller in the request's scope."""
     scope[_CALLER] = caller
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Who asks."""
+    """The caller of the request; the local user if no guard has set one."""
     found = scope.get(_CALLER, LOCAL_USER)
     assert isinstance(found, Caller)
     return found

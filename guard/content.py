@@ -13,7 +13,7 @@ _JSON = re.compile(rb"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 
 
 class JsonOnlyMiddleware:
-    """415 for a body whose content type isn't JSON, or isn't told."""
+    """415 for a body whose content type is missing or not JSON."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

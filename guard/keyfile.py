@@ -1,4 +1,4 @@
-"""The file that keeps the keys, and a look at whether it has changed."""
+"""The key file: keys as hashes, read again whenever the file changes."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class KeyFile:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep two commands from writing over each other."""
+        """Hold the file lock, so that two commands don't overwrite each other's changes."""
         try:
             lock = os.open(self.path.with_suffix(".lock"), _PRIVATE, 0o600)
         except OSError as error:

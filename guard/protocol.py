@@ -18,7 +18,7 @@ MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 # Seconds for a head, and then for the rest of the request.
 READ_TIMEOUT = 15.0
-# Seconds for a client to take what waits for it: longer than a route waits, which then logs that it left.
+# Seconds that a client may leave written data unread. Longer than a route waits, so that the route logs it.
 _WRITE_TIMEOUT = 75.0
 
 
@@ -29,9 +29,9 @@ class _HeadTooLarge(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """431 for a head of more than MAX_HEAD bytes or MAX_HEADERS lines, 408 for one that doesn't come.
 
-    The rest of a request is given its time by whoever reads it. If nobody does (it was refused by its head),
-    the connection is closed when the time is up. A connection that waits for its next request is uvicorn's.
-    A client that takes nothing of its answer is cut off: a connection that is only closed waits for it.
+    The body has the timeout of the route that reads it. If none does (the request was refused by its head),
+    the connection is closed after `read_timeout`. A connection that waits for its next request is uvicorn's.
+    A client that reads nothing of its answer is aborted: an orderly close would wait for it.
     """
 
     read_timeout = READ_TIMEOUT

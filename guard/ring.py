@@ -1,4 +1,4 @@
-"""All the keys of a server: those of the settings, and those of the file as it is now."""
+"""The key ring: all valid keys, from the settings and from the key file as it is now."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class KeyRing:
         return f"<KeyRing fixed={len(self._fixed)} file={self._file.path.name} required={self._latched}>"
 
     def current(self) -> tuple[Key, ...]:
-        """The keys that are good now."""
+        """All keys that are valid now."""
         try:
             kept = self._file.load()
         except KeyFileFailed as error:

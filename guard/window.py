@@ -1,4 +1,4 @@
-"""Counting requests in fixed windows of a minute."""
+"""Rate counting in fixed windows of a minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
-# How long a Redis that failed is left alone, and how long it may take: no request waits longer for it.
+# Seconds: pause after a Redis failure, and timeout of one operation; no request waits longer.
 _REDIS_COOLDOWN = 10.0
 _REDIS_TIMEOUT = 1.0
 
@@ -24,9 +24,9 @@ class StorageMissing(Exception):
 
 
 class FixedWindow:
-    """The counts, in memory or in a Redis that several servers share.
+    """Request counters, in memory or in a Redis that several servers share.
 
-    A Redis that fails lets nobody past the limits: this server counts by itself until it is back.
+    While Redis fails, this server counts by itself, so that the limits still hold.
     """
 
     def __init__(self, redis_url: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,7 +47,7 @@ class FixedWindow:
         return await _hit(self._local, amount, names)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connections to Redis."""
         if self._redis is not None:
             await self._redis.pool.disconnect()
 

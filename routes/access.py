@@ -1,4 +1,4 @@
-"""What a request's key means for its turn."""
+"""Authorization: what a request's key may use, and who owns its turn."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from turns.model import TurnRequest
 
 
 def authorize(request: Request, turn: TurnRequest, model: str | None) -> TurnRequest:
-    """The turn as its key's own. `model`: the name as the client sent it.
+    """Check that the key may use `model`, the name as the client sent it, and make the key the turn's owner.
 
-    Raises ModelNotFound, as for a model that isn't there: that is what clients know how to handle, and
-    nothing is said of what other keys may use.
+    Raises ModelNotFound, as for an unknown model: clients can handle that, and it tells nothing of what other
+    keys may use.
     """
     caller = caller_of(request.scope)
     if not permitted(model or "", app_context(request).default_model, caller.models):

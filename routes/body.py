@@ -1,4 +1,4 @@
-"""A request's body, read within bounds."""
+"""Reads a request's body, with limits of size and time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 
 async def parse_body(request: Request, kind: type[_Body]) -> _Body:
-    """The body as a model. Raises what `whole` raises."""
+    """Parse the body as `kind`. Raises InvalidRequest, and what `read_bounded` raises."""
     raw = await read_body(request)
     try:
         return kind.model_validate_json(raw)
@@ -25,13 +25,13 @@ async def parse_body(request: Request, kind: type[_Body]) -> _Body:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, within the application's bounds. Raises what `read` raises."""
+    """Read the body, with the application's limits. Raises what `read_bounded` raises."""
     context = app_context(request)
     return await read_bounded(request, context.max_request_size, context.body_within)
 
 
 async def read_bounded(request: Request, limit: int, within: float) -> bytes:
-    """The body, of at most `limit` bytes, which must be there `within` seconds.
+    """Read the body: at most `limit` bytes, which must arrive within `within` seconds.
 
     Raises RequestTooLarge, InvalidRequest, and starlette's ClientDisconnect.
     """

@@ -30,7 +30,7 @@ from turns.model import TurnDone, TurnEvent, TurnRequest, TurnStarted
 from wire.chat import ChatCompletion, ChatRequest
 
 router = APIRouter()
-# Characters of a model's name.
+# Longest model name that is logged.
 _MAX_LOGGED_CHARS = 100
 _USER_FIELDS = ("user", "safety_identifier", "prompt_cache_key")
 
@@ -53,12 +53,12 @@ async def create(request: Request) -> Response:
     )
     turn, ignored = to_turn(chat_request, f"chatcmpl-{uuid.uuid4().hex}", context.policy, fetched, tools)
     if tools is None:
-        # They are about tools, and there are none.
+        # Headers about tools have no effect on a turn without tools.
         ignored += tool_headers.given
     turn = authorize(request, turn, chat_request.model)
     annotate(
         request.scope,
-        # As it was sent, and that may be anything.
+        # As the client sent it, so of any length.
         model=(chat_request.model or "default")[:_MAX_LOGGED_CHARS],
         stream=bool(chat_request.stream),
         session=turn.session_id is not None,
@@ -99,7 +99,7 @@ def _answer_context(chat_request: ChatRequest, turn: TurnRequest, context: AppCo
 
 
 def _user_hashes(chat_request: ChatRequest) -> dict[str, str]:
-    """What tells a client's users apart, as it may be logged."""
+    """Hashes of the fields that identify a client's user, for the log."""
     given = {name: (chat_request.model_extra or {}).get(name) for name in _USER_FIELDS}
     return {
         name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
@@ -111,7 +111,7 @@ def _user_hashes(chat_request: ChatRequest) -> dict[str, str]:
 async def _collect(
     request: Request, events: AsyncGenerator[tuple[int, TurnEvent], None], choices: int
 ) -> list[list[TurnEvent]] | None:
-    """The events of each answer; None if the client hung up before all were there."""
+    """Collect the events of each choice; None if the client disconnected first."""
     answers: list[list[TurnEvent]] = [[] for _ in range(choices)]
     failure: list[TurnError] = []
 
@@ -138,8 +138,8 @@ async def _stream(
     writer: ChunkWriter,
     headers: dict[str, str],
 ) -> AsyncGenerator[bytes, None]:
-    """The answers as SSE data; fills `headers` before its first."""
-    # Synchronous as far as it goes: the runner's cleanup awaits nothing.
+    """The choices as SSE data; fills `headers` before the first event."""
+    # Effectively synchronous: the runner's cleanup awaits nothing.
     async with aclosing(events):
         async for index, event in events:
             headers |= _session_header(event)

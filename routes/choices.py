@@ -1,4 +1,4 @@
-"""Several answers to one request, each a turn of its own, as one stream of events."""
+"""Runs the turns of a request with n > 1 concurrently, and merges their events into one stream."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import aclosing
 
 from turns.model import TurnEvent
 
-# Events that wait while the client takes its time.
+# Events buffered for a slow client.
 _QUEUE_SIZE = 64
-# Tasks that are ending by themselves; the loop itself holds no reference to them.
+# Cancelled tasks that still have to end; the event loop holds only weak references.
 _closing_tasks: set[asyncio.Task[None]] = set()
 _Item = tuple[int, TurnEvent | Exception | None]
 Run = AsyncGenerator[TurnEvent, None]
 
 
 async def merge_runs(runs: Sequence[Run]) -> AsyncGenerator[tuple[int, TurnEvent], None]:
-    """(number of the answer, event), as they come. The first that fails fails them all: raises TurnError."""
+    """Yield (index of the choice, event) as events come. Raises the first TurnError; then all turns end."""
     if len(runs) == 1:
         async with aclosing(runs[0]) as only:
             async for event in only:
@@ -50,5 +50,5 @@ async def _pump(index: int, run: Run, queue: asyncio.Queue[_Item]) -> None:
                 await queue.put((index, event))
             await queue.put((index, None))
         except Exception as error:
-            # The edge of a task of its own: whoever asked for the answers waits for this one.
+            # An exception must not stay in the task: the consumer waits for this item.
             await queue.put((index, error))

@@ -11,8 +11,9 @@ from turns.drain import Drain, shutting_down
 
 
 async def while_connected(receive: Receive, drain: Drain, work: Callable[[], Awaitable[None]]) -> bool:
-    """Run `work` to its end (true), or until the client is gone (false): then it is cancelled where it
-    waits. The request's body must have been read. `work` handles its own errors.
+    """Run `work` to its end (true), or cancel it when the client disconnects (false).
+
+    The request's body must have been read. `work` handles its own errors.
 
     Raises ShuttingDown if the drain cut the work.
     """

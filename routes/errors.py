@@ -1,4 +1,4 @@
-"""What went wrong, as a status, a code and a word on whether to try again. The only place that chooses."""
+"""Maps errors to HTTP: status, type, code and whether to retry. The only place that chooses a status."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from telemetry.requests import annotate, request_id_of
 from turns import errors
 from wire.errors import ErrorBody, ErrorDetail, FieldError, ValidationErrorBody, ValidationErrorDetail
 
-# The openai SDK doesn't wait longer than this; neither should anybody who isn't told.
+# Seconds. The openai SDK waits no longer; other clients should not either.
 _MAX_RETRY_AFTER = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorMapping:
-    """How one kind of error is answered. `retry`: the value of x-should-retry."""
+    """The HTTP side of one kind of error. `retry`: the value of x-should-retry."""
 
     status: int
     type: str
@@ -55,12 +55,12 @@ _TABLE: tuple[tuple[type[errors.TurnError], ErrorMapping], ...] = (
     (errors.StateFailed, ErrorMapping(503, _SERVER, "state_failed", True)),
     (errors.ShuttingDown, ErrorMapping(503, _SERVER, "shutting_down", True)),
 )
-# What pydantic names in a place beside the fields: the kinds that `content` may be of.
+# Parts of pydantic's `loc` that are no fields: the variants of `content`.
 _KINDS = ("str", "list[ContentPart]")
-# Of what is wrong with a body as data: so many things, and characters of a value.
+# Limits of the field errors in an answer: their number, and the characters of an echoed value.
 _MAX_FIELD_ERRORS = 20
 _MAX_INPUT_CHARS = 100
-# Other numbers may not be JSON.
+# Keeps out infinity and NaN, which are not JSON, and huge integers.
 _MAX_INPUT_NUMBER = 10**15
 _OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models, /health and what GET /docs lists."
 _NO_V1 = "The client's base_url must end in /v1."
@@ -79,7 +79,7 @@ _HINTS = {
 
 
 def error_mapping(error: errors.TurnError) -> ErrorMapping:
-    """The answer to a failed turn."""
+    """The mapping of an error. Raises LookupError for a kind that has none."""
     for kind, found in _TABLE:
         if isinstance(error, kind):
             return found
@@ -87,7 +87,7 @@ def error_mapping(error: errors.TurnError) -> ErrorMapping:
 
 
 def body(error: errors.TurnError) -> ErrorBody | ValidationErrorBody:
-    """The error as clients read it; also what a stream that fails later ends with."""
+    """The JSON body of an error; also the last event of a stream that fails."""
     found = error_mapping(error)
     detail = ErrorDetail(message=error.message, type=found.type, param=error.param, code=found.code)
     if isinstance(error, errors.InvalidRequest) and error.details:
@@ -108,7 +108,7 @@ def response(error: errors.TurnError) -> Response:
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """All that is wrong with a body, thing by thing."""
+    """Every validation error of a body."""
     return [
         FieldError(
             field=".".join(map(str, item["loc"])),
@@ -122,8 +122,7 @@ def field_errors(error: ValidationError) -> list[FieldError]:
 
 
 def invalid(error: ValidationError) -> errors.InvalidRequest:
-    """What is wrong with a body, in one sentence: the first thing found, and where. And the first things that
-    were found, as data."""
+    """The InvalidRequest for a validation error: a sentence about one error, and the first errors as data."""
     made = _invalid_request(error)
     made.details = tuple(
         {**dict(found), "input": _short(found.input)} for found in field_errors(error)[:_MAX_FIELD_ERRORS]
@@ -132,7 +131,7 @@ def invalid(error: ValidationError) -> errors.InvalidRequest:
 
 
 def _short(value: Any) -> Any:
-    """A value that may be said again: a conversation may not."""
+    """The value if it is short enough to be echoed, else None: a conversation is not."""
     if isinstance(value, str):
         return value if len(value) <= _MAX_INPUT_CHARS else None
     return value if isinstance(value, int | float) and abs(value) < _MAX_INPUT_NUMBER else None
@@ -140,7 +139,7 @@ def _short(value: Any) -> Any:
 
 def _invalid_request(error: ValidationError) -> errors.InvalidRequest:
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    # Where a value may be of two kinds, the deeper complaint is about the kind that was meant.
+    # For a union, the deepest error is about the variant that was meant.
     first = max(found, key=lambda item: len(item["loc"]))
     if first["type"] == "json_invalid":
         return errors.InvalidRequest(
@@ -156,7 +155,7 @@ def _invalid_request(error: ValidationError) -> errors.InvalidRequest:
 
 
 def install(app: FastAPI) -> None:
-    """Give every error of the application the one shape."""
+    """Register handlers that give every error the same shape."""
 
     async def turn_failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, errors.TurnError)

@@ -1,4 +1,4 @@
-"""Server-sent events over raw ASGI: sent as they come, with comments while nothing comes.
+"""Server-sent events over raw ASGI: sent as they come, with comments as pings in between.
 
 Not Starlette's StreamingResponse, nor a library on top of it: those leave the generator unclosed when the
 client goes, and don't notice that it went while nothing is being sent. Both would keep a turn running.
@@ -31,8 +31,8 @@ def event(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class StreamTimings:
-    """Seconds: the status is held back so long, a ping comes after so much silence, and a client that takes
-    no data for so long is gone."""
+    """Seconds: `hold` back the status for an early error, `ping` after so much silence, and give up on a
+    client that takes no data for `send`."""
 
     hold: float
     ping: float
@@ -40,11 +40,11 @@ class StreamTimings:
 
 
 class EventStream(Response):
-    """A response that sends what `events` yields, and closes it whatever happens.
+    """A response that sends what `events` yields, and always closes the generator.
 
     The status is held back until the first data, so that an early failure has its own status; a later one is
     an error event, after which nothing comes. `headers` may be filled until then. A comment goes out in
-    silence, so that the connection is kept. What the drain cuts ends with an error event too.
+    silence, so that the connection is kept. A stream that the drain cuts ends with an error event too.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class EventStream(Response):
         await self._put(send, {"type": "http.response.body", "body": b""})
 
     async def _send(self, send: Send, data: bytes) -> bool:
-        """Send; false if the client takes nothing any more."""
+        """Send data; false if the client takes no more."""
         self._last_sent = time.monotonic()
         if not self._begun:
             self._begun = True
@@ -117,7 +117,7 @@ class EventStream(Response):
         return await self._put(send, {"type": "http.response.body", "body": data, "more_body": True})
 
     async def _put(self, send: Send, message: Message) -> bool:
-        # A server that goes down doesn't wait for a client that takes nothing.
+        # At shutdown, don't wait for a client that takes nothing.
         patience = min(1.0, self._times.send) if self._drain.cut else self._times.send
         with anyio.move_on_after(patience) as waiting:
             await send(message)

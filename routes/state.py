@@ -1,4 +1,4 @@
-"""What the routes need of the application."""
+"""The application context: what routes need, built once at the start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from turns.runner import Runner
 
 @dataclass(frozen=True, slots=True)
 class LoginFacts:
-    """How the CLI is to log in, as the settings say. `method`: claude_cli, anthropic, bedrock or vertex;
+    """How the CLI logs in, as configured. `method`: claude_cli, anthropic, bedrock or vertex;
     `chosen_by`: what decided, "" if nothing did; `missing`: a sentence each; `variables`: names only."""
 
     method: str
@@ -32,7 +32,8 @@ class LoginFacts:
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """Set once, on `app.state.context`. `started_at`: epoch seconds. `images` None: none are fetched."""
+    """Set once, as `app.state.context`. `started_at`: epoch seconds. `images` None: images at remote URLs are
+    not fetched. Durations are in seconds, sizes in bytes."""
 
     runner: Runner
     reaper: SessionReaper
@@ -59,10 +60,10 @@ class AppContext:
 
     @property
     def default_model(self) -> str | None:
-        """The model for requests that leave the choice."""
+        """The model for requests that name none."""
         return self.policy.default_model
 
 
 def app_context(request: Request) -> AppContext:
-    """The application's parts."""
+    """The context of the application that serves this request."""
     return cast(AppContext, request.app.state.context)

@@ -16,13 +16,13 @@ import structlog
 # Some terminals read commands in these, or end a line, or turn it around; they may come in any path that is
 # asked for. Those of ASCII the renderers escape by themselves.
 _CONTROL_CHARS = re.compile(r"[\x80-\x9f\u2028-\u202e\u2066-\u2069]")
-# For its owner alone: it has ids, models and costs, and who asked.
+# Mode 0600 when created: the log has ids, models, costs and names of keys.
 _LOG_FILE_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 class SafeStream:
-    """A stream that doesn't fail whoever writes to it: a full disk, or a terminal that is gone, must not end
-    the request that is being logged. Standard error is told, once each time that it begins."""
+    """A stream whose writes never raise: a full disk, or a closed terminal, must not fail the request that is
+    being logged. The first failure of each series is reported on standard error."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -18,18 +18,18 @@ log = structlog.get_logger("requests")
 
 
 def annotate(scope: Scope, **fields: Any) -> None:
-    """Add facts to the request's log line; the last word on each holds."""
+    """Set fields of the request's log line; a later value replaces an earlier one."""
     scope.setdefault(_FIELDS, {}).update(fields)
 
 
 def add_to_totals(scope: Scope, **counts: float) -> None:
-    """Add to numbers of the request's log line: a request may have several answers."""
+    """Add to numeric fields of the request's log line: a request may have several answers."""
     fields = scope.setdefault(_FIELDS, {})
     fields.update({name: round(fields.get(name, 0) + count, 6) for name, count in counts.items()})
 
 
 def request_id_of(scope: Scope) -> str:
-    """The request's id, for an answer that RequestLog doesn't see; "" where there is none."""
+    """The request's id, for an answer that the middleware doesn't see; "" where there is none."""
     return str(scope.get(_FIELDS, {}).get("id", ""))
 
 

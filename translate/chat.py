@@ -1,4 +1,4 @@
-"""A chat request as a turn. Pure: no clock, no randomness, no I/O."""
+"""Translates a chat request into a turn. Pure: no clock, no randomness, no I/O."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from turns.errors import InvalidRequest, UnsupportedParameter
 from turns.model import CliTools, Image, Message, TurnRequest
 from wire import chat
 
-# Names by which a client that must name a model leaves the choice to us.
+# Model names that mean "the default": for clients that must send one.
 PLACEHOLDERS = frozenset({"", "default", "auto", "claude", "claude-cli"})
 MAX_CHOICES = 8
 CONTINUE = "Please continue."
-# The API wants a conversation to begin with the user; a client's greeting comes before that.
+# The API requires a user message first; some clients begin with the assistant's greeting.
 _FIRST_USER_MESSAGE = "(The conversation begins with the assistant's message.)"
-# OpenAI's names for efforts that Claude has no such name for.
+# OpenAI's effort names that Claude doesn't have.
 _EFFORT = {"none": None, "minimal": "low"}
 _VERBOSITY = {"low": "Answer briefly.", "high": "Answer in detail."}
 _ONE_OBJECT = "Answer with one JSON object and nothing else: no words around it, no code fence."
@@ -29,7 +29,7 @@ _ONE_OBJECT = "Answer with one JSON object and nothing else: no words around it,
 
 @dataclass(frozen=True, slots=True)
 class ChatPolicy:
-    """What the operator decided; see the settings of these names. `sampling_models`: patterns of names."""
+    """The operator's settings for chats, under the same names. `sampling_models`: patterns of model names."""
 
     default_model: str | None = None
     stream_mode: str = "live"
@@ -45,8 +45,8 @@ def to_turn(
     fetched: Mapping[str, Image] | None = None,
     cli_tools: CliTools | None = None,
 ) -> tuple[TurnRequest, tuple[str, ...]]:
-    """The turn that a request asks for, and the names of parameters that are ignored. `fetched`: the images
-    at remote URLs. `cli_tools`: what it gets of the CLI's own tools.
+    """Translate a request: (turn, names of ignored parameters). `fetched`: the images at remote URLs.
+    `cli_tools`: the CLI's own tools that the turn may use.
 
     Raises InvalidRequest or UnsupportedParameter with `param`.
     """
@@ -107,7 +107,7 @@ def _check_choices(request: chat.ChatRequest) -> None:
 
 
 def _check_cli_tools_conflicts(request: chat.ChatRequest) -> None:
-    """What can't be had together with tools that the CLI runs by itself."""
+    """Refuse parameters that don't work together with the CLI's own tools."""
     both = {
         "tools": request.tools or request.functions,
         "response_format": request.response_format and request.response_format.type != "text",
@@ -119,7 +119,7 @@ def _check_cli_tools_conflicts(request: chat.ChatRequest) -> None:
 
 
 def _pad_conversation(conversation: list[Message]) -> list[str]:
-    """Let the conversation begin and end with the user, as the API wants it; the notices about that.
+    """Make the conversation begin and end with a user message, as the API requires; returns notices.
 
     Raises InvalidRequest where there is none.
     """
@@ -143,6 +143,6 @@ def _stops(request: chat.ChatRequest) -> tuple[str, ...]:
 
 
 def _sampling(request: chat.ChatRequest) -> dict[str, Any]:
-    """What is asked for but for the value that OpenAI takes by itself."""
+    """The sampling parameters that differ from OpenAI's default."""
     asked = {"temperature": request.temperature, "top_p": request.top_p}
     return {name: value for name, value in asked.items() if value is not None and value != 1}

@@ -1,4 +1,4 @@
-"""The events of a turn as a chat's answer, whole or in chunks. Pure."""
+"""Translates the events of turns into a chat completion, whole or in chunks. Pure."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _FINISH: dict[StopReason, chat.FinishReason] = {
     "max_turns": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
-    # One that is not known may mean that something is missing.
+    # An unknown reason may mean that something is missing.
     "other": "length",
 }
-# Of a cost in dollars. A token that is read from the cache costs some 1e-8 at the least.
+# Decimal digits of a cost in dollars: a token read from the cache costs at least some 1e-8.
 _DIGITS = 10
 _REFUSED = "The model refused to answer."
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerContext:
-    """What each piece of an answer repeats, and how it is to be said.
+    """What all parts of an answer share: the fields that each chunk repeats, and how to present events.
 
     `model` is as the client sent it, `created` in epoch seconds. `reasoning`: the name that thinking goes
-    under, None to leave it out. `functions`: calls are told in the older form. `structured`: text is JSON in
-    the form that was asked for, so a refusal is told beside it. `choices`: how many answers there are.
-    `shows_tools`: what the CLI's own tools do is told as thinking.
+    under, None to leave it out. `functions`: calls have the older form, `function_call`. `structured`: the
+    text is JSON in the requested format, so a refusal has a field of its own. `choices`: number of answers.
+    `shows_tools`: runs of the CLI's own tools are shown as thinking.
     """
 
     id: str
@@ -61,14 +61,14 @@ class AnswerContext:
         return "function_call" if self.functions and reason == "tool_calls" else reason
 
     def refuses(self, end: TurnDone, texts: Sequence[str]) -> bool:
-        """Is the end to be told as a refusal, and not only by its finish reason?"""
+        """Does the answer need the `refusal` field, besides its finish reason?"""
         return end.stop_reason == "refusal" and (self.structured or not any(texts))
 
 
 def completion(
     answers: Sequence[Sequence[TurnEvent]], context: AnswerContext, metadata: dict[str, object] | None
 ) -> chat.ChatCompletion:
-    """The whole answer. Each of `answers` must hold its turn's end."""
+    """The whole completion. Each of `answers` must hold its TurnDone."""
     ends = [_end(events) for events in answers]
     return chat.ChatCompletion(
         id=context.id,
@@ -121,14 +121,14 @@ def _message(events: Iterable[TurnEvent], end: TurnDone, context: AnswerContext)
 
 
 def _reasoning_text(event: ThinkingDelta | ToolRun, context: AnswerContext) -> str:
-    """What is told under the name of reasoning: a tool of the CLI's own is a line."""
+    """The text for the reasoning field; a run of a CLI tool becomes one line."""
     if isinstance(event, ThinkingDelta):
         return event.text
     return f"{event.name}: {event.what}\n" if context.shows_tools else ""
 
 
 class _Progress:
-    """How far one of the answers has come in a stream."""
+    """The progress of one choice in a stream."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -137,7 +137,7 @@ class _Progress:
 
 
 class ChunkWriter:
-    """Turn events to stream chunks: `slice_chars` cuts texts to that length (None: as they come)."""
+    """Makes stream chunks of turn events: `slice_chars` cuts texts to that length (None: as they come)."""
 
     def __init__(self, context: AnswerContext, *, include_usage: bool, slice_chars: int | None) -> None:
         self._context = context
@@ -182,7 +182,7 @@ class ChunkWriter:
             yield self._called(index, chat.ToolCallDelta(index=progress.calls - 1, function=function))
 
     def _no_arguments(self, index: int) -> Iterator[chat.ChatChunk]:
-        """The arguments of a call that had none: clients parse what they get."""
+        """Empty arguments "{}" for a call that had none: clients parse them."""
         progress = self._progress[index]
         if progress.calls and not progress.arguments:
             function = chat.FunctionCallDelta(arguments="{}")

@@ -1,4 +1,4 @@
-"""Which tools of the CLI's own a request gets, and the endpoints that tell of them. Pure.
+"""Resolves which of the CLI's own tools a request gets, and lists them for the endpoints. Pure.
 
 The operator says what may be used at all; a key, one of its sessions, and last a request's headers choose
 among that. What is named and may not be used is refused in words, never left out silently.
@@ -54,7 +54,7 @@ _PLANNING = ("task", True, False)
 
 @dataclass(frozen=True, slots=True)
 class ToolPolicy:
-    """What the operator allows; see the settings of these names. `names`: ("*",) is all, () none."""
+    """The operator's permissions for tools. `names` of CLAUDE_ALLOW_TOOLS: ("*",) is all, () none."""
 
     names: tuple[str, ...] = ()
     bypass: bool = False
@@ -66,7 +66,7 @@ class ToolPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ToolHeaders:
-    """What a request's headers ask for; None: nothing. `given`: the names of those that are there."""
+    """A request's headers about tools, parsed; None: not sent. `given`: the names of those sent."""
 
     given: tuple[str, ...] = ()
     max_turns: int | None = None
@@ -78,14 +78,14 @@ class ToolHeaders:
 
 @dataclass(frozen=True, slots=True)
 class ToolRules:
-    """What a key chose, for itself or for a session; None: nothing."""
+    """The rules that a key configured, for itself or for a session; None: not configured."""
 
     allowed: tuple[str, ...] | None = None
     denied: tuple[str, ...] | None = None
 
 
 def parse_headers(headers: Mapping[str, str]) -> ToolHeaders:
-    """The headers of a request, read. Raises InvalidRequest naming the header."""
+    """Parse a request's headers about tools. Raises InvalidRequest naming the header."""
     mode = headers.get(PERMISSION_MODE)
     if mode is not None and mode not in get_args(PermissionMode):
         modes = ", ".join(get_args(PermissionMode))
@@ -115,7 +115,7 @@ def _listed(headers: Mapping[str, str], name: str) -> tuple[str, ...] | None:
 
 
 class ToolResolver:
-    """What there is to choose from: the CLI's `known` tools as far as they are allowed, and MCP servers."""
+    """Resolves rules against the CLI's `known` tools, the MCP servers and the operator's policy."""
 
     def __init__(
         self, known: Sequence[CliTool], servers: Sequence[McpServer], tool_policy: ToolPolicy
@@ -125,7 +125,7 @@ class ToolResolver:
         self._tool_policy = tool_policy
 
     def tools(self, wanted: ToolHeaders, choices: Sequence[ToolRules]) -> CliTools:
-        """The tools of a turn. `choices`: the more special first. Raises TurnError."""
+        """The tools of a turn. `choices`: configured rules, the most specific first. Raises TurnError."""
         if wanted.permission_mode == "bypassPermissions" and not self._tool_policy.bypass:
             raise ToolsNotAllowed(
                 "The permission mode bypassPermissions is not allowed here: the operator can allow it with "
