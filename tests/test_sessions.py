@@ -195,7 +195,7 @@ async def test_messages_are_counted_where_somebody_counts_from_the_start(registr
 
 async def test_an_answer_needs_a_beginning(registry: SessionRegistry) -> None:
     async with registry.hold("", "s", acquire) as session:
-        with pytest.raises(RuntimeError, match=r"begin\(\) comes before answered\(\)"):
+        with pytest.raises(RuntimeError, match=r"create\(\) comes before record_answer\(\)"):
             await session.record_answer("m", None, 2)
 
 

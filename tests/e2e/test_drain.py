@@ -42,7 +42,7 @@ def signalled(server: Server, sign: signal.Signals) -> None:
 def test_running_turns_finish_and_new_ones_are_refused(tmp_path: Path, sign: signal.Signals) -> None:
     with stopping(tmp_path) as server:
         assert readiness(server) == (200, "ready")
-        calls = [Call(server, "slow"), Call(server, "slow", stream=False)]
+        calls = [Call(server, "goes on when told", stream) for stream in (True, False)]
         assert calls[0].begun.wait(PATIENCE)
         running(server, 2)
         signalled(server, sign)
@@ -52,6 +52,7 @@ def test_running_turns_finish_and_new_ones_are_refused(tmp_path: Path, sign: sig
             refused = Call(server, "good", stream)
             assert refused.error["code"] == "shutting_down" and refused.status == 503
             assert refused.headers["x-should-retry"] == "true" and int(refused.headers["retry-after"]) > 0
+        (server.home / "go-on").touch()
         assert [call.answer for call in calls] == [f"half of{call.word}" for call in calls]
 
 

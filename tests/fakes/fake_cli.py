@@ -83,6 +83,12 @@ def ignore_term() -> None:
     wait()
 
 
+def until_told() -> None:
+    """Wait for a file that the test makes."""
+    while not (Path(os.environ["HOME"]) / "go-on").exists():
+        time.sleep(0.02)
+
+
 def exit_once() -> None:
     """Only the first process that is asked this does."""
     before = Path(os.environ["HOME"]) / f"exited-{word}"
@@ -117,6 +123,7 @@ TURNS: Mapping[str, Callable[[], object]] = {
     "good": good,
     "silent": wait,
     "slow": then(lambda: begin("half of"), lambda: time.sleep(1), finish),
+    "goes on when told": then(lambda: begin("half of"), until_told, finish),
     "stalls": then(lambda: begin("half of"), wait),
     "some garbage": then(lambda: raw(*["not json"] * 5), good),
     "a frame with something else in it": then(lambda: raw('{"type":"stream_ev' + "warning: x"), good),
