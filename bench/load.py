@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bench.stats import Sample, Slot
-from bench.workloads import Talker, Turn
+from bench.workloads import LoadClient, Turn
 
 # One request, at most; a contestant that hangs must not hang the run.
 PATIENCE = 30.0
@@ -59,7 +59,7 @@ class ClosedLoop:
         self._closed: float | None = None
         self._begun = 0.0
 
-    async def run(self, talkers: list[Talker]) -> Slot:
+    async def run(self, talkers: list[LoadClient]) -> Slot:
         """One client a talker; returns when the last one has its last answer."""
         self._begun = time.perf_counter()
         self._without_answer = len(talkers)
@@ -76,7 +76,7 @@ class ClosedLoop:
             return Slot(self._samples, (self._begun, now))
         return Slot(self._samples, (opened, self._closed or now))
 
-    async def _client(self, talker: Talker) -> None:
+    async def _client(self, talker: LoadClient) -> None:
         first = True
         while not self._over():
             sample = await self._request(talker)
@@ -92,7 +92,7 @@ class ClosedLoop:
                 self._failures += 1
                 await asyncio.sleep(_AFTER_A_FAILURE)
 
-    async def _request(self, talker: Talker) -> Sample:
+    async def _request(self, talker: LoadClient) -> Sample:
         turn, counts = talker.next()
         begun = time.perf_counter()
         try:

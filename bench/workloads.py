@@ -27,7 +27,7 @@ class Turn:
     history: tuple[tuple[str, str], ...] = ()
 
 
-class Talker(Protocol):
+class LoadClient(Protocol):
     """One client: what it asks next, and whether that counts."""
 
     def next(self) -> tuple[Turn, bool]: ...
@@ -36,7 +36,7 @@ class Talker(Protocol):
 
 
 @dataclass
-class Unrelated:
+class FreshQuestions:
     """Asks a fresh question each time: `size` characters, after `turns` earlier turns that are new too."""
 
     size: int = 0
@@ -52,7 +52,7 @@ class Unrelated:
 
 
 @dataclass
-class Held:
+class ContinuedConversation:
     """Goes on with one conversation; its first turn, which brings the history, doesn't count."""
 
     turns: int = HISTORY_TURNS
@@ -80,7 +80,7 @@ class Workload:
 
     name: str
     title: str
-    talker: Callable[[], Talker]
+    talker: Callable[[], LoadClient]
     reply: Mapping[str, Any]
 
 
@@ -110,10 +110,12 @@ _PACED: Mapping[str, Any] = {
 WORKLOADS: Mapping[str, Workload] = {
     each.name: each
     for each in (
-        Workload("short", "short prompt", Unrelated, _SHORT),
-        Workload("history", "20 earlier turns, new to it", lambda: Unrelated(turns=HISTORY_TURNS), _SHORT),
-        Workload("held", "20 earlier turns, just served", Held, _SHORT),
-        Workload("large", "100 kB prompt", lambda: Unrelated(size=100_000), _SHORT),
-        Workload("paced", "short prompt, tokens at 20 ms", Unrelated, _PACED),
+        Workload("short", "short prompt", FreshQuestions, _SHORT),
+        Workload(
+            "history", "20 earlier turns, new to it", lambda: FreshQuestions(turns=HISTORY_TURNS), _SHORT
+        ),
+        Workload("held", "20 earlier turns, just served", ContinuedConversation, _SHORT),
+        Workload("large", "100 kB prompt", lambda: FreshQuestions(size=100_000), _SHORT),
+        Workload("paced", "short prompt, tokens at 20 ms", FreshQuestions, _PACED),
     )
 }

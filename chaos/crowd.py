@@ -37,7 +37,7 @@ class Tally:
     latencies: list[float] = field(default_factory=list)
 
 
-class Crowd:
+class LoadClients:
     """Sends questions to the server at `url`. `book` is what the stand-in looks them up in."""
 
     def __init__(self, url: str, book: Book) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from bench.stats import spread_ms
 from chaos import crowd, verdict
 from chaos.marks import conversations_in
-from chaos.run import Found
+from chaos.run import RunResult
 
 # What is counted while it runs and must not have happened. The others are taken from the rest at the end.
 _NEVER = (
@@ -29,7 +29,7 @@ _NEVER = (
 _LOUD = frozenset({"error", "critical"})
 
 
-def must_be_zero(found: Found) -> dict[str, int]:
+def must_be_zero(found: RunResult) -> dict[str, int]:
     """Each of them, counted."""
     counts = {what: found.book.counts[what] for what in _NEVER}
     assert set(found.book.counts) <= set(counts), found.book.counts
@@ -41,7 +41,7 @@ def must_be_zero(found: Found) -> dict[str, int]:
     return counts
 
 
-def mistakes(found: Found) -> list[str]:
+def mistakes(found: RunResult) -> list[str]:
     """What the server says went wrong with itself: lines of level error, and tracebacks."""
     lines = []
     for line in found.log.splitlines():
@@ -54,7 +54,7 @@ def mistakes(found: Found) -> list[str]:
     return lines + [line for line in found.output.splitlines() if "Traceback" in line]
 
 
-def figures(found: Found) -> dict[str, Any]:
+def figures(found: RunResult) -> dict[str, Any]:
     """All of it as JSON."""
     tally = found.tally
     named = {verdict.RIGHT, verdict.LEFT}

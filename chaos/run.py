@@ -14,10 +14,10 @@ import psutil
 
 from bench import programs
 from bench.programs import Server
-from chaos import hands, verdict
-from chaos.crowd import Crowd, Tally
+from chaos import fault_actions, verdict
+from chaos.crowd import LoadClients, Tally
+from chaos.idle_state import IdleState, ServerMonitor, processes_with
 from chaos.plan import Fault, schedule
-from chaos.rest import Rest, Watch, processes_with
 from chaos.traffic import KINDS, Client
 from chaos.upstream import Book, Upstream
 from standin import ApiError, Silence, StandIn
@@ -61,7 +61,7 @@ def server_settings(link: Path, home: Path, **more: str) -> dict[str, str]:
 
 
 @dataclass
-class Found:
+class RunResult:
     """What a run is judged by. `output`: what the server wrote to its terminal; `log` its log file."""
 
     book: Book
@@ -69,18 +69,20 @@ class Found:
     faults: Counter[str]
     upstream: Counter[str]
     disk: str
-    before: Rest
-    after: Rest
+    before: IdleState
+    after: IdleState
     exit_status: int | None = None
     left_running: int = 0
     output: str = ""
     log: str = ""
 
 
-class Storm:
+class FaultInjector:
     """Does what the schedule says, and undoes all of it in the end."""
 
-    def __init__(self, server: Server, upstream: Upstream, link: hands.Link, disk: hands.Disk) -> None:
+    def __init__(
+        self, server: Server, upstream: Upstream, link: fault_actions.Link, disk: fault_actions.Disk
+    ) -> None:
         self.server = server
         self.upstream = upstream
         self._link = link
@@ -88,7 +90,7 @@ class Storm:
         self.done: Counter[str] = Counter()
         self._undo: set[asyncio.Task[None]] = set()
 
-    async def blow(self, faults: Sequence[Fault], seconds: float) -> None:
+    async def inject(self, faults: Sequence[Fault], seconds: float) -> None:
         begun = time.monotonic()
         self.upstream.troubled = True
         for fault in faults:
@@ -97,7 +99,7 @@ class Storm:
                 self.done[fault.kind] += 1
         await asyncio.sleep(max(0.0, begun + seconds - time.monotonic()))
 
-    async def calm(self) -> None:
+    async def stop(self) -> None:
         """From now on nothing goes wrong, but what is broken already."""
         self.upstream.troubled = False
         for task in self._undo:
@@ -110,7 +112,7 @@ class Storm:
     def _strike(self, fault: Fault) -> bool:
         """Do it now; false if there was nobody to do it to."""
         if fault.kind in ("kill a process", "stop a process") or fault.kind.startswith(("babble", "tear")):
-            process = hands.victim(self.server, fault.luck)
+            process = fault_actions.victim(self.server, fault.luck)
             return process is not None and self._hit(process, fault)
         if fault.kind == "swap the binary":
             self._link.swap()
@@ -127,12 +129,12 @@ class Storm:
 
     def _hit(self, process: psutil.Process, fault: Fault) -> bool:
         if fault.kind == "kill a process":
-            return hands.send(process, signal.SIGKILL)
+            return fault_actions.send(process, signal.SIGKILL)
         if fault.kind == "stop a process":
             if fault.lasts is not None:
-                self._later(fault, lambda: hands.send(process, signal.SIGCONT))
-            return hands.send(process, signal.SIGSTOP)
-        return hands.babble(process, fault.luck, fault.kind)
+                self._later(fault, lambda: fault_actions.send(process, signal.SIGCONT))
+            return fault_actions.send(process, signal.SIGSTOP)
+        return fault_actions.babble(process, fault.luck, fault.kind)
 
     def _upstream_is_back(self) -> None:
         self.upstream.outage = None
@@ -147,23 +149,25 @@ class Storm:
         task.add_done_callback(self._undo.discard)
 
 
-async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Found:
+async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> RunResult:
     """All of it; what was found."""
     book = Book()
     upstream = Upstream(book, plan.seed, _TROUBLE)
     home = folder / "server"
-    link = hands.Link(folder / "bin" / "claude", plan.binaries)
-    disk = hands.Disk(home)
+    link = fault_actions.Link(folder / "bin" / "claude", plan.binaries)
+    disk = fault_actions.Disk(home)
     output = bytearray()
     with StandIn(responder=upstream, keep=10) as api:
         env = programs.environment(home, api.url, str(link.path), **server_settings(link.path, home))
         say("starting the server")
         async with programs.server(env, folder, wrapped_in=disk.wrapping(), keep=output.extend) as server:
-            storm = Storm(server, upstream, link, disk)
+            injector = FaultInjector(server, upstream, link, disk)
             try:
-                found = await _with_server(plan, storm, Watch(server, str(folder), disk.seen(server)), say)
+                found = await _with_server(
+                    plan, injector, ServerMonitor(server, str(folder), disk.seen(server)), say
+                )
             finally:
-                await storm.calm()
+                await injector.stop()
             found.log = (disk.seen(server) / _LOG).read_text(encoding="utf-8", errors="replace")
         for failure in api.failures:
             book.found("mistakes of the stand-in", repr(failure))
@@ -173,20 +177,22 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Found:
     return found
 
 
-async def _with_server(plan: Plan, storm: Storm, watch: Watch, say: Callable[[str], None]) -> Found:
-    url, book = storm.server.url, storm.upstream.book
+async def _with_server(
+    plan: Plan, injector: FaultInjector, monitor: ServerMonitor, say: Callable[[str], None]
+) -> RunResult:
+    url, book = injector.server.url, injector.upstream.book
     say("one of each kind, then a rest")
     await all_kinds(url, book, Client(plan.seed, CLIENTS, 0.0))
-    before = await watch.settled()
-    crowd = Crowd(url, book)
+    before = await monitor.settled()
+    crowd = LoadClients(url, book)
     over = asyncio.Event()
     clients = [Client(plan.seed, number, _LEAVING) for number in range(CLIENTS)]
     asking = [asyncio.ensure_future(crowd.keep_asking(each, over)) for each in clients]
     try:
         say(f"{plan.seconds:g} seconds of trouble")
-        await storm.blow(schedule(plan.seed, plan.seconds), plan.seconds)
+        await injector.inject(schedule(plan.seed, plan.seconds), plan.seconds)
         over.set()
-        await storm.calm()
+        await injector.stop()
         say("waiting for the last answers")
         await asyncio.gather(*asking)
     finally:
@@ -196,13 +202,15 @@ async def _with_server(plan: Plan, storm: Storm, watch: Watch, say: Callable[[st
         await crowd.close()
     say("one of each kind again, then a rest")
     await all_kinds(url, book, Client(plan.seed, CLIENTS + 1, 0.0))
-    after = await watch.settled()
-    return Found(book, crowd.tally, storm.done, storm.upstream.met, storm.disk.kind, before, after)
+    after = await monitor.settled()
+    return RunResult(
+        book, crowd.tally, injector.done, injector.upstream.met, injector.disk.kind, before, after
+    )
 
 
 async def all_kinds(url: str, book: Book, client: Client) -> None:
     """One question of each kind, while nothing goes wrong: all must be answered."""
-    crowd = Crowd(url, book)
+    crowd = LoadClients(url, book)
     try:
         for kind in KINDS:
             found = await crowd.ask(client.next(kind))

@@ -23,9 +23,9 @@ from bench.programs import ROOT, Server
 from bench.stats import growth, quantile, rounded, spread_ms
 from bench.terminal import Progress, exit_status, run_in_a_folder
 from chaos import verdict
-from chaos.crowd import Crowd
-from chaos.picture import svg
-from chaos.rest import Rest, Watch
+from chaos.chart import svg
+from chaos.crowd import LoadClients
+from chaos.idle_state import IdleState, ServerMonitor
 from chaos.traffic import Client
 from chaos.upstream import Book, Upstream
 from standin import StandIn
@@ -78,20 +78,20 @@ async def soak(plan: Plan, folder: Path, say: Callable[[str], None]) -> dict[str
         )
         say("starting the server")
         async with programs.server(env, folder) as server:
-            watch = Watch(server, str(folder), home)
+            monitor = ServerMonitor(server, str(folder), home)
             # Half of them for the warming up: no two clients have questions or sessions in common.
             clients = [Client(plan.seed, number, 0.0) for number in range(2 * CONCURRENCY)]
-            crowd = Crowd(server.url, book)
+            crowd = LoadClients(server.url, book)
             await _ask_for(crowd, clients[CONCURRENCY:], 2 * CONCURRENCY, 30.0)
-            before = await watch.settled()
+            before = await monitor.settled()
             samples = await _sampled(plan, server, crowd, clients[:CONCURRENCY], say)
             await crowd.close()
             say("a rest")
-            after = await watch.settled()
+            after = await monitor.settled()
     return figures(crowd, book, samples, before, after)
 
 
-async def _ask_for(crowd: Crowd, clients: Sequence[Client], turns: int, seconds: float) -> None:
+async def _ask_for(crowd: LoadClients, clients: Sequence[Client], turns: int, seconds: float) -> None:
     """All at a time, until so many turns have been answered or so much time is over."""
     over = asyncio.Event()
     enough = len(crowd.tally.latencies) + turns
@@ -116,7 +116,7 @@ async def _ask_for(crowd: Crowd, clients: Sequence[Client], turns: int, seconds:
 
 
 async def _sampled(
-    plan: Plan, server: Server, crowd: Crowd, clients: Sequence[Client], say: Callable[[str], None]
+    plan: Plan, server: Server, crowd: LoadClients, clients: Sequence[Client], say: Callable[[str], None]
 ) -> list[Sample]:
     crowd.tally.latencies.clear()
     every = plan.seconds / _SAMPLES
@@ -150,7 +150,9 @@ async def _sampled(
     return samples
 
 
-def figures(crowd: Crowd, book: Book, samples: Sequence[Sample], before: Rest, after: Rest) -> dict[str, Any]:
+def figures(
+    crowd: LoadClients, book: Book, samples: Sequence[Sample], before: IdleState, after: IdleState
+) -> dict[str, Any]:
     """All of it as JSON."""
     wrong = {name: n for name, n in crowd.tally.outcomes.items() if name != verdict.RIGHT}
     return {

@@ -16,20 +16,20 @@ _ERROR_KEYS = {"message", "type", "param", "code"}
 _QUESTION = [{"role": "user", "content": "Answer with the one word: hello"}]
 
 
-class Wrong(Exception):
+class CheckFailed(Exception):
     """An answer that isn't right; the text says what was expected and what came."""
 
 
-class Limited(Exception):
+class RateLimitHit(Exception):
     """A rate limit of the server is used up."""
 
 
-class Locked(Exception):
+class KeyRejected(Exception):
     """The server asks for a key, or for another one: nothing more can be learnt."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class CheckClient:
     """Sends requests. `model`: the one that turns are asked of."""
 
     client: httpx.Client
@@ -40,11 +40,11 @@ class Asker:
         """An answer with this status. Raises Wrong, Limited or Locked."""
         answer = self.client.request(method, path, **options)
         if answer.status_code == 429 and status != 429 and "too_many_requests" in answer.text:
-            raise Limited
+            raise RateLimitHit
         if answer.status_code == 401 != status:
-            raise Locked
+            raise KeyRejected
         if answer.status_code != status:
-            raise Wrong(f"status {answer.status_code} instead of {status}: {_short(answer.text)}")
+            raise CheckFailed(f"status {answer.status_code} instead of {status}: {_short(answer.text)}")
         return answer
 
     def json(self, method: str, path: str, status: int = 200, **options: Any) -> dict[str, Any]:
@@ -53,16 +53,16 @@ class Asker:
         try:
             found = answer.json()
         except ValueError:
-            raise Wrong(f"no JSON: {_short(answer.text)}") from None
+            raise CheckFailed(f"no JSON: {_short(answer.text)}") from None
         if not isinstance(found, dict):
-            raise Wrong(f"no JSON object: {_short(answer.text)}")
+            raise CheckFailed(f"no JSON object: {_short(answer.text)}")
         return found
 
     def refused(self, method: str, path: str, status: int, **options: Any) -> dict[str, Any]:
         """The error of an answer that refuses, in the one shape that errors have."""
         error = self.json(method, path, status, **options).get("error")
         if not isinstance(error, dict) or not set(error) >= _ERROR_KEYS or not error["message"]:
-            raise Wrong(f'no {{"error": {{"message", "type", "param", "code"}}}}: {error}')
+            raise CheckFailed(f'no {{"error": {{"message", "type", "param", "code"}}}}: {error}')
         return error
 
     def chat(self, **more: Any) -> dict[str, Any]:
@@ -70,45 +70,45 @@ class Asker:
         return {"model": self.model, "messages": _QUESTION, **more}
 
 
-def health(ask: Asker) -> str:
+def health(ask: CheckClient) -> str:
     body = ask.json("GET", "/health")
     if body.get("status") != "healthy":
-        raise Wrong(f"{body.get('status')}: {(body.get('cli') or {}).get('problem')}")
+        raise CheckFailed(f"{body.get('status')}: {(body.get('cli') or {}).get('problem')}")
     return str(body.get("service"))
 
 
-def version(ask: Asker) -> str:
+def version(ask: CheckClient) -> str:
     body = ask.json("GET", "/version")
     _has(body, "version", "service", "api_version")
     return f"{body['service']} {body['version']}"
 
 
-def keys(ask: Asker) -> str:
+def keys(ask: CheckClient) -> str:
     if not ask.keyed:
         return "no key was given to check with"
     error = ask.refused("GET", "/v1/models", 401, headers={"authorization": ""})
     return f"asked for: {error['message']}"
 
 
-def models(ask: Asker) -> str:
+def models(ask: CheckClient) -> str:
     listed = ask.json("GET", "/v1/models").get("data")
     if not isinstance(listed, list) or not listed:
-        raise Wrong("the list is empty")
+        raise CheckFailed("the list is empty")
     one = ask.json("GET", f"/v1/models/{listed[0]['id']}")
     if one != listed[0]:
-        raise Wrong(f"the model by itself is not the one of the list: {one}")
+        raise CheckFailed(f"the model by itself is not the one of the list: {one}")
     ask.refused("GET", "/v1/models/no-such-model", 404)
     return f"{len(listed)} names"
 
 
-def login(ask: Asker) -> str:
+def login(ask: CheckClient) -> str:
     found = ask.json("GET", "/v1/auth/status")["claude_code_auth"]["status"]
     if not found["valid"]:
-        raise Wrong("; ".join(found["errors"]))
+        raise CheckFailed("; ".join(found["errors"]))
     return str(found["method"])
 
 
-def refusals(ask: Asker) -> str:
+def refusals(ask: CheckClient) -> str:
     path = "/v1/chat/completions"
     ask.refused("POST", path, 400, json={})
     ask.refused("POST", path, 400, content=b"{not json", headers={"content-type": "application/json"})
@@ -117,65 +117,65 @@ def refusals(ask: Asker) -> str:
     return "in the one shape"
 
 
-def request_ids(ask: Asker) -> str:
+def request_ids(ask: CheckClient) -> str:
     sent = f"check-{uuid.uuid4()}"
     answer = ask.send("GET", "/version", 200, headers={"x-request-id": sent})
     if answer.headers.get("x-request-id") != sent:
-        raise Wrong(f"'{answer.headers.get('x-request-id')}' instead of the one that was sent")
+        raise CheckFailed(f"'{answer.headers.get('x-request-id')}' instead of the one that was sent")
     return "come back"
 
 
-def finding_out(ask: Asker) -> str:
+def finding_out(ask: CheckClient) -> str:
     report = ask.json("POST", "/v1/compatibility", json=ask.chat(seed=1))["compatibility_report"]
     if "messages" not in report["supported_parameters"]:
-        raise Wrong(f"'messages' is not supported: {report}")
+        raise CheckFailed(f"'messages' is not supported: {report}")
     secret = {"x-api-secret": "not-to-be-shown"}
     debug = ask.json("POST", "/v1/debug/request", json=ask.chat(), headers=secret)["debug_info"]
     if not debug["validation_result"]["valid"]:
-        raise Wrong(f"a good request is called a bad one: {debug['validation_result']}")
+        raise CheckFailed(f"a good request is called a bad one: {debug['validation_result']}")
     if "not-to-be-shown" in json.dumps(debug):
-        raise Wrong("a header that may be a secret is repeated")
+        raise CheckFailed("a header that may be a secret is repeated")
     return "a request is explained"
 
 
-def pages(ask: Asker) -> str:
+def pages(ask: CheckClient) -> str:
     for path in ("/", "/docs"):
         page = ask.send("GET", path, 200)
         if not page.headers.get("content-type", "").startswith("text/html"):
-            raise Wrong(f"{path} is no page: {page.headers.get('content-type')}")
+            raise CheckFailed(f"{path} is no page: {page.headers.get('content-type')}")
     paths = ask.json("GET", "/openapi.json").get("paths", {})
     if "/v1/chat/completions" not in paths:
-        raise Wrong("/openapi.json doesn't know /v1/chat/completions")
+        raise CheckFailed("/openapi.json doesn't know /v1/chat/completions")
     return f"{len(paths)} paths are described"
 
 
-def whole_chat(ask: Asker) -> str:
+def whole_chat(ask: CheckClient) -> str:
     body = ask.json("POST", "/v1/chat/completions", json=ask.chat())
     return _said(body)
 
 
-def streamed_chat(ask: Asker) -> str:
+def streamed_chat(ask: CheckClient) -> str:
     options = ask.chat(stream=True, stream_options={"include_usage": True})
     answer = ask.send("POST", "/v1/chat/completions", 200, json=options)
     if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-        raise Wrong(f"no event stream: {answer.headers.get('content-type')}")
+        raise CheckFailed(f"no event stream: {answer.headers.get('content-type')}")
     data = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
     if data[-1:] != ["[DONE]"]:
-        raise Wrong(f"the stream doesn't end with [DONE]: {_short(''.join(data[-1:]))}")
+        raise CheckFailed(f"the stream doesn't end with [DONE]: {_short(''.join(data[-1:]))}")
     chunks = [json.loads(item) for item in data[:-1]]
     if failed := [chunk["error"] for chunk in chunks if "error" in chunk]:
-        raise Wrong(f"an error in the stream: {failed[0]}")
+        raise CheckFailed(f"an error in the stream: {failed[0]}")
     choices = [choice for chunk in chunks for choice in chunk["choices"]]
     text = "".join(choice["delta"].get("content") or "" for choice in choices)
     ends = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
     if not text or ends != ["stop"] or choices[0]["delta"].get("role") != "assistant":
-        raise Wrong(f"text {_short(text)!r}, ends {ends}, first delta {choices[0]['delta']}")
+        raise CheckFailed(f"text {_short(text)!r}, ends {ends}, first delta {choices[0]['delta']}")
     if not chunks[-1].get("usage"):
-        raise Wrong("no usage in the last chunk, though it was asked for")
+        raise CheckFailed("no usage in the last chunk, though it was asked for")
     return f"{len(chunks)} chunks: {_short(text)}"
 
 
-def session(ask: Asker) -> str:
+def session(ask: CheckClient) -> str:
     name = f"check/{uuid.uuid4()}"
     path = f"/v1/sessions/{name}"
     try:
@@ -183,12 +183,14 @@ def session(ask: Asker) -> str:
             options = ask.chat(session_id=name)
             answer = ask.send("POST", "/v1/chat/completions", 200, json=options)
             if answer.headers.get("x-claude-session") != wanted:
-                raise Wrong(f"x-claude-session is {answer.headers.get('x-claude-session')}, not {wanted}")
+                raise CheckFailed(
+                    f"x-claude-session is {answer.headers.get('x-claude-session')}, not {wanted}"
+                )
         found = ask.json("GET", path)
         if (found["session_id"], found["message_count"]) != (name, 4):
-            raise Wrong(f"not the session with 4 messages: {found}")
+            raise CheckFailed(f"not the session with 4 messages: {found}")
         if name not in [one["session_id"] for one in ask.json("GET", "/v1/sessions")["sessions"]]:
-            raise Wrong("the session is not listed")
+            raise CheckFailed("the session is not listed")
         _has(ask.json("GET", "/v1/sessions/stats")["session_stats"], "active_sessions", "total_messages")
     finally:
         ask.client.delete(path)
@@ -197,7 +199,7 @@ def session(ask: Asker) -> str:
 
 
 # What each line is called, and whether the check has the model answer.
-CHECKS: tuple[tuple[str, Callable[[Asker], str], bool], ...] = (
+CHECKS: tuple[tuple[str, Callable[[CheckClient], str], bool], ...] = (
     ("GET /health", health, False),
     ("GET /version", version, False),
     ("API keys", keys, False),
@@ -227,22 +229,22 @@ def main(argv: Sequence[str]) -> int:
     if not base.startswith(("http://", "https://")):
         parser.error(f"--base-url {options.base_url}: an address looks like http://127.0.0.1:8765")
     with httpx.Client(base_url=base, headers=headers, timeout=options.timeout) as client:
-        ask = Asker(client, options.model, bool(options.key))
+        ask = CheckClient(client, options.model, bool(options.key))
         return _run(ask, turns=not options.no_turns)
 
 
-def _run(ask: Asker, *, turns: bool) -> int:
+def _run(ask: CheckClient, *, turns: bool) -> int:
     failed = skipped = 0
     chosen = [(name, check) for name, check, costs in CHECKS if turns or not costs]
     width = max(len(name) for name, _ in chosen)
     for name, check in chosen:
         try:
             verdict, detail = "ok", check(ask)
-        except Limited:
+        except RateLimitHit:
             verdict, detail = "skip", "a rate limit of the server is used up; try again in a minute"
-        except Wrong as error:
+        except CheckFailed as error:
             verdict, detail = "FAIL", str(error)
-        except Locked:
+        except KeyRejected:
             told = "doesn't take this key" if ask.keyed else "asks for a key: give one with --key"
             print(f"FAIL  {ask.client.base_url} {told}")
             return 1
@@ -269,18 +271,18 @@ def _said(body: dict[str, Any]) -> str:
     (choice,) = body["choices"]
     text = choice["message"]["content"]
     if body["object"] != "chat.completion" or choice["message"]["role"] != "assistant":
-        raise Wrong(f"no chat completion: {_short(json.dumps(body))}")
+        raise CheckFailed(f"no chat completion: {_short(json.dumps(body))}")
     if not text or choice["finish_reason"] != "stop":
-        raise Wrong(f"text {text!r}, finish_reason {choice['finish_reason']}")
+        raise CheckFailed(f"text {text!r}, finish_reason {choice['finish_reason']}")
     usage = body["usage"]
     if usage["prompt_tokens"] + usage["completion_tokens"] != usage["total_tokens"]:
-        raise Wrong(f"token counts that don't add up: {usage}")
+        raise CheckFailed(f"token counts that don't add up: {usage}")
     return _short(text)
 
 
 def _has(body: dict[str, Any], *names: str) -> None:
     if missing := [name for name in names if name not in body]:
-        raise Wrong(f"without {', '.join(missing)}: {_short(json.dumps(body))}")
+        raise CheckFailed(f"without {', '.join(missing)}: {_short(json.dumps(body))}")
 
 
 def _short(text: str) -> str:

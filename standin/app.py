@@ -156,7 +156,7 @@ class StandInApp:
 
     async def _turn(self, request: ApiRequest, exchange: Exchange) -> str:
         try:
-            found = rules.complaint(request.body) if self.strict else None
+            found = rules.validation_error(request.body) if self.strict else None
             if found is not None:
                 return await exchange.error(ApiError.bad_request(found))
             lookup = self.cache.look_up(request.body, time.monotonic())

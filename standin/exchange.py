@@ -9,7 +9,7 @@ from typing import Any
 from standin import log as outcomes
 from standin.caching import Lookup
 from standin.log import ApiRequest
-from standin.render import Step, error_body, error_event, message_json, settle, stream_steps
+from standin.render import Step, apply_limits, error_body, error_event, message_json, stream_steps
 from standin.script import ERROR_TYPES, Answer, ApiError, Cut, Reply, Silence, StreamError
 
 __all__ = ["ClientLeft", "Exchange", "Receive", "Send"]
@@ -87,11 +87,13 @@ class Exchange:
         if isinstance(answer, (Cut, Silence)) and answer.chars is None:
             return await self._nothing(answer)
         reply = answer if isinstance(answer, Reply) else answer.after
-        settled = settle(reply, request.body.get("max_tokens"), request.body.get("stop_sequences") or ())
+        limited = apply_limits(
+            reply, request.body.get("max_tokens"), request.body.get("stop_sequences") or ()
+        )
         stop_after = None if isinstance(answer, Reply) else answer.chars
         steps = stream_steps(
             reply,
-            settled,
+            limited,
             model=request.model,
             message_id=message_id,
             usage=lookup.usage,
@@ -101,7 +103,7 @@ class Exchange:
         if not request.stream:
             whole = message_json(
                 reply,
-                settled,
+                limited,
                 model=request.model,
                 message_id=message_id,
                 usage=lookup.usage,

@@ -31,7 +31,7 @@ _LOCAL_DATE = re.compile(r"\s*(Today's date is|The date has changed)[^\n]*\s*")
 
 
 @dataclass
-class _Fate:
+class _Outcome:
     """The part of a request that is known only later."""
 
     outcome: str = PENDING
@@ -56,7 +56,7 @@ class ApiRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     raw: bytes = field(default=b"", repr=False)
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    _fate: _Fate = field(default_factory=_Fate, repr=False, compare=False)
+    _result: _Outcome = field(default_factory=_Outcome, repr=False, compare=False)
 
     @property
     def is_turn(self) -> bool:
@@ -66,12 +66,12 @@ class ApiRequest:
     @property
     def outcome(self) -> str:
         """pending, complete, error (an API error was sent), cut, client_left or stopped (the stand-in)."""
-        return self._fate.outcome
+        return self._result.outcome
 
     @property
     def usage(self) -> Usage:
         """The input tokens that were reported to the client."""
-        return self._fate.usage
+        return self._result.usage
 
     @property
     def model(self) -> str:
@@ -167,11 +167,11 @@ class RequestLog:
 
     def finish(self, request: ApiRequest, outcome: str) -> None:
         with self.changed:
-            request._fate.outcome = outcome
+            request._result.outcome = outcome
             self.changed.notify_all()
 
     def set_usage(self, request: ApiRequest, usage: Usage) -> None:
-        request._fate.usage = usage
+        request._result.usage = usage
 
     def snapshot(self) -> list[ApiRequest]:
         with self.changed:

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 from standin.caching import CHARS_PER_TOKEN, Usage, estimate_tokens
 from standin.script import ApiError, Block, RedactedThinking, Reply, Text, Thinking, ToolUse
 
-__all__ = ["Settled", "Step", "error_body", "error_event", "message_json", "settle", "stream_steps"]
+__all__ = [
+    "LimitedReply",
+    "Step",
+    "apply_limits",
+    "error_body",
+    "error_event",
+    "message_json",
+    "stream_steps",
+]
 
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
@@ -32,7 +40,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Settled:
+class LimitedReply:
     """A reply after the request's own limits were applied."""
 
     parts: tuple[Part, ...]
@@ -50,7 +58,7 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def settle(reply: Reply, max_tokens: int | None, stop_sequences: Sequence[str] = ()) -> Settled:
+def apply_limits(reply: Reply, max_tokens: int | None, stop_sequences: Sequence[str] = ()) -> LimitedReply:
     """Cut a reply at the request's stop sequences, then at its max_tokens, and name the stop reason."""
     parts = [Part(block, _block_text(block)) for block in reply.blocks]
     used_tool = any(isinstance(block, ToolUse) for block in reply.blocks)
@@ -65,8 +73,8 @@ def settle(reply: Reply, max_tokens: int | None, stop_sequences: Sequence[str] =
         tokens = max(1, estimate_tokens(sum(len(part.text) for part in parts)))
     if max_tokens is not None and tokens > max_tokens:
         parts = _cut_at_chars(parts, max_tokens * CHARS_PER_TOKEN)
-        return Settled(tuple(parts), "max_tokens", None, max_tokens)
-    return Settled(tuple(parts), stop_reason, stop_sequence, tokens)
+        return LimitedReply(tuple(parts), "max_tokens", None, max_tokens)
+    return LimitedReply(tuple(parts), stop_reason, stop_sequence, tokens)
 
 
 def _block_text(block: Block) -> str:
@@ -100,13 +108,13 @@ def _cut_at_chars(parts: list[Part], chars: int) -> list[Part]:
 
 
 def message_json(
-    reply: Reply, settled: Settled, *, model: Any, message_id: str, usage: Usage, body: Mapping[str, Any]
+    reply: Reply, limited: LimitedReply, *, model: Any, message_id: str, usage: Usage, body: Mapping[str, Any]
 ) -> bytes:
     """The body of a reply that isn't streamed."""
-    message = _message(model, message_id, usage.as_json(settled.output_tokens))
-    message["content"] = [_whole_block(part, message_id, i) for i, part in enumerate(settled.parts)]
-    message["stop_reason"] = settled.stop_reason
-    message["stop_sequence"] = settled.stop_sequence
+    message = _message(model, message_id, usage.as_json(limited.output_tokens))
+    message["content"] = [_whole_block(part, message_id, i) for i, part in enumerate(limited.parts)]
+    message["stop_reason"] = limited.stop_reason
+    message["stop_sequence"] = limited.stop_sequence
     if reply.stop_details is not None:
         message["stop_details"] = reply.stop_details
     if "context_management" in body:
@@ -152,7 +160,7 @@ def _block_start(block: Block, message_id: str, index: int) -> dict[str, Any]:
 
 def stream_steps(
     reply: Reply,
-    settled: Settled,
+    limited: LimitedReply,
     *,
     model: Any,
     message_id: str,
@@ -169,24 +177,24 @@ def stream_steps(
     start = {"type": "message_start", "message": _message(model, message_id, usage.as_json(1))}
     pieces.append(_event(start))
     deltas = 0
-    for is_delta, text in _frames(reply, settled, message_id, stop_after):
+    for is_delta, text in _frames(reply, limited, message_id, stop_after):
         deltas += is_delta
         if is_delta and deltas > 1 and reply.delay > 0:
             steps.append(Step(pause, _encode("".join(pieces))))
             pause, pieces = reply.delay, []
         pieces.append(text)
     if stop_after is None:
-        pieces.append(_closing(reply, settled, usage, body))
+        pieces.append(_closing(reply, limited, usage, body))
     steps.append(Step(pause, _encode("".join(pieces))))
     return steps
 
 
 def _frames(
-    reply: Reply, settled: Settled, message_id: str, stop_after: int | None
+    reply: Reply, limited: LimitedReply, message_id: str, stop_after: int | None
 ) -> Iterator[tuple[bool, str]]:
     """(is a content delta, the event) for all blocks, up to `stop_after` characters of content."""
-    left = stop_after if stop_after is not None else sum(len(part.text) for part in settled.parts) + 1
-    for index, part in enumerate(settled.parts):
+    left = stop_after if stop_after is not None else sum(len(part.text) for part in limited.parts) + 1
+    for index, part in enumerate(limited.parts):
         if left <= 0:
             return
         block = part.block
@@ -230,15 +238,15 @@ def _delta(index: int, kind: str, key: str, value: str) -> str:
     )
 
 
-def _closing(reply: Reply, settled: Settled, usage: Usage, body: Mapping[str, Any]) -> str:
-    delta: dict[str, Any] = {"stop_reason": settled.stop_reason, "stop_sequence": settled.stop_sequence}
+def _closing(reply: Reply, limited: LimitedReply, usage: Usage, body: Mapping[str, Any]) -> str:
+    delta: dict[str, Any] = {"stop_reason": limited.stop_reason, "stop_sequence": limited.stop_sequence}
     if reply.stop_details is not None:
         delta["stop_details"] = reply.stop_details
     counts = {
         "input_tokens": usage.input_tokens,
         "cache_creation_input_tokens": usage.cache_creation_input_tokens,
         "cache_read_input_tokens": usage.cache_read_input_tokens,
-        "output_tokens": settled.output_tokens,
+        "output_tokens": limited.output_tokens,
     }
     event: dict[str, Any] = {"type": "message_delta", "delta": delta, "usage": counts}
     if "context_management" in body:

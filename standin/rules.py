@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["complaint"]
+__all__ = ["validation_error"]
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _FORCING = ("any", "tool")
 _MIN_BUDGET = 1024
 
 
-def complaint(body: Mapping[str, Any]) -> str | None:
+def validation_error(body: Mapping[str, Any]) -> str | None:
     """The message of the 400 that the API would answer, or None for a good request."""
     for rule in (_fields, _tools, _thinking, _system, _texts, _tool_pairs):
         for found in rule(body):

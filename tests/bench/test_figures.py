@@ -13,7 +13,7 @@ import pytest
 from bench import bare, goals, plot, tables
 from bench.load import Answer, AskFailed, ClosedLoop, Limits
 from bench.stats import Cpu, Sample, Slot, Tally, growth, quantile, spread_ms
-from bench.workloads import Held, Turn, Unrelated, filled, history
+from bench.workloads import ContinuedConversation, FreshQuestions, Turn, filled, history
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ async def test_a_closed_loop() -> None:
         return Answer("yes", time.perf_counter())
 
     limits = Limits(seconds=0.05, requests=5, longest=5.0)
-    slot = await ClosedLoop(ask, "yes", False, limits).run([Unrelated() for _ in range(3)])
+    slot = await ClosedLoop(ask, "yes", False, limits).run([FreshQuestions() for _ in range(3)])
     assert most == 3
     assert len(slot.good) == len(slot.samples)
     assert 0 < len(slot.in_window) <= len(slot.samples) - 3
@@ -72,19 +72,19 @@ async def test_failures_end_a_slot() -> None:
     async def ask(turn: Turn, stream: bool) -> Answer:
         raise AskFailed("no")
 
-    slot = await ClosedLoop(ask, "yes", False, Limits(60, 1, 60)).run([Unrelated()])
+    slot = await ClosedLoop(ask, "yes", False, Limits(60, 1, 60)).run([FreshQuestions()])
     assert (len(slot.samples), slot.good) == (5, [])
 
 
 def test_workloads() -> None:
-    first, second = Unrelated(size=1000, turns=2).next()[0], Unrelated(size=1000, turns=2).next()[0]
+    first, second = FreshQuestions(size=1000, turns=2).next()[0], FreshQuestions(size=1000, turns=2).next()[0]
     assert len(first.question) == len(filled("x", 1000)) == 1000
     assert not {*first.history, first.question} & {*second.history, second.question}
     assert len(history(7, 20)) == 20
 
 
 def test_a_held_conversation_goes_on_and_then_anew() -> None:
-    talker, seen = Held(turns=2, measured=2), []
+    talker, seen = ContinuedConversation(turns=2, measured=2), []
     for _ in range(4):
         turn, counts = talker.next()
         seen.append((len(turn.history), counts))

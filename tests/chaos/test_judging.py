@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chaos import verdict
+from chaos.chart import ceiling
 from chaos.marks import conversations_in, mark, marks_in, text_of
-from chaos.picture import ceiling
 from chaos.plan import RATES, schedule
 from chaos.traffic import KINDS, Client, Question, Talk, Turn
 from chaos.upstream import Book, Upstream

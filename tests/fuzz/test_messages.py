@@ -118,4 +118,4 @@ def test_a_turn_that_the_api_takes_or_a_400(body: dict[str, Any]) -> None:
     made = as_api_request(turn)
     # In a session, calls may lie in the turns before: what is there of them is for the API to say.
     if turn.session_id is None:
-        assert rules.complaint(made) is None, made
+        assert rules.validation_error(made) is None, made

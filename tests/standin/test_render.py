@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from standin.caching import Usage
-from standin.render import Step, error_body, error_event, message_json, settle, stream_steps
+from standin.render import Step, apply_limits, error_body, error_event, message_json, stream_steps
 from standin.script import (
     ApiError,
     RedactedThinking,
@@ -23,7 +23,7 @@ USAGE = Usage(input_tokens=3, cache_creation_input_tokens=4, cache_read_input_to
 
 
 def steps(reply: Reply, stop_after: int | None = None, **body: Any) -> list[Step]:
-    settled = settle(reply, body.get("max_tokens"), body.get("stop_sequences") or ())
+    settled = apply_limits(reply, body.get("max_tokens"), body.get("stop_sequences") or ())
     return stream_steps(
         reply, settled, model="m", message_id="msg_1", usage=USAGE, body=body, stop_after=stop_after
     )
@@ -44,7 +44,7 @@ def sent(reply: Reply, stop_after: int | None = None, **body: Any) -> list[dict[
 
 
 def whole(reply: Reply, **body: Any) -> dict[str, Any]:
-    settled = settle(reply, body.get("max_tokens"), body.get("stop_sequences") or ())
+    settled = apply_limits(reply, body.get("max_tokens"), body.get("stop_sequences") or ())
     made = message_json(reply, settled, model="m", message_id="msg_1", usage=USAGE, body=body)
     message: dict[str, Any] = json.loads(made)
     return message
@@ -192,7 +192,7 @@ def test_enough_room_changes_nothing() -> None:
 
 @pytest.mark.parametrize(("tokens", "limit", "reported"), [(7, None, 7), (7, 5, 5), (7, 9, 7)])
 def test_given_output_tokens(tokens: int, limit: int | None, reported: int) -> None:
-    settled = settle(Reply.of("abc", output_tokens=tokens), limit)
+    settled = apply_limits(Reply.of("abc", output_tokens=tokens), limit)
     assert settled.output_tokens == reported
     assert settled.stop_reason == ("max_tokens" if reported < tokens else "end_turn")
 
@@ -206,7 +206,7 @@ def test_the_first_stop_sequence_ends_the_text() -> None:
 
 def test_stop_sequences_are_looked_for_in_texts_only() -> None:
     reply = Reply.of(Thinking("STOP"), ToolUse("f", {"a": "STOP"}), "fine")
-    settled = settle(reply, None, ["STOP"])
+    settled = apply_limits(reply, None, ["STOP"])
     assert (settled.stop_reason, settled.stop_sequence, len(settled.parts)) == ("tool_use", None, 3)
 
 
@@ -235,7 +235,7 @@ def test_a_refusal_says_why() -> None:
 
 
 def test_given_stop_reasons_stand() -> None:
-    settled = settle(Reply.of("x", stop_reason="stop_sequence", stop_sequence="Y"), 10)
+    settled = apply_limits(Reply.of("x", stop_reason="stop_sequence", stop_sequence="Y"), 10)
     assert (settled.stop_reason, settled.stop_sequence) == ("stop_sequence", "Y")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from standin.rules import complaint
+from standin.rules import validation_error
 
 USER: dict[str, Any] = {"role": "user", "content": "hi"}
 ANSWER: dict[str, Any] = {"role": "assistant", "content": "hello"}
@@ -53,7 +53,7 @@ def blocks(role: str, *texts: str, **extra: Any) -> dict[str, Any]:
     ],
 )
 def test_good_requests(good: dict[str, Any]) -> None:
-    assert complaint(good) is None
+    assert validation_error(good) is None
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_good_requests(good: dict[str, Any]) -> None:
     ],
 )
 def test_bad_requests(bad: dict[str, Any], words: str) -> None:
-    assert words in str(complaint(bad))
+    assert words in str(validation_error(bad))

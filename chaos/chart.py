@@ -1,4 +1,4 @@
-"""A picture of a soak: memory, descriptors and latency over time, one scale from 0 each."""
+"""The chart of a soak: memory, descriptors and latency over time, one scale from 0 each."""
 
 from __future__ import annotations
 

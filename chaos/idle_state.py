@@ -1,4 +1,4 @@
-"""The server at rest: what it holds then, before and after a run."""
+"""The server when idle: what it holds before and after a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOOK_EVERY = 0.25
 
 
 @dataclass(frozen=True)
-class Rest:
+class IdleState:
     """What a look shows. `processes` is the server's own count, `children` the system's; `orphans` are
     processes of this run that are no longer under the server; `zombies` have not been reaped."""
 
@@ -43,7 +43,7 @@ class Rest:
         """Nothing runs, and of all processes only the one is left that is kept ahead of need."""
         return not self.running and not self.waiting and self.processes == self.children == 1
 
-    def leaks(self, before: Rest) -> dict[str, int]:
+    def leaks(self, before: IdleState) -> dict[str, int]:
         """What must be 0 each, compared with the rest before the run."""
         return {
             "slots": self.running + self.waiting,
@@ -59,7 +59,7 @@ class Rest:
         return dataclasses.asdict(self)
 
 
-class Watch:
+class ServerMonitor:
     """Looks at a server. `mark`: a text that the environment of every process of the run holds; `home` the
     folder that the server writes into, as we can open it."""
 
@@ -68,14 +68,14 @@ class Watch:
         self._mark = mark.encode()
         self._home = home
 
-    async def look(self) -> Rest:
+    async def look(self) -> IdleState:
         async with httpx.AsyncClient(base_url=self._server.url, trust_env=False, timeout=30) as http:
             health: Mapping[str, Any] = (await http.get("/health")).json()
         process = self._server.process
         children = process.children()
         below = {child.pid for child in process.children(recursive=True)}
         zombies = [child for child in children if _is_zombie(child)]
-        return Rest(
+        return IdleState(
             running=health["slots"]["running"],
             waiting=health["queue"]["waiting"],
             tasks=health["tasks"],
@@ -89,7 +89,7 @@ class Watch:
             rss_mb=round(process.memory_info().rss / 1024**2, 1),
         )
 
-    async def settled(self) -> Rest:
+    async def settled(self) -> IdleState:
         """The first look at which all is quiet, or the last one before patience ends."""
         until = time.monotonic() + _REST_WITHIN
         while True:
