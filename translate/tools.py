@@ -63,8 +63,8 @@ def _chosen(request: chat.ChatRequest, tools: tuple[Tool, ...]) -> tuple[tuple[T
             _known(name, tools)
         tools = tuple(tool for tool in tools if tool.name in names)
         return tools, _mode(choice.allowed_tools.mode, tools, parallel)
-    if isinstance(choice, chat.NamedTool | chat.NamedFunction):
-        name = choice.name if isinstance(choice, chat.NamedFunction) else choice.function.name
+    if isinstance(choice, chat.NamedTool | chat.Named):
+        name = choice.name if isinstance(choice, chat.Named) else choice.function.name
         _known(name, tools)
         return tools, ToolChoice("tool", name, parallel)
     return tools, _mode(choice or "auto", tools, parallel)

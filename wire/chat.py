@@ -17,7 +17,7 @@ from pydantic import (
 
 _T = TypeVar("_T")
 # The first wrong one is told: complaints about millions of them would take gigabytes.
-TextOrParts = Annotated[list[_T], Field(fail_fast=True)]
+FailFastList = Annotated[list[_T], Field(fail_fast=True)]
 
 
 class ImageUrl(BaseModel):
@@ -61,10 +61,10 @@ class ChatMessage(BaseModel):
     """A message in any of OpenAI's roles; `content` may be null beside tool calls."""
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: StrictStr | TextOrParts[ContentPart] | None = None
+    content: StrictStr | FailFastList[ContentPart] | None = None
     name: StrictStr | None = None
     refusal: StrictStr | None = None
-    tool_calls: TextOrParts[ToolCall] | None = None
+    tool_calls: FailFastList[ToolCall] | None = None
     tool_call_id: StrictStr | None = None
     function_call: FunctionCall | None = None
 
@@ -82,18 +82,18 @@ class ToolDefinition(BaseModel):
     function: Function
 
 
-class NamedFunction(BaseModel):
+class Named(BaseModel):
     name: StrictStr
 
 
 class NamedTool(BaseModel):
     type: Literal["function"] = "function"
-    function: NamedFunction
+    function: Named
 
 
 class AllowedTools(BaseModel):
     mode: Literal["auto", "required"]
-    tools: TextOrParts[NamedTool]
+    tools: FailFastList[NamedTool]
 
 
 class AllowedToolsChoice(BaseModel):
@@ -124,7 +124,7 @@ class ChatRequest(BaseModel):
     # The others are kept in `model_extra`, for translate/parameters.py to judge.
     model_config = ConfigDict(extra="allow")
 
-    messages: Annotated[TextOrParts[ChatMessage], Field(min_length=1)]
+    messages: Annotated[FailFastList[ChatMessage], Field(min_length=1)]
     model: StrictStr | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
@@ -136,11 +136,11 @@ class ChatRequest(BaseModel):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
-    tools: TextOrParts[ToolDefinition] | None = None
+    tools: FailFastList[ToolDefinition] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
     parallel_tool_calls: StrictBool | None = None
-    functions: TextOrParts[Function] | None = None
-    function_call: Literal["none", "auto"] | NamedFunction | None = None
+    functions: FailFastList[Function] | None = None
+    function_call: Literal["none", "auto"] | Named | None = None
     response_format: ResponseFormat | None = None
     metadata: dict[str, Any] | None = None
     session_id: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = Field(
