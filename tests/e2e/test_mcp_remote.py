@@ -107,8 +107,9 @@ def test_a_file_names_them(each_cli: Path, api: StandIn, tmp_path: Path, urls: d
         assert {"mcp__http__add", "mcp__sse__add", "mcp__sse__sub"} <= set(api.last.tools)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("then", [signal.SIGKILL, signal.SIGSTOP, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    ("kind", "then"), [("http", signal.SIGKILL), ("sse", signal.SIGSTOP), ("http", signal.SIGUSR1)]
+)
 def test_one_that_fails_later_is_missing(
     claude_bin: Path, api: StandIn, tmp_path: Path, kind: str, then: signal.Signals
 ) -> None:
