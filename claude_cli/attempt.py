@@ -18,7 +18,7 @@ from turns.errors import CliFailed, TurnError
 from turns.model import TextDelta, ThinkingDelta, ToolCallDelta, TurnEvent
 
 # An interrupted CLI answers within some 25 ms.
-_INTERRUPT_TIMEOUT = 5.0
+_INTERRUPT_TIMEOUT = 2.0
 # Events buffered for a slow client; beyond this the CLI's output is no longer read.
 _MAX_BUFFERED_EVENTS = 64
 _TEXT_EVENTS = TextDelta | ThinkingDelta | ToolCallDelta
