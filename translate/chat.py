@@ -65,8 +65,6 @@ def to_turn(
     tools, choice = to_tools(request)
     answer = to_answer_format(request)
     line = _VERBOSITY.get(request.verbosity or "", "")
-    # The CLI heeds a budget for models that have one only: the others are told not to think.
-    no_budget = cli_tools is not None and cli_tools.thinking_tokens == 0
     turn = TurnRequest(
         id=turn_id,
         question=_question(conversation[-1], answer),
@@ -76,7 +74,7 @@ def to_turn(
         session_id=request.session_id,
         effort=_EFFORT.get(request.reasoning_effort or "", request.reasoning_effort),
         max_output_tokens=request.max_completion_tokens or request.max_tokens,
-        thinking=request.reasoning_effort != "none" and not no_budget,
+        thinking=_thinks(request, cli_tools),
         shows_thinking=policy.shows_thinking,
         tools=tools,
         tool_choice=choice,
@@ -90,6 +88,12 @@ def to_turn(
         notices=tuple(notices),
     )
     return turn, ignored
+
+
+def _thinks(request: chat.ChatRequest, cli_tools: CliTools | None) -> bool:
+    # The CLI heeds a budget for models that have one only: the others are told not to think.
+    no_budget = cli_tools is not None and cli_tools.thinking_tokens == 0
+    return request.reasoning_effort != "none" and not no_budget
 
 
 def _question(last: Message, answer: AnswerFormat | None) -> Message:

@@ -22,8 +22,6 @@ _MAX_CHECK_COST = 5_000_000
 _MAX_PATTERN_COST = (32 * 1024) ** 2
 # A pattern in a schema comes from the client: one that would run for ever is given up.
 _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
-
-
 _REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
@@ -32,7 +30,7 @@ class InvalidSchema(Exception):
 
 
 def validator(schema: str) -> jsonschema_rs.Validator:
-    """The validator for a JSON text. Nothing is fetched for it. Raises BrokenSchema."""
+    """The validator for a JSON text. Nothing is fetched for it. Raises InvalidSchema."""
     return _build_validator(schema) if len(schema) > _CACHE_MAX_CHARS else _cached_validator(schema)
 
 
