@@ -5,7 +5,7 @@ RUN python -m venv /opt/venv
 COPY requirements.txt /build/
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /build/requirements.txt
 # The CLI that the tests run. It comes in this package's wheel.
-ARG CLAUDE_AGENT_SDK=0.2.187
+ARG CLAUDE_AGENT_SDK=0.2.189
 RUN python -m pip install --no-cache-dir --disable-pip-version-check --no-deps --target /build/sdk \
         "claude-agent-sdk==${CLAUDE_AGENT_SDK}" \
     && install -m 0755 /build/sdk/claude_agent_sdk/_bundled/claude /build/claude

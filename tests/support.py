@@ -60,7 +60,6 @@ class IdleBackend:
         return False
 
 
-@functools.lru_cache
 class Clock:
     """A clock that stands until it is moved: its `now` is in seconds."""
 
@@ -71,6 +70,7 @@ class Clock:
         return self.now
 
 
+@functools.lru_cache
 def abilities_of(binary: str) -> Abilities:
     """What the self-test finds, once for each binary in a run of the tests."""
     abilities, sure = asyncio.run(selftest.run(binary, BASE_PATH))
