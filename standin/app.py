@@ -166,7 +166,7 @@ class StandInApp:
             # JSON of the wrong shape (a block that is a number): the API has a schema for it, this hasn't.
             return await exchange.error(ApiError.bad_request(f"The request has the wrong shape: {error!r}"))
         answer = self._next_answer(request)
-        self.log.set_usage(request, lookup.usage)
+        self.log.set_usage(request, lookup.usage, lookup.hit)
 
         def begun() -> None:
             self.cache.store(lookup, time.monotonic())

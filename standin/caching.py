@@ -62,9 +62,14 @@ class Usage:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What was found for a request, and the entries to write once its answer begins."""
+    """What was found for a request, and the entries to write once its answer begins.
+
+    hit: the last block that was read from the cache, as "tools.0", "system.1" or "messages.2.content.0"; ""
+        if nothing was.
+    """
 
     usage: Usage
+    hit: str = ""
     writes: tuple[tuple[bytes, float], ...] = field(default=(), repr=False)
 
 
@@ -72,6 +77,7 @@ class Lookup:
 class _Prefix:
     """The prompt up to and including one block."""
 
+    name: str
     digest: bytes
     chars: int
     ttl: float | None  # seconds, if the block is a breakpoint
@@ -84,7 +90,7 @@ def estimate_tokens(chars: int) -> int:
 
 def count_tokens(body: Mapping[str, Any]) -> int:
     """The estimated input tokens of a request body, cached or not."""
-    return estimate_tokens(sum(_chars(block) for _, block in _blocks(body)))
+    return estimate_tokens(sum(_chars(block) for _, _, block in _blocks(body)))
 
 
 class PromptCache:
@@ -135,7 +141,8 @@ class PromptCache:
             ephemeral_5m_input_tokens=max(last, read) - hour_end,
             ephemeral_1h_input_tokens=hour_end - read,
         )
-        return Lookup(usage, tuple((prefixes[i].digest, prefixes[i].ttl or 0.0) for i in usable))
+        found = prefixes[hit].name if hit >= 0 else ""
+        return Lookup(usage, found, tuple((prefixes[i].digest, prefixes[i].ttl or 0.0) for i in usable))
 
     def store(self, lookup: Lookup, now: float) -> None:
         """Write the breakpoints of a request; later requests can hit them from now on."""
@@ -184,7 +191,7 @@ def _prefixes(body: Mapping[str, Any]) -> Iterator[_Prefix]:
     running.update(_canonical(body.get("model")))
     chars = 0
     blocks = list(_blocks(body))
-    for number, (place, block) in enumerate(blocks, 1):
+    for number, (name, place, block) in enumerate(blocks, 1):
         running.update(place.encode())
         running.update(_content(block))
         chars += _chars(block)
@@ -192,29 +199,30 @@ def _prefixes(body: Mapping[str, Any]) -> Iterator[_Prefix]:
         if ttl is None and number == len(blocks):
             # The request's own cache_control is the API's automatic caching: the last block.
             ttl = _ttl(body)
-        yield _Prefix(running.copy().digest(), chars, ttl)
+        yield _Prefix(name, running.copy().digest(), chars, ttl)
 
 
-def _blocks(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where it stands, block) for tools, system and messages; strings count as one text block.
+def _blocks(body: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(name, place, block) for tools, system and messages; strings count as one text block.
 
-    Settings that make the API drop a part of the cache are worked into the place of the first block that
-    comes after them: the output format into the system prompt, thinking and tool_choice into the messages.
+    The place is hashed with the block. Settings that make the API drop a part of the cache are worked into
+    the place of the first block that comes after them: the output format into the system prompt, thinking
+    and tool_choice into the messages.
     """
-    for tool in body.get("tools") or ():
-        yield "\0tool\0", tool
+    for index, tool in enumerate(body.get("tools") or ()):
+        yield f"tools.{index}", "\0tool\0", tool
     output_format = (body.get("output_config") or {}).get("format")
     place = f"\0system\0{_text(output_format)}\0" if output_format else "\0system\0"
-    for block in _as_blocks(body.get("system")):
+    for index, block in enumerate(_as_blocks(body.get("system"))):
         if not str(block.get("text", "")).startswith(_BILLING):
-            yield place, block
+            yield f"system.{index}", place, block
     settings = _text([output_format, body.get("thinking"), body.get("tool_choice")])
     for number, message in enumerate(body.get("messages") or ()):
         # Newer CLIs set the effort on a message ("output_config" beside its content).
         beside = {key: item for key, item in message.items() if key not in ("role", "content")}
         place = f"\0message\0{number}\0{message.get('role')}\0{'' if number else settings}\0{_text(beside)}"
-        for block in _as_blocks(message.get("content")):
-            yield place, block
+        for index, block in enumerate(_as_blocks(message.get("content"))):
+            yield f"messages.{number}.content.{index}", place, block
 
 
 def _as_blocks(content: Any) -> list[Mapping[str, Any]]:

@@ -119,6 +119,7 @@ def request_as_json(request: ApiRequest) -> dict[str, Any]:
         "body": request.body,
         "outcome": request.outcome,
         "usage": dataclasses.asdict(request.usage),
+        "cache_hit": request.cache_hit,
     }
 
 

@@ -91,6 +91,8 @@ class Exchange:
             reply, request.body.get("max_tokens"), request.body.get("stop_sequences") or ()
         )
         stop_after = None if isinstance(answer, Reply) else answer.chars
+        if isinstance(answer, StreamError) and stop_after is None and request.stream:
+            return await self._error_first(answer)
         steps = stream_steps(
             reply,
             limited,
@@ -127,6 +129,12 @@ class Exchange:
                 await self._start(200, {**_STREAM_HEADERS, **reply.headers})
             more = number < len(steps) or not complete
             await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _error_first(self, answer: StreamError) -> str:
+        """A stream whose first event is the error."""
+        await self._pause(answer.after.first_delay)
+        await self._start(200, {**_STREAM_HEADERS, **answer.after.headers})
+        return await self._ending(answer)
 
     async def _whole(
         self, answer: Answer, reply: Reply, steps: list[Step], whole: bytes, begun: Callable[[], None]

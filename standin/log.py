@@ -36,6 +36,7 @@ class _Outcome:
 
     outcome: str = PENDING
     usage: Usage = field(default_factory=Usage)
+    cache_hit: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ class ApiRequest:
     def usage(self) -> Usage:
         """The input tokens that were reported to the client."""
         return self._result.usage
+
+    @property
+    def cache_hit(self) -> str:
+        """The last block that was read from the prompt cache, as "system.1" or "messages.2.content.0"; ""
+        if nothing was."""
+        return self._result.cache_hit
 
     @property
     def model(self) -> str:
@@ -170,8 +177,9 @@ class RequestLog:
             request._result.outcome = outcome
             self.changed.notify_all()
 
-    def set_usage(self, request: ApiRequest, usage: Usage) -> None:
+    def set_usage(self, request: ApiRequest, usage: Usage, cache_hit: str) -> None:
         request._result.usage = usage
+        request._result.cache_hit = cache_hit
 
     def snapshot(self) -> list[ApiRequest]:
         with self.changed:

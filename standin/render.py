@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from standin.caching import CHARS_PER_TOKEN, Usage, estimate_tokens
 from standin.script import ApiError, Block, RedactedThinking, Reply, Text, Thinking, ToolUse
+from standin.signatures import fresh_data, sign
 
 __all__ = [
     "LimitedReply",
@@ -60,6 +61,8 @@ def _encode(text: str) -> bytes:
 
 def apply_limits(reply: Reply, max_tokens: int | None, stop_sequences: Sequence[str] = ()) -> LimitedReply:
     """Cut a reply at the request's stop sequences, then at its max_tokens, and name the stop reason."""
+    limits = [limit for limit in (max_tokens, reply.max_tokens) if limit is not None]
+    limit = min(limits) if limits else None
     parts = [Part(block, _block_text(block)) for block in reply.blocks]
     used_tool = any(isinstance(block, ToolUse) for block in reply.blocks)
     stop_reason = reply.stop_reason or ("tool_use" if used_tool else "end_turn")
@@ -71,9 +74,9 @@ def apply_limits(reply: Reply, max_tokens: int | None, stop_sequences: Sequence[
     tokens = reply.output_tokens
     if tokens is None or found is not None:
         tokens = max(1, estimate_tokens(sum(len(part.text) for part in parts)))
-    if max_tokens is not None and tokens > max_tokens:
-        parts = _cut_at_chars(parts, max_tokens * CHARS_PER_TOKEN)
-        return LimitedReply(tuple(parts), "max_tokens", None, max_tokens)
+    if limit is not None and tokens > limit:
+        parts = _cut_at_chars(parts, limit * CHARS_PER_TOKEN)
+        return LimitedReply(tuple(parts), "max_tokens", None, limit)
     return LimitedReply(tuple(parts), stop_reason, stop_sequence, tokens)
 
 
@@ -141,10 +144,14 @@ def _whole_block(part: Part, message_id: str, index: int) -> dict[str, Any]:
         given = dict(block.input) if part.whole else {}
         return {**_block_start(block, message_id, index), "input": given}
     if isinstance(block, Thinking):
-        return {"type": "thinking", "thinking": part.text, "signature": block.signature}
+        return {"type": "thinking", "thinking": part.text, "signature": _signature(block, part.text)}
     if isinstance(block, RedactedThinking):
         return _block_start(block, message_id, index)
     return {"type": "text", "text": part.text}
+
+
+def _signature(block: Thinking, text: str) -> str:
+    return sign(text) if block.signature is None else block.signature
 
 
 def _block_start(block: Block, message_id: str, index: int) -> dict[str, Any]:
@@ -154,7 +161,7 @@ def _block_start(block: Block, message_id: str, index: int) -> dict[str, Any]:
     if isinstance(block, Thinking):
         return {"type": "thinking", "thinking": "", "signature": ""}
     if isinstance(block, RedactedThinking):
-        return {"type": "redacted_thinking", "data": block.data}
+        return {"type": "redacted_thinking", "data": fresh_data() if block.data is None else block.data}
     return {"type": "text", "text": ""}
 
 
@@ -210,7 +217,7 @@ def _frames(
         if left <= 0:
             return
         if isinstance(block, Thinking) and part.whole:
-            yield False, _delta(index, "signature_delta", "signature", block.signature)
+            yield False, _delta(index, "signature_delta", "signature", _signature(block, part.text))
         yield False, _event({"type": "content_block_stop", "index": index})
 
 

@@ -10,16 +10,20 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from standin.images import image_error
+from standin.signatures import data_is_ours, signature_is_ours
+
 __all__ = ["validation_error"]
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _FORCING = ("any", "tool")
 _MIN_BUDGET = 1024
+_COMBINATORS = frozenset({"oneOf", "allOf", "anyOf"})
 
 
 def validation_error(body: Mapping[str, Any]) -> str | None:
     """The message of the 400 that the API would answer, or None for a good request."""
-    for rule in (_fields, _tools, _thinking, _system, _texts, _tool_pairs):
+    for rule in (_fields, _tools, _thinking, _system, _texts, _tool_pairs, _thoughts, _images):
         for found in rule(body):
             return found
     return None
@@ -52,6 +56,12 @@ def _tools(body: Mapping[str, Any]) -> Iterator[str]:
             yield f"tools.{number}.custom.name: String should match pattern '^{_TOOL_NAME.pattern}$'"
     if len(set(names)) < len(names):
         yield "tools: Tool names must be unique."
+    for number, tool in enumerate(tools):
+        if not _COMBINATORS.isdisjoint(tool.get("input_schema") or ()):
+            yield (
+                f"tools.{number}.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf"
+                " at the top level"
+            )
     choice = body.get("tool_choice")
     if choice and not tools:
         yield "tool_choice: tool_choice may only be specified while providing tools"
@@ -151,6 +161,58 @@ def _merged(talk: list[tuple[int, Any]]) -> list[tuple[int, str, list[Mapping[st
         else:
             runs.append((number, message["role"], _blocks(message)))
     return runs
+
+
+def _thoughts(body: Mapping[str, Any]) -> Iterator[str]:
+    """Thinking comes back as it was given, and stands before the calls of a turn that goes on thinking."""
+    for place, block in _all_blocks(body):
+        kind = block.get("type")
+        if kind == "thinking" and not signature_is_ours(
+            str(block.get("thinking", "")), str(block.get("signature", ""))
+        ):
+            yield f"{place}: Invalid `signature` in `thinking` block"
+        if kind == "redacted_thinking" and not data_is_ours(str(block.get("data", ""))):
+            yield f"{place}: Invalid `data` in `redacted_thinking` block"
+    if (body.get("thinking") or {}).get("type") == "enabled":
+        yield from _calls_without_thinking(body)
+
+
+def _calls_without_thinking(body: Mapping[str, Any]) -> Iterator[str]:
+    """With a budget, the last answer of a turn that goes on may not call anything without a thought."""
+    runs = _merged([(i, m) for i, m in enumerate(body["messages"]) if m["role"] != "system"])
+    for number, role, blocks in reversed(runs):
+        kinds = [str(block.get("type")) for block in blocks]
+        if role == "user" and "tool_result" not in kinds:
+            return
+        if role == "assistant":
+            before = kinds[: kinds.index("tool_use")] if "tool_use" in kinds else ["thinking"]
+            if not {"thinking", "redacted_thinking"} & set(before):
+                yield (
+                    f"messages.{number}.content.0.type: Expected `thinking` or `redacted_thinking`, but found"
+                    f" `{kinds[0]}`. When `thinking` is enabled, a final `assistant` message must start with"
+                    " a thinking block (preceeding the lastmost set of `tool_use` and `tool_result` blocks)."
+                    " To avoid this requirement, disable `thinking`."
+                )
+            return
+
+
+def _images(body: Mapping[str, Any]) -> Iterator[str]:
+    for place, block in _all_blocks(body):
+        if block.get("type") == "image":
+            found = image_error(block["source"])
+            if found is not None:
+                yield f"{place}.image.source.base64: {found}"
+
+
+def _all_blocks(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(where it stands, block) for each block of the messages, and for those inside a tool's result."""
+    for number, message in enumerate(body["messages"]):
+        for index, block in enumerate(_blocks(message)):
+            place = f"messages.{number}.content.{index}"
+            yield place, block
+            inner = block.get("content") if block.get("type") == "tool_result" else None
+            for at, part in enumerate(inner if isinstance(inner, list) else ()):
+                yield f"{place}.tool_result.content.{at}", part
 
 
 def _results(blocks: list[Mapping[str, Any]]) -> list[str]:

@@ -64,18 +64,25 @@ class Text:
 
 @dataclass(frozen=True)
 class Thinking:
-    """A thinking block; the signature follows the text in a delta of its own."""
+    """A thinking block; the signature follows the text in a delta of its own.
+
+    signature: None issues one for the text. One that a script makes up is sent, and refused when it comes
+        back.
+    """
 
     text: str
-    signature: str = "c3RhbmQtaW4tc2lnbmF0dXJl"
+    signature: str | None = None
     chunk: int | None = None
 
 
 @dataclass(frozen=True)
 class RedactedThinking:
-    """A thinking block whose content the API keeps to itself; it has no deltas."""
+    """A thinking block whose content the API keeps to itself; it has no deltas.
 
-    data: str = "c3RhbmQtaW4tcmVkYWN0ZWQ="
+    data: None issues some; what a script makes up is refused when it comes back.
+    """
+
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,7 @@ class Reply:
     delay: seconds between two content deltas.
     chunk_chars: size of a delta; None puts every block into one.
     output_tokens: None is estimated from the text; a number is reported as it is, up to `max_tokens`.
+    max_tokens: the answer is cut there, whatever the request allows. So a tool call can end half-way.
     stop_details: what the API adds when it refuses, e.g. {"type": "refusal", "category": "cyber"}.
     headers: sent beside the API's usual ones, or instead of one of the same name (lower case).
     """
@@ -113,6 +121,7 @@ class Reply:
     delay: float = 0.0
     chunk_chars: int | None = 24
     output_tokens: int | None = None
+    max_tokens: int | None = None
     stop_details: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -189,6 +198,18 @@ class ApiError:
         return cls(429, message=message, headers=headers)
 
     @classmethod
+    def long_context_needs_extra_usage(cls) -> ApiError:
+        """A subscription whose plan doesn't pay for a prompt of this length."""
+        return cls(429, message="Extra usage is required for long context requests.")
+
+    @classmethod
+    def out_of_extra_usage(cls) -> ApiError:
+        """A subscription that has used up what it pays for beyond its plan."""
+        return cls(
+            400, message="You're out of extra usage. Add more at claude.ai/settings/usage to continue."
+        )
+
+    @classmethod
     def server_error(cls) -> ApiError:
         return cls(500)
 
@@ -245,11 +266,12 @@ class Silence:
 class StreamError:
     """An `event: error` in the stream after `chars` characters of content; the response ends properly.
 
+    chars: 0 is right after message_start; None makes the error the first event of the stream.
     A request that doesn't stream gets the error with the status that belongs to its type.
     """
 
     after: Reply = field(default_factory=lambda: Reply.of("This answer meets an error before its end."))
-    chars: int = 8
+    chars: int | None = 8
     type: str = "overloaded_error"
     message: str = "Overloaded"
 

@@ -183,6 +183,20 @@ def test_the_longest_prefix_wins() -> None:
     assert counts(run(cache, third)) == (0, 10, 20)
 
 
+def test_where_a_hit_ended() -> None:
+    cache = PromptCache()
+    first = body(
+        user(text("a"), text("b", MARK)),
+        tools=[{"name": "t", "cache_control": MARK}],
+        system=[text("x-anthropic-billing-header: 1"), text("s", MARK)],
+    )
+    assert cache.look_up(first, 0.0).hit == ""
+    run(cache, first)
+    assert cache.look_up(first, 0.0).hit == "messages.0.content.1"
+    assert cache.look_up({**first, "messages": [user(text("c", MARK))]}, 0.0).hit == "system.1"
+    assert cache.look_up({**first, "system": "other"}, 0.0).hit == "tools.0"
+
+
 def test_entries_are_there_only_once_the_answer_began() -> None:
     cache = PromptCache()
     request = body(user(text("a" * 40, MARK)))

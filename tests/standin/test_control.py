@@ -51,18 +51,26 @@ def said(client: httpx.Client) -> str:
                     "a",
                     {"type": "text", "text": "b", "chunk": 1},
                     {"type": "thinking", "text": "c"},
-                    {"type": "redacted_thinking"},
+                    {"type": "redacted_thinking", "data": "xx"},
                     {"type": "tool_use", "name": "f", "input": {"x": 1}},
                 ]
             },
             Reply(
-                blocks=[Text("a"), Text("b", 1), Thinking("c"), RedactedThinking(), ToolUse("f", {"x": 1})]
+                blocks=[
+                    Text("a"),
+                    Text("b", 1),
+                    Thinking("c"),
+                    RedactedThinking("xx"),
+                    ToolUse("f", {"x": 1}),
+                ]
             ),
         ),
         ({"error": {"status": 529}}, ApiError(529)),
         ({"cut": {"after": "abc", "chars": 1}}, Cut(Reply.of("abc"), 1)),
         ({"cut": {"chars": None}}, Cut(chars=None)),
         ({"silence": {"seconds": 2}}, Silence(seconds=2)),
+        ({"stream_error": {"chars": None}}, StreamError(chars=None)),
+        ({"text": "abc", "max_tokens": 1}, Reply(blocks=[Text("abc")], max_tokens=1)),
         ({"stream_error": {"after": {"text": "abc"}}}, StreamError(Reply(blocks=[Text("abc")]))),
     ],
 )
@@ -118,6 +126,7 @@ def test_what_was_asked(client: httpx.Client) -> None:
     assert first["headers"]["x-api-key"] == "***"
     assert first["bytes"] > 50
     assert first["usage"]["input_tokens"] == 2
+    assert first["cache_hit"] == ""
     assert client.get("/_standin/requests?since=1").json() == [second]
     assert client.delete("/_standin/requests").json() == {}
     assert client.get("/_standin/requests").json() == []

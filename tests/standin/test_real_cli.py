@@ -24,6 +24,7 @@ from standin import (
     ToolUse,
     unified_limit_headers,
 )
+from standin.signatures import data_is_ours, sign
 
 Start = Callable[..., Any]
 Events = list[dict[str, Any]]
@@ -62,12 +63,17 @@ async def test_the_default_answer_names_the_question(start_cli: Start) -> None:
 
 
 async def test_thinking(api: StandIn, start_cli: Start) -> None:
-    api.push(Reply.of(Thinking("Let me see.", signature="c2ln"), RedactedThinking(), "Done."))
+    api.push(Reply.of(Thinking("Let me see."), RedactedThinking(), "Done."), "Again.")
     cli = await start_cli()
     events = await cli.turn("Think.")
     assert events[-1]["result"] == "Done."
     assert "".join(deltas(events, "thinking")) == "Let me see."
-    assert deltas(events, "signature") == ["c2ln"]
+    assert deltas(events, "signature") == [sign("Let me see.")]
+    # It comes back as it was given, or the stand-in would refuse it.
+    assert (await cli.turn("And now?"))[-1]["result"] == "Again."
+    thought, redacted, _ = next(m["content"] for m in api.last.messages if m["role"] == "assistant")
+    assert (thought["thinking"], thought["signature"]) == ("Let me see.", sign("Let me see."))
+    assert data_is_ours(redacted["data"])
 
 
 async def test_two_turns_in_one_process_hit_the_cache(api: StandIn, start_cli: Start) -> None:

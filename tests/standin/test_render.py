@@ -18,6 +18,7 @@ from standin.script import (
     ToolUse,
     unified_limit_headers,
 )
+from standin.signatures import data_is_ours, signature_is_ours
 
 USAGE = Usage(input_tokens=3, cache_creation_input_tokens=4, cache_read_input_tokens=5)
 
@@ -185,6 +186,24 @@ def test_cut_thinking_has_no_signature() -> None:
     assert found[-1] == {"type": "message_stop"}
 
 
+def test_a_signature_is_issued_for_the_text() -> None:
+    thought, redacted = whole(Reply.of(Thinking("hmm"), RedactedThinking()))["content"]
+    assert signature_is_ours("hmm", thought["signature"])
+    assert not signature_is_ours("hm", thought["signature"])
+    assert data_is_ours(redacted["data"])
+    deltas = [e["delta"] for e in sent(Reply.of(Thinking("hmm"))) if e["type"] == "content_block_delta"]
+    assert deltas[-1] == {"type": "signature_delta", "signature": thought["signature"]}
+
+
+def test_a_reply_can_be_cut_whatever_the_request_allows() -> None:
+    reply = Reply.of("Look:", ToolUse("f", {"a": "b" * 100}), max_tokens=4)
+    found = sent(reply, max_tokens=1000)
+    deltas = [e["delta"] for e in found if e["type"] == "content_block_delta"]
+    assert "".join(d.get("partial_json", "") for d in deltas) == '{"a":"bbbbb'
+    assert found[-2]["delta"]["stop_reason"] == "max_tokens"
+    assert sent(reply, max_tokens=1)[-2]["usage"]["output_tokens"] == 1
+
+
 def test_enough_room_changes_nothing() -> None:
     message = whole(Reply.of("a" * 40), max_tokens=10)
     assert (message["stop_reason"], message["usage"]["output_tokens"]) == ("end_turn", 10)
@@ -280,6 +299,18 @@ def test_errors_have_the_shape_of_the_api() -> None:
             429,
             "rate_limit_error",
             "This request would exceed your organization's rate limit of 50 requests per minute.",
+        ),
+        (
+            ApiError.long_context_needs_extra_usage(),
+            429,
+            "rate_limit_error",
+            "Extra usage is required for long context requests.",
+        ),
+        (
+            ApiError.out_of_extra_usage(),
+            400,
+            "invalid_request_error",
+            "You're out of extra usage. Add more at claude.ai/settings/usage to continue.",
         ),
         (ApiError.server_error(), 500, "api_error", "Internal server error"),
         (ApiError.overloaded(), 529, "overloaded_error", "Overloaded"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from typing import Any
 
 import pytest
 
 from standin.rules import validation_error
+from standin.signatures import fresh_data, sign
 
 USER: dict[str, Any] = {"role": "user", "content": "hi"}
 ANSWER: dict[str, Any] = {"role": "assistant", "content": "hello"}
@@ -27,6 +30,57 @@ def call(*names: str) -> dict[str, Any]:
 
 def result(*names: str) -> dict[str, Any]:
     return {"role": "user", "content": [{"type": "tool_result", "tool_use_id": name} for name in names]}
+
+
+def thought(text: str = "Hm.", signature: str | None = None) -> dict[str, Any]:
+    return {"type": "thinking", "thinking": text, "signature": sign(text) if signature is None else signature}
+
+
+def before(first: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    return {**message, "content": [first, *message["content"]]}
+
+
+def tool(**schema: Any) -> dict[str, Any]:
+    return {"name": "g", "input_schema": {"type": "object", **schema}}
+
+
+def png(width: int = 1, height: int = 1, size: int = 0) -> bytes:
+    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", width, height) + bytes(size)
+
+
+def jpeg(width: int, height: int) -> bytes:
+    start = struct.pack(">HBHH", 11, 8, height, width)
+    return b"\xff\xd8\xff\xe0\0\x04ab\xff\xff\xc4\0\x03x\xff\xc2" + start + bytes(4)
+
+
+def gif(width: int, height: int) -> bytes:
+    return b"GIF89a" + struct.pack("<HH", width, height)
+
+
+def webp(kind: bytes, size: bytes) -> bytes:
+    return b"RIFF\0\0\0\0WEBP" + kind + size
+
+
+def picture(data: bytes, media_type: str = "image/png") -> dict[str, Any]:
+    source = {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode()}
+    return {"type": "image", "source": source}
+
+
+def user(*content: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": list(content)}
+
+
+def told(*content: dict[str, Any]) -> dict[str, Any]:
+    return user({"type": "tool_result", "tool_use_id": "a", "content": list(content)})
+
+
+TEXT = {"type": "text", "text": "and?"}
+ROOM = {"thinking": BUDGET, "max_tokens": 2000}
+WEBPS = {
+    "lossy": webp(b"VP8 ", bytes(10) + struct.pack("<HH", 8001, 5)),
+    "lossless": webp(b"VP8L", bytes(5) + struct.pack("<I", 4 << 14 | 8000)),
+    "extended": webp(b"VP8X", bytes(8) + (8000).to_bytes(3, "little") + (4).to_bytes(3, "little")),
+}
 
 
 def blocks(role: str, *texts: str, **extra: Any) -> dict[str, Any]:
@@ -50,6 +104,21 @@ def blocks(role: str, *texts: str, **extra: Any) -> dict[str, Any]:
         body(thinking={"type": "disabled"}, temperature=0),
         body(system="be brief"),
         body(system=[{"type": "text", "text": "be brief"}]),
+        body(tools=[tool(properties={"oneOf": {"anyOf": [{"type": "null"}]}})]),
+        body(USER, before(thought(), call("a")), result("a"), **ROOM),
+        body(
+            USER, before({"type": "redacted_thinking", "data": fresh_data()}, call("a")), result("a"), **ROOM
+        ),
+        body(USER, before(TEXT, before(thought(), call("a"))), result("a"), **ROOM),
+        body(USER, call("a"), result("a"), before(thought(), call("b")), result("b"), **ROOM),
+        body(USER, call("a"), result("a"), ANSWER, USER, **ROOM),
+        body(USER, call("a"), result("a"), thinking=THINK),
+        body(USER, {"role": "assistant", "content": [thought("\ud83e"), TEXT]}, USER),
+        body(user(picture(png(8000, 8000)), TEXT)),
+        body(user(picture(jpeg(8000, 1), "image/jpeg"))),
+        body(user(picture(gif(8000, 1), "image/gif"))),
+        body(user({"type": "image", "source": {"type": "url", "url": "https://example.org/x.png"}})),
+        body(USER, call("a"), told(TEXT, picture(png()))),
     ],
 )
 def test_good_requests(good: dict[str, Any]) -> None:
@@ -94,6 +163,44 @@ def test_good_requests(good: dict[str, Any]) -> None:
         (body(result("a")), "unexpected `tool_use_id`"),
         (body(USER, call("a", "a"), result("a")), "ids must be unique"),
         (body(USER, call("a"), result("a"), call("a"), result("a")), "ids must be unique"),
+        (body(tools=[tool(anyOf=[{}])]), "tools.0.custom.input_schema: input_schema does not support oneOf"),
+        (body(tools=[TOOL, tool(oneOf=[{}])]), "tools.1.custom.input_schema: input_schema does not"),
+        (body(tools=[tool(allOf=[])]), "allOf, or anyOf at the top level"),
+        (body(USER, call("a"), result("a"), **ROOM), "messages.1.content.0.type: Expected `thinking` or"),
+        (body(USER, before(TEXT, call("a")), result("a"), **ROOM), "but found `text`"),
+        (body(USER, call("a"), user(*result("a")["content"], TEXT), **ROOM), "but found `tool_use`"),
+        (body(USER, call("a"), result("a"), USER, **ROOM), "but found `tool_use`"),
+        (
+            body(USER, before(thought(), call("a")), result("a"), call("b"), result("b"), **ROOM),
+            "messages.3.content.0.type: Expected",
+        ),
+        (
+            body(USER, {"role": "assistant", "content": [thought("Hm.", "aGVsbG8=")]}, USER),
+            "messages.1.content.0: Invalid `signature` in `thinking` block",
+        ),
+        (
+            body(USER, {"role": "assistant", "content": [TEXT, thought("Ha.", sign("Hm."))]}, USER),
+            "messages.1.content.1: Invalid `signature` in `thinking` block",
+        ),
+        (
+            body(USER, {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm."}]}, USER),
+            "Invalid `signature` in `thinking` block",
+        ),
+        (
+            body(USER, before({"type": "redacted_thinking", "data": "aGVsbG8="}, call("a")), result("a")),
+            "messages.1.content.0: Invalid `data` in `redacted_thinking` block",
+        ),
+        (body(user(TEXT, picture(png(8001, 1)))), "messages.0.content.1.image.source.base64: At least one"),
+        (body(USER, call("a"), told(TEXT, picture(png(1, 8001)))), "0.tool_result.content.1.image.source"),
+        *((body(user(picture(found, "image/webp"))), "exceed max allowed size") for found in WEBPS.values()),
+        (body(user(picture(jpeg(1, 8001), "image/jpeg"))), "exceed max allowed size: 8000 pixels"),
+        (body(user(picture(gif(8001, 1), "image/gif"))), "exceed max allowed size: 8000 pixels"),
+        (body(user(picture(png(size=4_000_000)))), "image exceeds 5 MB maximum: 5333368 bytes > 5242880"),
+        (body(user(picture(png(), "image/jpeg"))), "image/jpeg media type, but the image appears to be a"),
+        (body(user(picture(b"hello"))), "Could not process image"),
+        (body(user(picture(b"\x89PNG\r\n\x1a\n"))), "Could not process image"),
+        (body(user(picture(b"\xff\xd8\xff\xd9", "image/jpeg"))), "Could not process image"),
+        (body(user(picture(webp(b"XXXX", bytes(20)), "image/webp"))), "Could not process image"),
     ],
 )
 def test_bad_requests(bad: dict[str, Any], words: str) -> None:

@@ -159,6 +159,19 @@ def test_an_error_in_the_stream(api: StandIn, client: httpx.Client) -> None:
     assert api.wait_ended(api.last) == "error"
 
 
+def test_an_error_as_the_first_event(api: StandIn, client: httpx.Client) -> None:
+    api.push(StreamError(chars=None, type="authentication_error", message="OAuth token has expired."))
+    response = ask(client, STREAM)
+    assert (response.status_code, response.headers["content-type"]) == (
+        200,
+        "text/event-stream; charset=utf-8",
+    )
+    first, data, *_ = response.text.splitlines()
+    assert first == "event: error"
+    assert json.loads(data.removeprefix("data: "))["error"]["message"] == "OAuth token has expired."
+    assert "message_start" not in response.text
+
+
 @pytest.mark.parametrize(("kind", "status"), [("overloaded_error", 529), ("api_error", 500), ("odd", 500)])
 def test_the_same_without_a_stream(api: StandIn, client: httpx.Client, kind: str, status: int) -> None:
     api.push(StreamError(type=kind, message="oh"))
@@ -174,6 +187,7 @@ def test_usage_tells_what_was_cached(api: StandIn, client: httpx.Client) -> None
         (0, 10),
     ]
     assert [r.usage.cache_read_input_tokens for r in api.turns] == [0, 10]
+    assert [r.cache_hit for r in api.turns] == ["", "messages.0.content.0"]
     assert usages[0]["cache_creation"] == {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 0}
     api.clear_cache()
     assert ask(client, body).json()["usage"]["cache_read_input_tokens"] == 0
