@@ -16,6 +16,8 @@ OLDEST = (2, 1, 50)
 OWNER_MARK = "CLAUDE_API_OWNER"
 # In the process's own folder, for the plain way of asking.
 SYSTEM_PROMPT_FILE = "system-prompt"
+# Of the CLI's own tool Bash: what it adds to a question, on how to sign commits, for any tool of that name.
+_NO_NOTE_ON_COMMITS = '{"attribution":{"commit":"","pr":""},"includeCoAuthoredBy":false}'
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,255}")
 
 
@@ -60,7 +62,7 @@ def arguments(
         result += ["--output-format", "json", "--system-prompt-file", str(tmp / SYSTEM_PROMPT_FILE)]
         result += ["--permission-mode", "dontAsk"]
     if launch.tools is None:
-        result += ["--tools", "", "--disallowedTools", "Read(//**)"]
+        result += ["--tools", "", "--disallowedTools", "Read(//**)", "--settings", _NO_NOTE_ON_COMMITS]
     else:
         result += tool_arguments(launch.tools, launch.folder, tmp, private)
     result += ["--setting-sources", setting_sources, "--strict-mcp-config", "--disable-slash-commands"]
@@ -85,6 +87,9 @@ def environment(base: Mapping[str, str], owner: int, tmp: Path, launch: Launch) 
     custom = {"ANTHROPIC_CUSTOM_MODEL_OPTION": launch.custom_model} if launch.custom_model else {}
     if launch.tools is not None:
         custom |= tool_environment(launch.tools)
+    else:
+        # The CLI would tell of its own agents where the caller has a tool named Agent.
+        custom["CLAUDE_AGENT_SDK_DISABLE_BUILTIN_AGENTS"] = "1"
     return {
         **base,
         **custom,

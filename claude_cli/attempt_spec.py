@@ -101,7 +101,7 @@ def config_for(request: AttemptRequest, answer: AnswerTool | None) -> WorkerConf
         max_output_tokens=limit,
         # With a call forced, or with sampling, the API takes none.
         thinking=thinks and not body.keys() & {"temperature", "top_p"} and not _is_forced(choice),
-        tools=tuple(sorted(tools, key=lambda tool: tool.name)),
+        tools=tuple(tools),
         body=json.dumps(body) if body else "",
     )
 
@@ -135,4 +135,4 @@ def _stub_tools(messages: Iterable[Message]) -> list[Tool]:
     if not names and any(isinstance(block, ToolResult) for block in blocks):
         # In a session the calls were made before.
         names = {"tool"}
-    return [Tool(name, "", _ANY_OBJECT) for name in names]
+    return [Tool(name, "", _ANY_OBJECT) for name in sorted(names)]

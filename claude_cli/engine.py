@@ -16,7 +16,7 @@ from claude_cli.argv import Launch, valid_model
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.attempt_spec import AttemptSpec, attempt_spec
 from claude_cli.binary_cache import signature_of
-from claude_cli.control import Dialogue, initialize
+from claude_cli.control import Dialogue, Expect, Step, initialize
 from claude_cli.events import TurnTranslator
 from claude_cli.login import LoginState
 from claude_cli.one_shot import OneShotWorkers
@@ -26,7 +26,7 @@ from claude_cli.probe import CliInfo, find_binary, handshake, parse_info, read_v
 from claude_cli.state import FIRST_SERVER, Abilities, Level, WorkerConfig
 from claude_cli.sweep import kill_owned, sweep
 from claude_cli.table import ProcessTable, private_folder, work_folder
-from claude_cli.unsupported import UNTESTED_LEVELS, unsupported
+from claude_cli.unsupported import UNTESTED, UNTESTED_LEVELS, unsupported
 from claude_cli.worker import Backoff, Limits, SharePolicy, Worker, monotonic
 from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError
 from turns.model import AttemptRequest, EngineState, Message, ModelInfo, SessionPlan
@@ -166,9 +166,7 @@ class CliEngine:
         signature = signature_of(binary)
         version = await read_version(binary, self._environ)
         wanted = self._options.level
-        abilities = (
-            Abilities() if wanted in UNTESTED_LEVELS else await self._load_abilities(binary, signature)
-        )
+        abilities = UNTESTED if wanted in UNTESTED_LEVELS else await self._load_abilities(binary, signature)
         level = abilities.level if wanted == "auto" else wanted
         table = ProcessTable(binary, signature, self._state_dir, self._environ, self._options.setting_sources)
         if killed := await asyncio.to_thread(sweep, table.tmp):
@@ -349,6 +347,8 @@ class CliEngine:
             steps = [initialize(config.system, FIRST_SERVER if config.tools else None)]
             if level not in ("warm", "keyed"):
                 # The rest of the configuration was set at the start of the process.
+                if worker.state.tools_in_body and config.tools:
+                    steps.append(Step((state.flags(config, lists_tools=True),), Expect.ACKS))
                 steps += write(history, question)
             elif session is not None:
                 steps += state.session_steps(worker.state, config, history, question)
@@ -359,7 +359,7 @@ class CliEngine:
         else:
             steps = state.turn_steps(worker.state, config, history, question)
         worker.source.count("state steps", len(steps) - 1)
-        return Script(Dialogue(steps, translator, config.tools), translator, spec)
+        return Script(Dialogue(steps, translator, worker.state.listed(config)), translator, spec)
 
     def _release(self, worker: Worker, script: Script | None) -> None:
         """End a turn: record the worker's new state, and return the worker to where it came from."""

@@ -41,6 +41,8 @@ class OneShotWorkers:
     """
 
     level: Level = "spawn"
+    # The list of tools is the CLI's own.
+    tools_in_body = False
 
     def __init__(
         self,

@@ -62,6 +62,7 @@ class Pool:
         self._table = table
         self._abilities = abilities
         self.level = level
+        self.tools_in_body = abilities.tools_in_body
         self._reuses = level in ("warm", "keyed")
         self._initializes_ahead = level == "warm"
         self._size = size

@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import structlog
@@ -83,6 +83,8 @@ class SelfTest:
             "tools": self._tools,
             "swap_tools": self._swap_tools,
             "extra_body": self._extra_body,
+            "tools_in_body": self._tools_in_body,
+            "cache_ttl": self._cache_ttl,
         }
 
     async def _check(self, name: str, check: Callable[[StepRunner], Awaitable[bool]]) -> bool:
@@ -221,6 +223,33 @@ class SelfTest:
             await runner.run([Step((state.flags(WorkerConfig(body=body)),), Expect.ACKS)], _STEP_TIMEOUT)
             bodies.append((await self._ask(runner, "selftest")).body.get("stop_sequences"))
         return bodies == [None, ["selftest stop"], None]
+
+    async def _tools_in_body(self, runner: StepRunner) -> bool:
+        """Tools as the client gave them, of names that the process knows and doesn't know; others, none, and
+        one that is described anew. A call of each waits for us."""
+        now = WorkerState(tools_in_body=True)
+        long = replace(_tool("Bash"), description="selftest " * 1000, strict=True)
+        for tools in ((long, _tool("a")), (_tool("ToolSearch"),), (), (_tool("a", "y"),), (_tool("Bash"),)):
+            config = WorkerConfig(tools=tools)
+            setup = Step(tuple(state.setup_frames(now, config)), Expect.ACKS)
+            told = now.listed(config)
+            await runner.run([setup], _STEP_TIMEOUT, told)
+            now = now.after(config, None)
+            self._api.reset()
+            self._api.push(Reply.of("so", *(ToolUse(tool.name, {"x": "1"}) for tool in tools)))
+            body = (await self._ask(runner, "selftest", told)).body
+            if body.get("tools") != json.loads(config.body_with_tools)["tools"] or len(self._api.turns) != 1:
+                return False
+        return True
+
+    async def _cache_ttl(self, runner: StepRunner) -> bool:
+        """Have the cache kept for an hour, and no longer."""
+        found = []
+        for long in (False, True, False):
+            config = WorkerConfig(long_cache=long)
+            await runner.run([Step((state.flags(config),), Expect.ACKS)], _STEP_TIMEOUT)
+            found.append(b'"ttl":"1h"' in (await self._ask(runner, "selftest")).raw)
+        return found == [False, True, False]
 
     async def _extra_request(self, runner: StepRunner) -> bool:
         request = control.control("set_model", model=_UNLISTED_MODEL, system_prompt="selftest")

@@ -22,9 +22,15 @@ NO_THINKING = "CLAUDE_CODE_DISABLE_THINKING"
 # The name of the tool server that a process has from its `initialize` on.
 FIRST_SERVER = "f0"
 EXTRA_BODY = "CLAUDE_CODE_EXTRA_BODY"
+# What the API caches is kept for an hour: by the name that newer CLIs heed, and by that of older ones.
+_CACHE_TTL = "CLAUDE_CODE_PROMPT_CACHE_TTL"
+_LONG_CACHE = "ENABLE_PROMPT_CACHING_1H"
+# A process is not told of more names of tools than this, if one turn doesn't have more.
+_MAX_KNOWN_NAMES = 512
+_ANY_OBJECT = '{"type":"object"}'
 # Longest schema, in characters, whose canonical JSON is cached: a request may bring far larger ones.
 _CACHE_MAX_CHARS = 64 * 1024
-_FLAG_NAMES = (MAX_OUTPUT_TOKENS, NO_THINKING, EXTRA_BODY)
+_FLAG_NAMES = (MAX_OUTPUT_TOKENS, NO_THINKING, EXTRA_BODY, _CACHE_TTL, _LONG_CACHE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,8 @@ class Abilities:
     single_400: a refused request is sent once. literal_slash: a text that begins with "/" reaches the model.
     tools: the caller's tools reach the API under their own names, and a call of one waits for us. swap_tools:
     they can be exchanged for others, and taken away. extra_body: fields can be added to the API's request.
+    tools_in_body: the list of tools is such a field, and stands in place of the CLI's own. cache_ttl: what
+    the API caches can be kept for an hour.
     """
 
     stream_json: bool = False
@@ -52,6 +60,8 @@ class Abilities:
     tools: bool = False
     swap_tools: bool = False
     extra_body: bool = False
+    tools_in_body: bool = False
+    cache_ttl: bool = False
 
     @property
     def level(self) -> Level:
@@ -70,8 +80,9 @@ class WorkerConfig:
     """The configuration that a turn needs of a worker.
 
     `model` None: the account's default. `system` "": no system prompt of ours.
-    `effort` None: the model's own. `max_output_tokens` None: the CLI's own limit. `tools` are sorted by name.
-    `body`: JSON text of the fields to add to the API's request, "" for none.
+    `effort` None: the model's own. `max_output_tokens` None: the CLI's own limit. `body`: JSON text of the
+    fields to add to the API's request, "" for none; `tools` are not among them. `long_cache`: what the API
+    caches is kept for an hour.
     """
 
     model: str | None = None
@@ -81,12 +92,21 @@ class WorkerConfig:
     thinking: bool = True
     tools: tuple[Tool, ...] = ()
     body: str = ""
+    long_cache: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
         """Every environment variable that a turn may set; "" where unset."""
         limit = str(self.max_output_tokens) if self.max_output_tokens is not None else ""
-        return dict(zip(_FLAG_NAMES, (limit, "" if self.thinking else "1", self.body), strict=True))
+        ttl = ("1h", "1") if self.long_cache else ("", "")
+        values = (limit, "" if self.thinking else "1", self.body, *ttl)
+        return dict(zip(_FLAG_NAMES, values, strict=True))
+
+    @property
+    def body_with_tools(self) -> str:
+        """`body` with the list of tools, be it empty."""
+        fields = json.loads(self.body) if self.body else {}
+        return json.dumps({**fields, "tools": [_in_body(tool) for tool in self.tools]})
 
     @property
     def flags(self) -> tuple[tuple[str, str], ...]:
@@ -100,8 +120,12 @@ class WorkerState:
 
     `current`: the configuration of its last turn, or the one that it was started with. `custom_model`: the
     unlisted model that it was started for. `messages`: the conversation in its context; None if unknown.
-    `servers`: how many tool servers it has been given. `first_described`: the first description of each tool
-    that it was given; the CLI keeps sending that one to the API, whatever it is given later.
+    `servers`: how many tool servers it has been given.
+
+    `tools_in_body`: a turn's list of tools goes to the API by a variable, whole, in place of the CLI's own.
+    The process needs no more than their names, to wait at a call; it keeps those of earlier turns, `known`.
+    Without that ability the process tells the API of the tools that it was given, and goes on with the first
+    description of each, `first_described`, whatever it is given later.
     """
 
     current: WorkerConfig = field(default_factory=WorkerConfig)
@@ -109,12 +133,17 @@ class WorkerState:
     messages: tuple[Message, ...] | None = ()
     servers: int = 0
     first_described: Mapping[tuple[str, str], Tool] = field(default_factory=dict)
+    tools_in_body: bool = False
+    known: frozenset[str] = frozenset()
 
     @classmethod
-    def initialized(cls, config: WorkerConfig, custom: str | None) -> WorkerState:
-        """The state after `initialize`, with the model, the system prompt and the tools of `config`."""
-        begun = cls(current=WorkerConfig(model=config.model, system=config.system), custom_model=custom)
-        return begun._with_tools(config.tools)
+    def initialized(
+        cls, config: WorkerConfig, custom: str | None, *, tools_in_body: bool = False
+    ) -> WorkerState:
+        """The state after `initialize`, with the model, the system prompt and the tools of `config`; their
+        names only, if they go by the body."""
+        now = WorkerConfig(model=config.model, system=config.system)
+        return cls(now, custom, tools_in_body=tools_in_body)._with_tools(config.tools)
 
     def holds(self, config: WorkerConfig, history: Sequence[Message]) -> bool:
         """Does the worker hold exactly this conversation, so that only the question has to be sent?"""
@@ -127,6 +156,9 @@ class WorkerState:
     def _with_tools(self, tools: tuple[Tool, ...]) -> WorkerState:
         if tools == self.current.tools:
             return self
+        if self.tools_in_body:
+            known = self.knows_with(tools)
+            return replace(self, known=known, servers=self.servers + (known != self.known))
         told = {_tool_identity(tool): tool for tool in tools}
         return replace(
             self,
@@ -134,6 +166,19 @@ class WorkerState:
             servers=self.servers + bool(tools),
             first_described={**told, **self.first_described},
         )
+
+    def knows_with(self, tools: Sequence[Tool]) -> frozenset[str]:
+        """The names of tools that the process has to know for a turn with these, with those of earlier turns:
+        so turns that have tools in turn cost nothing."""
+        names = frozenset(tool.name for tool in tools)
+        together = self.known | names
+        return together if len(together) <= _MAX_KNOWN_NAMES else names
+
+    def listed(self, config: WorkerConfig) -> tuple[Tool, ...]:
+        """The tools that the process is told of, when it asks in a turn."""
+        if not self.tools_in_body:
+            return config.tools
+        return tuple(Tool(name, "", _ANY_OBJECT) for name in sorted(self.knows_with(config.tools)))
 
     @property
     def next_server(self) -> str:
@@ -158,7 +203,7 @@ def can_serve(state: WorkerState, config: WorkerConfig, custom: str | None, abil
 
 def can_take_tools(state: WorkerState, config: WorkerConfig, abilities: Abilities) -> bool:
     """Can a worker be given the tools that a turn needs?"""
-    if state.current.tools == config.tools:
+    if state.tools_in_body or state.current.tools == config.tools:
         return True
     if not abilities.swap_tools:
         return not state.servers
@@ -217,16 +262,33 @@ def setup_frames(state: WorkerState, config: WorkerConfig) -> list[Frame]:
         if config.system:
             fields["system_prompt"] = config.system
         result.append(control.control("set_model", **fields))
-    if (current.effort, current.environment) != (config.effort, config.environment):
-        result.append(flags(config))
-    if current.tools != config.tools:
+    in_body = state.tools_in_body
+    if _by_flags(current, in_body) != _by_flags(config, in_body):
+        result.append(flags(config, lists_tools=in_body and bool(config.tools or state.known)))
+    needs_server = state.knows_with(config.tools) != state.known if in_body else current.tools != config.tools
+    if needs_server:
         name = state.next_server
         servers = {name: {"type": "sdk", "name": name}} if config.tools else {}
         result.append(control.control("mcp_set_servers", servers=servers))
     return result
 
 
-def flags(config: WorkerConfig) -> Frame:
-    """The control request that sets the environment variables and the effort."""
-    settings = {"env": config.environment, "effortLevel": config.effort}
-    return control.control("apply_flag_settings", settings=settings)
+def _by_flags(config: WorkerConfig, in_body: bool) -> tuple[object, ...]:
+    """What flags() tells of a configuration."""
+    return config.effort, config.environment, config.tools if in_body else ()
+
+
+def flags(config: WorkerConfig, *, lists_tools: bool = False) -> Frame:
+    """The control request that sets the environment variables and the effort. `lists_tools`: and the tools,
+    none too, in place of those that the process knows."""
+    environment = config.environment
+    if lists_tools:
+        environment[EXTRA_BODY] = config.body_with_tools
+    return control.control("apply_flag_settings", settings={"env": environment, "effortLevel": config.effort})
+
+
+def _in_body(tool: Tool) -> dict[str, object]:
+    """A tool as the API takes it."""
+    described = {"description": tool.description} if tool.description else {}
+    strict = {"strict": True} if tool.strict else {}
+    return {"name": tool.name, **described, "input_schema": json.loads(tool.schema), **strict}

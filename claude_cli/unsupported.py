@@ -8,6 +8,8 @@ from turns.model import AttemptRequest
 
 # Levels that use nothing that a CLI may lack.
 UNTESTED_LEVELS = frozenset({"spawn", "text", "plain"})
+# What is relied on there all the same: the oldest CLI that we take has it.
+UNTESTED = Abilities(tools_in_body=True)
 _PLAIN_UNSUPPORTED = (
     "At the engine level 'plain' only text can be sent: no tools, schemas, images or files. Install a newer "
     "claude CLI, or set CLAUDE_ENGINE=auto."
@@ -26,7 +28,7 @@ def unsupported(
         if config.tools or not all(isinstance(b, str) for m in messages for b in m.blocks):
             return UnsupportedParameter(_PLAIN_UNSUPPORTED)
     tested = level not in UNTESTED_LEVELS
-    if tested and config.tools and not abilities.tools:
+    if tested and config.tools and not (abilities.tools or abilities.tools_in_body):
         return UnsupportedParameter(_UNSUPPORTED.format("function calling", "tools"), param="tools")
     if tested and config.body and not abilities.extra_body:
         return UnsupportedParameter(_UNSUPPORTED.format("this", "tool_choice, stop, temperature or top_p"))

@@ -32,9 +32,11 @@ class Limits:
 
 
 class WorkerSource(Protocol):
-    """What leases out a worker and takes it back: the pool, or OneShotWorkers. `level`: its engine level."""
+    """What leases out a worker and takes it back: the pool, or OneShotWorkers. `level`: its engine level.
+    `tools_in_body`: see WorkerState."""
 
     level: Level
+    tools_in_body: bool
 
     def release(self, worker: Worker, *, clean: bool) -> None: ...
 
@@ -102,7 +104,9 @@ class Worker:
     def initialized(self, config: WorkerConfig) -> None:
         """Record `initialize`: the process has its first system prompt, and the tools of its first turn."""
         begun = WorkerConfig(model=self.launch.model, system=config.system, tools=config.tools)
-        self.state = WorkerState.initialized(begun, self.launch.custom_model)
+        self.state = WorkerState.initialized(
+            begun, self.launch.custom_model, tools_in_body=self.source.tools_in_body
+        )
 
     def frame(self, frame: Frame) -> None:
         """Ignore a frame that arrives while no turn runs."""

@@ -79,11 +79,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function of the caller. `schema` is the JSON text of the schema of its arguments, an object."""
+    """A function of the caller. `schema` is the JSON text of the schema of its arguments, an object.
+    `strict`: the API is to hold the model to it."""
 
     name: str
     description: str
     schema: str
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ PLAIN = [
 ]
 ALWAYS = [
     *("--tools", "", "--disallowedTools", "Read(//**)"),
+    *("--settings", '{"attribution":{"commit":"","pr":""},"includeCoAuthoredBy":false}'),
     *("--setting-sources", "", "--strict-mcp-config", "--disable-slash-commands"),
 ]
 UUID = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
@@ -116,6 +117,7 @@ def test_the_environment() -> None:
         "CLAUDE_CODE_EAGER_FLUSH": "1",
         "DISABLE_AUTO_COMPACT": "1",
         "ENABLE_TOOL_SEARCH": "false",
+        "CLAUDE_AGENT_SDK_DISABLE_BUILTIN_AGENTS": "1",
         "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_TELEMETRY": "1",

@@ -40,6 +40,7 @@ class Home:
     """Where the worker of these tests comes from and goes back to."""
 
     level: Level = "warm"
+    tools_in_body = True
 
     def __init__(self, *, plain: bool = False) -> None:
         self.process = ScriptedProcess()

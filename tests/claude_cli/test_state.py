@@ -93,9 +93,11 @@ class Cli:
     """What the facts say of a CLI: a boundary counts only while it is idle; set_model without a system prompt
     keeps the one before, without a model it takes the default; its texts are there after its answer. Under a
     name that a server had before, it finds that one's tools; a tool of a name and schema that it knows, it
-    goes on telling of as it did."""
+    goes on telling of as it did. With `keeps` it never lets go of a tool that it was given."""
 
-    def __init__(self, now: WorkerConfig, said: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    def __init__(
+        self, now: WorkerConfig, said: Sequence[tuple[str, tuple[str, ...]]], *, keeps: bool = False
+    ) -> None:
         self.model = now.model
         self.system = now.system
         self.effort = now.effort
@@ -103,6 +105,7 @@ class Cli:
         self.said = list(said)
         self.asked: list[tuple[str, tuple[str, ...]]] | None = None
         self.tools: list[Tool] = []
+        self._keeps = keeps
         self._servers: dict[str, tuple[Tool, ...]] = {}
         self._told: dict[tuple[str, object], Tool] = {}
         if now.tools:
@@ -111,7 +114,14 @@ class Cli:
     def _serve(self, name: str, tools: tuple[Tool, ...]) -> None:
         listed = self._servers.setdefault(name, tools)
         keys = [(tool.name, str(sorted(json.loads(tool.schema).items()))) for tool in listed]
-        self.tools = [self._told.setdefault(key, tool) for key, tool in zip(keys, listed, strict=True)]
+        self.tools += [self._told.setdefault(key, tool) for key, tool in zip(keys, listed, strict=True)]
+
+    @property
+    def listed_to_api(self) -> list[object]:
+        """The tools in its request."""
+        body = json.loads(self.environment["CLAUDE_CODE_EXTRA_BODY"] or "{}")
+        listed: list[object] = body.get("tools", [{"of the CLI": tool.name} for tool in self.tools])
+        return listed
 
     def run(self, step: Step, tools: tuple[Tool, ...]) -> None:
         """`tools` are listed when it asks."""
@@ -138,7 +148,7 @@ class Cli:
             self.system = request.get("system_prompt", self.system)
             return True
         if request["subtype"] == "mcp_set_servers":
-            self.tools = []
+            self.tools = self.tools if self._keeps else []
             for name, server in request["servers"].items():
                 assert server == {"type": "sdk", "name": name}
                 self._serve(name, self._offered)
@@ -300,6 +310,7 @@ def test_no_system_prompt_is_set_where_there_was_none() -> None:
     ("config", "limit", "thinking", "effort"),
     [
         (WorkerConfig(), "", "", None),
+        (WorkerConfig(long_cache=True), "", "", None),
         (WorkerConfig(effort="high", max_output_tokens=1), "1", "", "high"),
         (WorkerConfig(max_output_tokens=64000, thinking=False), "64000", "1", None),
         (WorkerConfig(thinking=False), "", "1", None),
@@ -313,6 +324,8 @@ def test_all_flags_are_named_each_time(
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": limit,
         "CLAUDE_CODE_DISABLE_THINKING": thinking,
         "CLAUDE_CODE_EXTRA_BODY": config.body,
+        "CLAUDE_CODE_PROMPT_CACHE_TTL": "1h" if config.long_cache else "",
+        "ENABLE_PROMPT_CACHING_1H": "1" if config.long_cache else "",
     }
     request = flags(config)["request"]
     assert request == {
@@ -446,6 +459,55 @@ def test_any_row_of_turns_reaches_the_api_as_if_each_were_alone(
         state = state.after(config, answered)
         assert state.holds(config, answered)
         assert not state.after(config, None).holds(config, answered)
+
+
+HUGE = tuple(Tool(f"f{number}", "", "{}") for number in range(511))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    first=needs,
+    rows=st.lists(st.one_of(needs, st.just(WorkerConfig(tools=HUGE))), max_size=5),
+    greeted=st.booleans(),
+    keeps=st.booleans(),
+)
+def test_the_tools_in_the_body_are_those_of_the_turn(
+    first: WorkerConfig, rows: list[WorkerConfig], greeted: bool, keeps: bool
+) -> None:
+    """Whatever the process was given before, and keeps. It knows their names, so that it waits at a call."""
+    # As one that was told of its first tools by its greeting, or one that was kept ready without any.
+    begun = replace(first, tools=first.tools if greeted else ())
+    state = WorkerState.initialized(begun, None, tools_in_body=True)
+    cli = Cli(WorkerConfig(first.model, first.system, tools=state.listed(begun)), [], keeps=keeps)
+    for config in (first, *rows):
+        if not can_serve(state, config, None, replace(BOUND, tools_in_body=True)):
+            continue
+        assert can_take_tools(state, config, BOUND)
+        servers = state.servers
+        for step in turn_steps(state, config, (), Q1):
+            cli.run(step, state.listed(config))
+        cli.asked = None
+        known = {tool.name for tool in cli.tools}
+        assert {tool.name for tool in config.tools} <= known
+        assert cli.listed_to_api == json.loads(config.body_with_tools)["tools"]
+        had = state.known
+        state = state.after(config, None)
+        assert len(state.known) <= 512
+        if {tool.name for tool in config.tools} <= had:
+            assert state.servers == servers
+
+
+def test_a_tool_in_the_body_is_as_the_caller_gave_it() -> None:
+    tool = Tool("f", "d" * 10_000, '{"type":"object","properties":{"x":{"pattern":"\\\\d"}}}', strict=True)
+    (made,) = json.loads(WorkerConfig(tools=(tool,), body='{"top_p":1}').body_with_tools)["tools"]
+    assert made == {
+        "name": "f",
+        "description": "d" * 10_000,
+        "input_schema": json.loads(tool.schema),
+        "strict": True,
+    }
+    (bare,) = json.loads(WorkerConfig(tools=(G,)).body_with_tools)["tools"]
+    assert bare == {"name": "g", "input_schema": {}}
 
 
 @settings(max_examples=100, deadline=None)

@@ -20,6 +20,7 @@ class Place:
     """A worker, its home and its clock."""
 
     level: Level = "warm"
+    tools_in_body = True
 
     def __init__(self, launch: Launch | None = None) -> None:
         self.now = 50.0
@@ -48,7 +49,7 @@ def test_its_first_system_prompt() -> None:
     worker = Place(Launch("opus", custom_model="x")).worker
     assert worker.blank
     worker.initialized(WorkerConfig("haiku", "S", "high"))
-    assert worker.state == WorkerState(WorkerConfig("opus", "S"), "x", ())
+    assert worker.state == WorkerState(WorkerConfig("opus", "S"), "x", (), tools_in_body=True)
     assert not worker.blank
     worker.initialized(WorkerConfig())
     assert worker.blank

@@ -70,6 +70,7 @@ class Stage:
     """An attempt on a scripted process."""
 
     level: Level = "warm"
+    tools_in_body = True
 
     def __init__(self, *, whole_dialogue: bool = False) -> None:
         self.process = ScriptedProcess()
