@@ -4,10 +4,14 @@ FROM python:3.12-slim AS build
 RUN python -m venv /opt/venv
 COPY requirements.txt /build/
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /build/requirements.txt
-# The CLI that the tests run. It comes in this package's wheel.
-ARG CLAUDE_AGENT_SDK=0.2.189
-RUN python -m pip install --no-cache-dir --disable-pip-version-check --no-deps --target /build/sdk \
-        "claude-agent-sdk==${CLAUDE_AGENT_SDK}" \
+# The CLI that the tests run, or another one: a version of the package whose wheel brings it.
+COPY requirements-cli.txt /build/
+ARG CLAUDE_AGENT_SDK=
+RUN if [ -n "$CLAUDE_AGENT_SDK" ]; then \
+        echo "claude-agent-sdk==$CLAUDE_AGENT_SDK" > /build/requirements-cli.txt; \
+    fi \
+    && python -m pip install --no-cache-dir --disable-pip-version-check --no-deps --target /build/sdk \
+        -r /build/requirements-cli.txt \
     && install -m 0755 /build/sdk/claude_agent_sdk/_bundled/claude /build/claude
 
 FROM python:3.12-slim

@@ -15,7 +15,10 @@ JOBS ?= 3
 CLIENTS := .cache/clients
 CLIENT_GROUPS := node $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
 
-.PHONY: serve demo test test-clients check bench chaos soak env-example clean
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+NPM := npm install --no-audit --no-fund --loglevel=error
+
+.PHONY: serve demo test test-clients check bench chaos soak env-example clean npm
 
 serve: $(VENV)/.installed
 	@$(BIN)/python tools/find_cli.py --install $(BIN)/claude
@@ -24,10 +27,10 @@ serve: $(VENV)/.installed
 demo: $(VENV)/.dev
 	@$(BIN)/python -m standin.demo
 
-test: $(VENV)/.dev $(TEST_CLIS)
+test: npm $(VENV)/.dev $(TEST_CLIS)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/clients $(ARGS)
 
-test-clients: $(VENV)/.dev $(CLIENT_GROUPS:%=$(CLIENTS)/%/.installed)
+test-clients: npm $(VENV)/.dev $(CLIENT_GROUPS:%=$(CLIENTS)/%/.installed)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/clients $(ARGS)
 
 check: $(VENV)/.dev
@@ -35,10 +38,10 @@ check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
 
-bench: $(VENV)/.dev $(CLIS)/2.1.197/.installed
+bench: npm $(VENV)/.dev $(CLIS)/2.1.197/.installed
 	@$(BIN)/python -m bench --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)
 
-chaos: $(VENV)/.dev $(CLIS)/2.1.197/.installed
+chaos: npm $(VENV)/.dev $(CLIS)/2.1.197/.installed
 	@$(BIN)/python -m chaos --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)
 
 soak: $(VENV)/.dev
@@ -47,36 +50,48 @@ soak: $(VENV)/.dev
 env-example: $(VENV)/.installed
 	@$(BIN)/python -c "import config; print(config.env_example(), end='')" > .env.example
 
+# Asked for first, before minutes of installing.
+npm:
+	@command -v npm > /dev/null || { \
+	  echo "npm is needed, which installs claude CLIs and libraries for Node that the tests run." >&2; \
+	  echo "It comes with Node.js (Debian, Ubuntu: apt install npm; macOS: brew install node)." >&2; exit 1; }
+
+# What fails says why itself. The interpreter of an environment that is not whole must not stay: it is the target.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Python 3.10 or newer is needed; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
-	  { echo "Python's venv module is missing (on Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "Making the virtual environment $(VENV) ..."
+	@rm -f $(VENV)/.installed $(VENV)/.dev
+	@$(PYTHON) -m venv $(VENV) || { rm -f $@; \
+	  echo "$(PYTHON) -m venv $(VENV) failed; the lines above say why." >&2; exit 1; }
 
 $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 	@echo "Installing what the server needs into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/.dev: requirements.txt requirements-cli.txt requirements-dev.txt | $(VENV)/bin/python
 	@echo "Installing what the tests and the demo need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(PIP) -r requirements-dev.txt
 	@touch $@ $(VENV)/.installed
 
 $(CLIS)/%/.installed:
+	@echo "Installing claude CLI $*, which the tests run ..."
 	@mkdir -p $(CLIS)/$*
-	@npm install --prefix $(CLIS)/$* --no-audit --no-fund --loglevel=error @anthropic-ai/claude-code@$*
+	@$(NPM) --prefix $(CLIS)/$* @anthropic-ai/claude-code@$*
 	@touch $@
 
 $(CLIENTS)/node/.installed: tests/clients/package.json
+	@echo "Installing client libraries for Node ..."
 	@mkdir -p $(@D)
 	@cp $< $(@D)/package.json
-	@npm install --prefix $(@D) --no-audit --no-fund --loglevel=error
+	@$(NPM) --prefix $(@D)
 	@touch $@
 
 $(CLIENTS)/%/.installed: tests/clients/requirements/%.txt | $(VENV)/.dev
+	@echo "Installing client libraries: $* ..."
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
-	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python -r $< \
+	@$(BIN)/uv pip install --python $(@D)/bin/python -r $< \
 	  $(patsubst %,--override %,$(wildcard tests/clients/overrides/$*.txt))
 	@touch $@
 
