@@ -37,7 +37,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: Annotated[str, env("CLAUDE_API_HOST", "CLAUDE_WRAPPER_HOST", flag="--host")] = Field(
-        "127.0.0.1", description="address to listen on; another than loopback only with a key"
+        "127.0.0.1", description="address to listen on; one that other machines reach needs a key"
     )
     port: Annotated[int, env("CLAUDE_API_PORT", "PORT", flag="--port")] = Field(
         8765, ge=0, le=65535, description="port to listen on; 0 takes a free one"

@@ -197,7 +197,7 @@ class CliEngine:
         store = selftest.AbilityStore(private_folder(self._state_dir) / "abilities.json")
         abilities = store.load(signature)
         if abilities is None:
-            log.info("trying out the claude CLI; this takes a few seconds, once for each version")
+            log.info("trying out the claude CLI; this takes some seconds, whenever another one is installed")
             abilities, conclusive = await selftest.run(binary, self._environ.get("PATH", ""))
             if signature_of(binary) != signature:
                 # What was found is partly true of one, partly of the other.

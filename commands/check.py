@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-SUMMARY = "ask a running server at each of its endpoints, and say which answers are right"
+SUMMARY = "ask each endpoint of a running server; say which answers are right"
 _ERROR_KEYS = {"message", "type", "param", "code"}
 _QUESTION = [{"role": "user", "content": "Answer with the one word: hello"}]
 

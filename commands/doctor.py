@@ -12,7 +12,7 @@ from configuration.arguments import add_options
 from start.engine import cli_engine
 from telemetry import logs
 
-SUMMARY = "look at the installed CLI, as the server would, and say what was found"
+SUMMARY = "look at the installed CLI as the server would, and say what it can do"
 _OPTIONS = ("claude_bin", "engine", "state_dir", "setting_sources")
 
 
@@ -21,7 +21,8 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="claude_api.py doctor", description=SUMMARY)
     add_options(parser, iter(config.setting_fields()), _OPTIONS)
     settings = config.resolve(vars(parser.parse_args(list(argv)))).settings
-    logs.configure("warning", "console", None)
+    # "info": that the CLI is being tried out, which takes a while, is told.
+    logs.configure("info", "console", None)
     return asyncio.run(_look(settings))
 
 

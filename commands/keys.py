@@ -19,7 +19,7 @@ from guard.keys import Key, KeyLimits
 from start.guards import lacks_key
 from start.listen import make_state_folder
 
-SUMMARY = "add, list and revoke the API keys of the server; a running one notices at once"
+SUMMARY = "add, list and revoke API keys; a running server notices at once"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         "--if-needed", action="store_true", help="only where the server would refuse to start without one"
     )
     add.add_argument("--operator", action="store_true", help="it may name MCP servers, which run commands")
-    revoke = actions.add_parser("revoke", help="make a key useless")
+    revoke = actions.add_parser("revoke", help="take a key away; it no longer works")
     revoke.add_argument("name", metavar="NAME")
     for action in (add, actions.add_parser("list", help="show the keys' names and limits"), revoke):
         add_options(action, iter(config.setting_fields()), ("state_dir",))
@@ -88,7 +88,7 @@ def _revoke(file: KeyFile, name: str) -> None:
         left = file.revoke(name)
     except NoSuchKey:
         raise ConfigError(f"There is no key '{name}'. See: python claude_api.py keys list") from None
-    print(f"The key '{name}' is no good any more.")
+    print(f"The key '{name}' no longer works.")
     if left == 0:
         print(
             "No key is left. A running server now refuses everybody; one that is started without a key "

@@ -207,7 +207,8 @@ def run() -> int:
         home = Path(folder)
         env = environment(home, cli, api.url)
         print(f"The real claude CLI {version(cli, env)} runs here, with a stand-in for the Anthropic API:")
-        print("the answers are made up, no account is needed, and nothing leaves this machine.", flush=True)
+        print("the answers are made up, no account is needed, and nothing leaves this machine.")
+        print("The server tries the CLI out first, which takes some seconds ...", flush=True)
         with server(home, env) as base_url:
             failed = [name for name in DEMOS if not run_demo(name, base_url)]
         if failed:

@@ -20,9 +20,16 @@ def make_state_folder(settings: Settings) -> None:
     try:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be used: {error.strerror}.") from None
-    if not os.access(settings.state_dir, os.W_OK):
-        raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be written to.")
+        raise _unusable(settings, error.strerror or str(error)) from None
+    if not os.access(settings.state_dir, os.R_OK | os.W_OK | os.X_OK):
+        raise _unusable(settings, "this user may not read and write in it")
+
+
+def _unusable(settings: Settings, why: str) -> ConfigError:
+    return ConfigError(
+        f"The state folder {settings.state_dir} can't be used: {why}. "
+        "Set CLAUDE_STATE_DIR (or --state-dir) to another folder, which this user may write to."
+    )
 
 
 def prepare(settings: Settings) -> None:
@@ -34,13 +41,19 @@ def prepare(settings: Settings) -> None:
     try:
         asyncio.run(_look_at_sessions(settings))
     except StoreError as error:
-        raise ConfigError(f"CLAUDE_STATE_DIR={settings.state_dir} can't be used: {error}.") from None
+        raise _unusable(settings, str(error)) from None
+    except OSError as error:
+        # Root may do everything, but no file can be made in every folder.
+        raise _unusable(settings, error.strerror or str(error)) from None
     work_folder(settings)
     mcp_servers(settings)
     try:
         logs.configure(settings.log_level, settings.log_format, settings.log_file)
     except OSError as error:
-        raise ConfigError(f"LOG_FILE={settings.log_file} can't be written to: {error.strerror}.") from None
+        raise ConfigError(
+            f"LOG_FILE={settings.log_file} can't be written to: {error.strerror}. Name another file, "
+            "or unset it to log to standard error."
+        ) from None
 
 
 async def _look_at_sessions(settings: Settings) -> None:

@@ -75,7 +75,7 @@ class Server(uvicorn.Server):
             self._drain.end()
 
     async def _shut_down(self) -> None:
-        log.warning("shutting down", turns=self._drain.turns, within=self._drain_within)
+        log.info("shutting down", turns=self._drain.turns, within=self._drain_within)
         await self._drain.run(self._drain_within)
         self.should_exit = True
 

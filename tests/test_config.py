@@ -12,10 +12,12 @@ import pytest
 from platformdirs import user_state_path
 from pydantic import SecretStr, ValidationError
 
+import claude_api
 import config
 from claude_cli.engine import EngineOptions
 from claude_cli.state import Level
 from claude_cli.worker import Limits, SharePolicy
+from commands.table import COMMANDS
 from config import ConfigError, Loaded, Settings, env_example, load
 from configuration.fields import default_text, is_switch
 
@@ -528,7 +530,7 @@ def test_help_names_every_setting(
         if mark.option is None:
             assert mark.names[0] in text
             continue
-        option = f"{mark.option} {name.upper()}"
+        option = rf"{mark.option} \S+"
         if is_switch(field):
             option = f"{mark.option}, --no-{mark.option.removeprefix('--')}"
         setting_fields = (
@@ -536,6 +538,36 @@ def test_help_names_every_setting(
         )
         assert re.search(rf"^  {option}\s+{re.escape(setting_fields)}$", text, re.MULTILINE)
     assert "--version" in text
+
+
+def test_help_shows_the_choices_and_the_commands_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(["--help"], commands="  polish  make it shine")
+    text = capsys.readouterr().out
+    for option in (
+        *("--engine {auto,warm,keyed,spawn,text,plain}", "--stream-mode {live,buffered}"),
+        *("--auth-method {cli,api_key,bedrock,vertex}", "--setting-sources {user}"),
+        *("--max-queue N", "--timeout SECONDS", "--cwd PATH", "--allow-tools A,B"),
+    ):
+        assert f"\n  {option} " in text or f"\n  {option}\n" in text
+    assert text.index("polish") < text.index("--version")
+    assert text.startswith("usage: claude_api.py [PORT] [option ...]\n       claude_api.py COMMAND ...\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("check",), ("doctor",), ("keys",), ("keys", "add"), ("keys", "list"), ("keys", "revoke")],
+    ids=" ".join,
+)
+def test_help_fits_80_columns(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        claude_api.main([*words, "--help"])
+    text = capsys.readouterr().out
+    assert set(COMMANDS) <= set(text.split()) or words
+    assert [line for line in text.splitlines() if len(line) >= 80] == []
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,7 @@ def test_the_list(keys: Terminal) -> None:
 def test_revoking(keys: Terminal) -> None:
     for name in ("a", "b"):
         keys("add", name)
-    assert keys("revoke", "a") == (0, "The key 'a' is no good any more.\n", "")
+    assert keys("revoke", "a") == (0, "The key 'a' no longer works.\n", "")
     code, out, _ = keys("revoke", "b")
     assert code == 0 and "No key is left" in out
     code, out, err = keys("revoke", "b")

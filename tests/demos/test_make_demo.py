@@ -51,7 +51,7 @@ def test_from_start_to_end(tmp_path: Path) -> None:
     assert (process.returncode, errors) == (0, "")
     lines = out.splitlines()
     assert re.match(r"The real claude CLI \d+\.\d+\.\d+ runs here, with a stand-in", lines[0])
-    assert "nothing leaves this machine" in lines[1]
+    assert "nothing leaves this machine" in lines[1] and "tries the CLI out" in lines[2]
     assert [line for line in lines if line.startswith("$ ")] == [f"$ python {name}" for name in demo.DEMOS]
     assert lines.count("Claude: Your name is Alice.") == 2
     assert "The capital of Kenya is Nairobi." in out and " times, as measured" in out

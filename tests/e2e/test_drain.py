@@ -35,7 +35,7 @@ def stopping(tmp_path: Path, **settings: str) -> Iterator[Server]:
 def signalled(server: Server, sign: signal.Signals) -> None:
     """Send it, and wait until the server has taken it."""
     server.process.send_signal(sign)
-    server.wait_for_line("shutting down")
+    server.wait_for_line(r"\[info +\] shutting down")
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])

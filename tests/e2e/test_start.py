@@ -47,7 +47,13 @@ def test_version_and_help(tmp_path: Path) -> None:
         ((), {"CLAUDE_MAX_CONCURRENCY": "0"}, "CLAUDE_MAX_CONCURRENCY=0"),
         ((), {"CLAUDE_STREAM_MODE": "fast"}, "CLAUDE_STREAM_MODE=fast"),
         (("--host", "0.0.0.0"), {}, "loopback"),
-        ((), {"CLAUDE_STATE_DIR": "/dev/null/state"}, "CLAUDE_STATE_DIR=/dev/null/state"),
+        ((), {"CLAUDE_STATE_DIR": "/dev/null/state"}, "Set CLAUDE_STATE_DIR (or --state-dir) to another"),
+        ((), {"CLAUDE_STATE_DIR": "/proc"}, "state folder /proc can't be used: "),
+        (
+            (),
+            {"LOG_FILE": "/dev/null/log"},
+            "Name another file, or unset it",
+        ),
         (("--host", "example.com"), {}, "--host=example.com: an address is needed"),
         (("--reload", "--host", "::"), {}, "loopback"),
     ],
@@ -67,7 +73,7 @@ def test_sessions_that_cannot_be_read(tmp_path: Path) -> None:
     records.mkdir(parents=True)
     refused = run(tmp_path, "--host", "192.0.2.1", CLAUDE_STATE_DIR=str(state), API_KEY="k")
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
-    assert f"CLAUDE_STATE_DIR={state} can't be used: the session records can't be opened" in refused.stderr
+    assert f"The state folder {state} can't be used: the session records can't be opened" in refused.stderr
     records.rmdir()
     records.write_bytes(b"not a database" * 100)
     aside = run(tmp_path, "--host", "192.0.2.1", CLAUDE_STATE_DIR=str(state), API_KEY="k")

@@ -1,17 +1,20 @@
 """The README and the pages under docs/ as their tests read them, and the part of them that is generated.
 
-`python -m tests.readme.document` writes the tables of the settings and of the parameters anew.
+`python -m tests.readme.document` writes anew the tables of the settings and of the parameters, and the
+version of the CLI that requirements-cli.txt brings.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import config
 from configuration.fields import default_text
+from tests.conftest import newest_cli
 from tests.support import ROOT
 from translate.parameters import RULES
 
@@ -19,6 +22,7 @@ DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 ARCHITECTURE = DOCS / "ARCHITECTURE.md"
 DEPLOYING = DOCS / "deploying.md"
+FAULTS = DOCS / "faults.md"
 ENGINE = DOCS / "engine.md"
 ENDPOINTS = DOCS / "endpoints.md"
 ERRORS = DOCS / "errors.md"
@@ -27,10 +31,13 @@ LOGIN = DOCS / "login.md"
 MIGRATING = DOCS / "migrating.md"
 PARAMETERS = DOCS / "parameters.md"
 SESSIONS = DOCS / "sessions.md"
+SECURITY = ROOT / "SECURITY.md"
 SETTINGS = DOCS / "settings.md"
 PAGES = (README, *sorted(DOCS.glob("*.md")))
 _SETTINGS = re.compile(r"(?<=<!-- settings -->\n).*(?=<!-- /settings -->\n)", re.DOTALL)
 _PARAMETERS = re.compile(r"(?<=<!-- parameters -->\n).*(?=<!-- /parameters -->\n)", re.DOTALL)
+# In what the start prints, and last among the versions that are tested.
+_NEWEST = re.compile(r"(?<=^claude CLI )[\d.]+\d(?=, )|(?<= and )[\d.]+\d(?=\.$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,14 @@ def written_settings_table() -> str:
     return found[0]
 
 
+def with_the_newest_cli(text: str) -> str:
+    """The README's text with the version of the newest CLI where it shows that of an older one."""
+    told = subprocess.run([newest_cli(), "--version"], capture_output=True, text=True, check=True).stdout
+    return _NEWEST.sub(told.split()[0], text)
+
+
 def main() -> int:
+    README.write_text(with_the_newest_cli(README.read_text(encoding="utf-8")), encoding="utf-8")
     text = SETTINGS.read_text(encoding="utf-8")
     SETTINGS.write_text(_SETTINGS.sub(lambda _: settings_table(), text), encoding="utf-8")
     text = PARAMETERS.read_text(encoding="utf-8")
