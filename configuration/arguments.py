@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -16,7 +16,7 @@ from configuration.fields import SettingField, default_text, is_switch
 # What fits on a terminal of 80 columns, as argparse reckons.
 _WIDTH = 78
 # Every setting of a type has the same unit or form.
-_METAVARS = {int: "N", float: "SECONDS", Path: "PATH", tuple: "A,B"}
+_METAVARS: Mapping[Any, str] = {int: "N", float: "SECONDS", Path: "PATH", tuple: "A,B"}
 
 
 def add_options(
