@@ -16,6 +16,7 @@ from claude_cli.frames import Frame
 from claude_cli.redact import redacted
 from claude_cli.step_runner import StepRunner
 from claude_cli.table import ProcessTable
+from descriptors import check_room_for_start
 from turns.errors import NotReady, TurnError
 from turns.model import ModelInfo
 
@@ -50,6 +51,7 @@ def find_binary(name: str, path: str | None) -> str:
 async def read_version(binary: str, environ: Mapping[str, str]) -> tuple[int, int, int]:
     """The CLI's version. Raises NotReady for one that doesn't run or is too old."""
     try:
+        check_room_for_start()
         process = await asyncio.create_subprocess_exec(
             *(binary, "--version"),
             stdin=asyncio.subprocess.DEVNULL,

@@ -20,6 +20,7 @@ import structlog
 from claude_cli.frames import Frame, is_torn, parse
 from claude_cli.framing import LineSplitter, LineTooLong
 from claude_cli.redact import redacted
+from descriptors import check_room_for_start
 
 _STDERR_KEPT = 64 * 1024
 # A stray line on stdout is skipped; a process that keeps babbling is not the one we know.
@@ -183,6 +184,7 @@ def with_parent_death_signal(argv: Sequence[str]) -> list[str]:
 
 async def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> CliProcess:
     """Start a process in a group of its own. Raises OSError."""
+    check_room_for_start()
     loop = asyncio.get_running_loop()
     _, process = await loop.subprocess_exec(
         CliProcess, *with_parent_death_signal(argv), env=dict(env), cwd=cwd, start_new_session=True

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from descriptors import check_room_for_start
 from turns.answer_check import AnswerChecker
 from turns.answer_format import AnswerFormat
 from turns.errors import InvalidAnswer, Overloaded
@@ -40,6 +41,7 @@ async def check_event(check: AnswerChecker, event: TurnEvent) -> Sequence[TurnEv
 
 async def _check_in_process(form: AnswerFormat, text: str) -> None:
     try:
+        check_room_for_start()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", _PROGRAM, str(_ROOT)),
             stdin=PIPE,
