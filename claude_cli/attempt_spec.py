@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from claude_cli.blocks import AnswerTool
 from claude_cli.state import WorkerConfig
-from turns.model import AttemptRequest, Message, Tool, ToolChoice, ToolResult, ToolUse, TurnRequest
+from claude_cli.thinking import calls_lack_thinking, has_thinking_budget
+from turns.model import AttemptRequest, Message, ModelInfo, Tool, ToolChoice, ToolResult, ToolUse, TurnRequest
 
 _ANSWER_TOOL_NAME = "json_answer"
 _ANSWER_TOOL_DESCRIPTION = "Gives the answer. Call this once, with the whole answer as its arguments."
@@ -36,12 +37,12 @@ class AttemptSpec:
     stop: tuple[str, ...]
 
 
-def attempt_spec(request: AttemptRequest) -> AttemptSpec:
-    """Translate an attempt for the CLI."""
+def attempt_spec(request: AttemptRequest, models: Sequence[ModelInfo] = ()) -> AttemptSpec:
+    """Translate an attempt for a CLI that lists `models`."""
     answer = answer_tool(request.turn)
     # The API refuses blank stop texts.
     blank = tuple(text for text in request.turn.stop if not text.strip())
-    return AttemptSpec(request, config_for(request, answer), answer, blank)
+    return AttemptSpec(request, config_for(request, answer, models), answer, blank)
 
 
 def answer_tool(turn: TurnRequest) -> AnswerTool | None:
@@ -76,7 +77,9 @@ def _is_own_root(schema: dict[str, Any]) -> bool:
     return isinstance(name, str) and not name.startswith("#")
 
 
-def config_for(request: AttemptRequest, answer: AnswerTool | None) -> WorkerConfig:
+def config_for(
+    request: AttemptRequest, answer: AnswerTool | None, models: Sequence[ModelInfo]
+) -> WorkerConfig:
     """The worker configuration for an attempt; `answer` is its answer tool, if it has one."""
     turn = request.turn
     tools = [*turn.tools, answer.tool] if answer else list(turn.tools)
@@ -94,6 +97,8 @@ def config_for(request: AttemptRequest, answer: AnswerTool | None) -> WorkerConf
             body[name] = value
     limit = turn.max_output_tokens
     thinks = turn.thinking and (limit is None or limit > _MIN_THINKING_TOKENS)
+    if calls_lack_thinking(turn.question) and has_thinking_budget(turn.model, models):
+        thinks = False
     return WorkerConfig(
         model=turn.model,
         system=request.system,

@@ -259,7 +259,7 @@ class CliEngine:
     # Turns
 
     def open(self, request: AttemptRequest) -> CliAttempt:
-        spec = attempt_spec(request)
+        spec = attempt_spec(request, self.models)
         return CliAttempt(self._lease(spec), partial(self._script, spec), self._release)
 
     def _lease(self, spec: AttemptSpec) -> asyncio.Future[Worker]:

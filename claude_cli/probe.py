@@ -95,7 +95,12 @@ async def handshake(table: ProcessTable) -> Frame:
 def parse_info(version: tuple[int, int, int], answer: Frame) -> CliInfo:
     """The answer to `initialize`, read."""
     models = tuple(
-        ModelInfo(model["value"], model.get("displayName") or model["value"], model.get("resolvedModel"))
+        ModelInfo(
+            model["value"],
+            model.get("displayName") or model["value"],
+            model.get("resolvedModel"),
+            bool(model.get("supportsAdaptiveThinking")),
+        )
         for model in answer.get("models") or ()
         if isinstance(model, dict) and isinstance(model.get("value"), str)
     )

@@ -336,9 +336,13 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
+    """A model that the CLI lists. `adaptive_thinking`: it thinks as much as the task needs, not within a
+    budget of tokens."""
+
     id: str
     display_name: str
     resolves_to: str | None = None
+    adaptive_thinking: bool = False
 
 
 class Backend(Protocol):

@@ -17,7 +17,12 @@ VERSION = (2, 1, 330)
 def test_models() -> None:
     answer = {
         "models": [
-            {"value": "default", "displayName": "Default", "resolvedModel": "claude-x"},
+            {
+                "value": "default",
+                "displayName": "Default",
+                "resolvedModel": "claude-x",
+                "supportsAdaptiveThinking": True,
+            },
             {"value": "opus", "displayName": ""},
             {"value": 5},
             {"displayName": "nameless"},
@@ -25,7 +30,7 @@ def test_models() -> None:
         ]
     }
     found = parse_info(VERSION, answer)
-    assert found.models == (ModelInfo("default", "Default", "claude-x"), ModelInfo("opus", "opus", None))
+    assert found.models == (ModelInfo("default", "Default", "claude-x", True), ModelInfo("opus", "opus"))
     assert found.version == VERSION
     assert found.version_text == "2.1.330"
 
