@@ -58,24 +58,51 @@ class StopText:
     """Text up to the first of `stops`, which may be spread over pieces. `found` tells that it was there."""
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = stops
+        self._stops = [_Match(stop) for stop in stops if stop]
         self._kept = ""
         self.found = False
 
     def feed(self, piece: str) -> str:
         """The text that is certain not to be part of a stop."""
         text = self._kept + piece
-        # The one that is whole first, however the text was cut into pieces.
-        ends = [(place + len(stop), place) for stop in self._stops if (place := text.find(stop)) >= 0]
-        if ends:
-            self.found, self._kept = True, ""
-            return text[: min(ends)[1]]
-        begun = [n for stop in self._stops for n in range(len(stop)) if text.endswith(stop[:n])]
-        keep = max(begun, default=0)
-        self._kept = text[len(text) - keep :]
-        return text[: len(text) - keep]
+        for place, character in enumerate(piece, len(self._kept) + 1):
+            # The one that is whole first, however the text was cut into pieces; of two the longer one.
+            whole = [match.length for match in self._stops if match.feed(character)]
+            if whole:
+                self.found, self._kept = True, ""
+                return text[: place - max(whole)]
+        certain = len(text) - max((match.begun for match in self._stops), default=0)
+        self._kept = text[certain:]
+        return text[:certain]
 
     def flush(self) -> str:
         """What was kept back, once no more comes."""
         kept, self._kept = self._kept, ""
         return kept
+
+
+class _Match:
+    """How much of a stop text the end of a text is, character by character, by Knuth, Morris and Pratt.
+
+    Their table is made as far as it is needed, so that the time goes by the text, not by the stop.
+    """
+
+    def __init__(self, stop: str) -> None:
+        self._stop = stop
+        self.length = len(stop)
+        self.begun = 0
+        # For each beginning of the stop, from that of one character on: the longest beginning that it ends
+        # with, itself left out.
+        self._borders = [0]
+
+    def feed(self, character: str) -> bool:
+        """Is the stop whole with this character?"""
+        self.begun = self._longer(self.begun, character)
+        while len(self._borders) < self.begun:
+            self._borders.append(self._longer(self._borders[-1], self._stop[len(self._borders)]))
+        return self.begun == self.length
+
+    def _longer(self, begun: int, character: str) -> int:
+        while begun and self._stop[begun] != character:
+            begun = self._borders[begun - 1]
+        return begun + (self._stop[begun] == character)

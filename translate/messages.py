@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from translate import media
+from turns import strict_json
 from turns.errors import InvalidRequest, UnsupportedParameter
 from turns.model import Block, Document, Image, Message, Role, ToolResult, ToolUse
 from wire import chat
@@ -215,8 +215,8 @@ def _calls(message: chat.ChatMessage) -> list[chat.ToolCall]:
 def _arguments(text: str) -> dict[str, Any]:
     """What a model once wrote as arguments: nearly always an object."""
     try:
-        value = json.loads(text or "{}")
-    except ValueError:
+        value = strict_json.loads(text or "{}")
+    except strict_json.NotStrictJson:
         value = text
     return value if isinstance(value, dict) else {"arguments": value}
 

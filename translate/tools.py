@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
-from turns.answer_format import AnswerFormat, InvalidSchema, validator
+from turns import strict_json
+from turns.answer_format import AnswerFormat, InvalidSchema, check_schema
 from turns.errors import InvalidRequest
 from turns.model import Tool, ToolChoice
 from wire import chat
@@ -40,16 +42,17 @@ def _tool(function: chat.Function, place: str) -> Tool:
     where = f"{place}.parameters"
     if schema["type"] != "object":
         raise InvalidRequest(f"The parameters of '{function.name}' must be an object.", param=where)
-    _check(json.dumps(schema), f"The schema of the tool '{function.name}'", where)
+    _check(schema, f"The schema of the tool '{function.name}'", where, patterns=False)
     # It would reach the API as a property of the schema, and says nothing there.
     schema.pop("$schema", None)
     return Tool(function.name, function.description or "", json.dumps(schema))
 
 
-def _check(schema: str, what: str, place: str) -> None:
+def _check(schema: dict[str, Any], what: str, place: str, *, patterns: bool) -> None:
     try:
-        validator(schema)
-    except InvalidSchema as error:
+        strict_json.check(schema)
+        check_schema(json.dumps(schema), patterns=patterns)
+    except (strict_json.NotStrictJson, InvalidSchema) as error:
         raise InvalidRequest(f"{what} is broken: {error}.", param=place) from None
 
 
@@ -58,14 +61,14 @@ def _chosen(request: chat.ChatRequest, tools: tuple[Tool, ...]) -> tuple[tuple[T
     choice = request.function_call if legacy and request.tool_choice is None else request.tool_choice
     parallel = not legacy and request.parallel_tool_calls is not False
     if isinstance(choice, chat.AllowedToolsChoice):
-        names = [named.function.name for named in choice.allowed_tools.tools]
-        for name in names:
-            _known(name, tools)
+        allowed = [named.function.name for named in choice.allowed_tools.tools]
+        _known(allowed, tools)
+        names = frozenset(allowed)
         tools = tuple(tool for tool in tools if tool.name in names)
         return tools, _mode(choice.allowed_tools.mode, tools, parallel)
     if isinstance(choice, chat.NamedTool | chat.Named):
         name = choice.name if isinstance(choice, chat.Named) else choice.function.name
-        _known(name, tools)
+        _known([name], tools)
         return tools, ToolChoice("tool", name, parallel)
     return tools, _mode(choice or "auto", tools, parallel)
 
@@ -78,8 +81,10 @@ def _mode(word: str, tools: Sequence[Tool], parallel: bool) -> ToolChoice:
     return ToolChoice("none" if word == "none" else "auto", None, parallel or not tools)
 
 
-def _known(name: str, tools: Sequence[Tool]) -> None:
-    if name not in [tool.name for tool in tools]:
+def _known(names: Sequence[str], tools: Sequence[Tool]) -> None:
+    present = {tool.name for tool in tools}
+    name = next((name for name in names if name not in present), None)
+    if name is not None:
         raise InvalidRequest(f"There is no tool '{name[:80]}' among the 'tools'.", param="tool_choice")
 
 
@@ -92,6 +97,6 @@ def to_answer_format(request: chat.ChatRequest) -> AnswerFormat | None:
         return AnswerFormat()
     if form.json_schema is None:
         raise InvalidRequest("'response_format' needs 'json_schema'.", param="response_format.json_schema")
-    schema = json.dumps(form.json_schema.schema_ or {})
-    _check(schema, "The schema of the answer", "response_format.json_schema.schema")
-    return AnswerFormat(schema)
+    schema = form.json_schema.schema_ or {}
+    _check(schema, "The schema of the answer", "response_format.json_schema.schema", patterns=True)
+    return AnswerFormat(json.dumps(schema))

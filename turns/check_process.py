@@ -83,7 +83,7 @@ def main() -> None:
     schema, text = json.load(sys.stdin)
     problem = None
     try:
-        AnswerFormat(schema).validated(text)
+        AnswerFormat(schema).validated(text, light=False)
     except InvalidAnswer as error:
         problem = error.message
     json.dump(problem, sys.stdout)

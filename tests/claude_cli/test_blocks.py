@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_cli.blocks import AnswerBlock, StopText
+from tests.growth import grows_no_faster_than_its_input
 
 LETTERS = "a\n"
 
@@ -63,6 +64,20 @@ def test_what_is_kept_back(stops: list[str], pieces: list[str], told: list[str])
     stopping = StopText(stops)
     assert [stopping.feed(piece) for piece in pieces] == told
     assert stopping.found and stopping.flush() == ""
+
+
+@pytest.mark.parametrize("unit", [" ", "\n ", "word   "])
+def test_the_time_goes_by_the_text_not_by_the_stop(unit: str) -> None:
+    """A stop that is never whole, and an answer in small pieces."""
+
+    def fed(size: int) -> None:
+        stopping = StopText([unit * size])
+        for _ in range(size - 1):
+            stopping.feed(unit)
+        assert stopping.flush() == unit * (size - 1) and not stopping.found
+
+    grows_no_faster_than_its_input(fed, lambda size: size)
+    grows_no_faster_than_its_input(lambda size: StopText(["\n " * size]).feed("x\n x\n\n"), lambda size: size)
 
 
 ANSWERS = st.recursive(

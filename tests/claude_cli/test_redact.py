@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claude_cli.redact import redacted
+from tests.growth import grows_no_faster_than_its_input
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,9 @@ from claude_cli.redact import redacted
         ("Authorization: Bearer abcdefgh.1234/x+y== was refused", "abcdefgh.1234/x+y=="),
         ("token eyJhbGciOi.eyJzdWIiOjEy.c2lnbmF0dXJl", "eyJhbGciOi.eyJzdWIiOjEy.c2lnbmF0dXJl"),
         ('{"accessToken": "made-up-token", "expiresAt": 4}', "made-up-token"),
+        ("in a.b.eyJhbGciOi.eyJzdWIiOjEy.c2ln.eyJhbGciOi.eyJzdWIiOjEz.c2lo", "eyJzdWIiOjEz"),
+        ("x-eyJhbGciOi.eyJzdWIiOjEy.c2lnbmF0dXJl", "eyJzdWIiOjEy"),
+        ("one:two:token:made-up-token", "made-up-token"),
         ("AWS_SECRET_ACCESS_KEY=made/up+secret", "made/up+secret"),
         ("key AKIAABCDEFGHIJKLMNOP", "AKIAABCDEFGHIJKLMNOP"),
         ("connect to http://user:made-up-pw@proxy:3128 failed", "user:made-up-pw"),
@@ -43,3 +47,23 @@ def test_secrets(text: str, secret: str) -> None:
 )
 def test_what_is_no_secret(text: str) -> None:
     assert redacted(text) == text
+
+
+@pytest.mark.parametrize("secret", ["correct horse battery", "π-secret", "(a|b)*", "aGVsbG8=\n"])
+def test_a_known_secret_of_any_form(secret: str) -> None:
+    assert redacted(f"x{secret}y {secret}", [secret, "x", ""]) == "x***y ***"
+
+
+def test_a_secret_that_holds_another_one() -> None:
+    assert redacted("made-up-key and made-up", ["made-up", "made-up-key"]) == "*** and ***"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("a", "-", "token", "token-", "token=", "a:", "ey-", "eyaaaaaaaa.", "sk-", "://", "://a:b", " :"),
+        *("x=", "secret ", "bearer ", "a.", ".", "'", "gha_", "api_key\t"),
+    ],
+)
+def test_the_time_goes_by_the_length(unit: str) -> None:
+    grows_no_faster_than_its_input(redacted, lambda size: unit * (size // len(unit)))

@@ -342,6 +342,12 @@ def test_calls_and_results(messages: list[dict[str, Any]], blocks: list[Block]) 
         ("[1]", {"arguments": [1]}),
         ("null", {"arguments": None}),
         ("{oops", {"arguments": "{oops"}),
+        # Python would read these, and write what the CLI can't read.
+        ('{"a": NaN}', {"arguments": '{"a": NaN}'}),
+        ('{"a": [1e999]}', {"arguments": '{"a": [1e999]}'}),
+        ("-Infinity", {"arguments": "-Infinity"}),
+        ("[" * 100_000, {"arguments": "[" * 100_000}),
+        ('{"a":' * 300 + "1" + "}" * 300, {"arguments": '{"a":' * 300 + "1" + "}" * 300}),
     ],
 )
 def test_arguments_as_a_model_wrote_them(written: str, told: dict[str, Any]) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.translate.asking import refusal, turn
+from tests.growth import grows_no_faster_than_its_input
+from tests.translate.asking import POLICY, asked, refusal, turn
+from translate.chat import to_turn
 from turns.answer_format import AnswerFormat
 from turns.errors import InvalidRequest
 from turns.model import Tool, ToolChoice
+from wire.chat import ChatRequest
 
 NO_ARGUMENTS = {"type": "object", "properties": {}}
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -76,7 +79,6 @@ BROKEN: list[dict[str, Any]] = [
     {"properties": {"x": {"$ref": "#/$defs/none"}}},
     {"properties": {"x": {"$ref": "http://127.0.0.1:9/x"}}},
     {"properties": {"x": {"$ref": "file:///etc/passwd"}}},
-    {"properties": {"x": {"pattern": "("}}},
     {"required": "x"},
 ]
 
@@ -191,3 +193,29 @@ def test_tools_are_plain_values() -> None:
     one, two = (turn(tools=[tool("f", CITY)]).tools for _ in range(2))
     assert one == two and len({*one, *two}) == 1
     assert one == (Tool("f", "", json.dumps(CITY)),)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_schema_with_what_is_no_number(number: str) -> None:
+    """Written to the CLI, it would end its process."""
+    schema = f'{{"type": "object", "properties": {{"a": {{"maximum": {number}}}}}}}'
+    tool_body = f'"tools": [{{"type": "function", "function": {{"name": "f", "parameters": {schema}}}}}]'
+    answer = (
+        f'"response_format": {{"type": "json_schema", "json_schema": {{"name": "x", "schema": {schema}}}}}'
+    )
+    for field, place in (
+        (tool_body, "tools[0].function.parameters"),
+        (answer, "response_format.json_schema.schema"),
+    ):
+        body = f'{{"messages": [{{"role": "user", "content": "hi"}}], {field}}}'
+        with pytest.raises(InvalidRequest, match="a number that is none") as raised:
+            to_turn(ChatRequest.model_validate_json(body), "t", POLICY)
+        assert raised.value.param == place
+
+
+def test_the_time_for_allowed_tools_goes_by_their_number() -> None:
+    def made(size: int) -> ChatRequest:
+        names = [f"f{number}" for number in range(size)]
+        return asked(tools=[tool(name) for name in names], tool_choice=allowed("auto", *names))
+
+    grows_no_faster_than_its_input(lambda request: to_turn(request, "t", POLICY), made, 1000)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
-from turns.answer_format import AnswerFormat, InvalidSchema, validator
+from tests.growth import grows_no_faster_than_its_input
+from turns.answer_format import AnswerFormat, InvalidSchema, check_schema, validator
 from turns.errors import InvalidAnswer
 
 OBJECT = AnswerFormat()
@@ -29,6 +31,7 @@ def deep(levels: int) -> str:
         (OBJECT, '```json\n{"a": 1}\n```', '{"a": 1}'),
         (OBJECT, '\n```\n{"a": "```"}```\n', '{"a": "```"}'),
         (OBJECT, '{"é": "\\ud83d\\ude00"}', '{"é": "\\ud83d\\ude00"}'),
+        (OBJECT, "```json\n\n\n {}\n \n```\n", "{}"),
         (CITY, '{"city": "Oslo", "more": null}', '{"city": "Oslo", "more": null}'),
         (CITY, '```json\n{"city": ""}\n```', '{"city": ""}'),
         (AnswerFormat("{}"), "5", "5"),
@@ -122,11 +125,50 @@ def test_schemas_of_any_draft(schema: Any, good: Any, bad: Any) -> None:
 )
 def test_what_is_no_schema(schema: Any) -> None:
     with pytest.raises(InvalidSchema) as raised:
-        validator(json.dumps(schema))
+        check_schema(json.dumps(schema), patterns=True)
     assert str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_validator_is_kept_unless_it_is_large() -> None:
-    small, large = '{"title":"kept"}', json.dumps({"title": "x" * 70_000})
-    assert validator(small) is validator(small)
-    assert validator(large) is not validator(large)
+@pytest.mark.parametrize(
+    "pattern", [r"\p{L}{200}", "^.{0,10000}$", "((a{50}){50}){50}", "(?=a)b{3,}", r"\u{1F600}{9}", "(", "[^]"]
+)
+def test_a_tools_patterns_are_not_ours_to_judge(pattern: str) -> None:
+    check_schema(json.dumps({"pattern": pattern, "patternProperties": {pattern: {}}}), patterns=False)
+    with pytest.raises(InvalidSchema):
+        check_schema(json.dumps({"patternProperties": {pattern: {"type": 5}}}), patterns=False)
+
+
+@pytest.mark.parametrize("name", ["pattern", "patternProperties"])
+def test_what_only_looks_like_a_pattern(name: str) -> None:
+    schema = {"properties": {name: {"type": "string"}}, "enum": [{name: "("}], "default": {name: "("}}
+    check_schema(json.dumps(schema), patterns=True)
+
+
+LARGE = [rf"\p{{L}}{{{200 + number}}}" for number in range(10)]
+
+
+@pytest.mark.parametrize("patterns", [LARGE, [f"^{n}$" for n in range(100)]], ids=["large", "many"])
+def test_patterns_that_take_long_are_compiled_elsewhere(patterns: list[str]) -> None:
+    """The ten of them, some 300 bytes, would take seconds and 100 MB."""
+    form = AnswerFormat(json.dumps({"anyOf": [{"pattern": each} for each in patterns]}))
+    began = time.thread_time()
+    assert form.schema is not None
+    check_schema(form.schema, patterns=True)
+    assert form.is_expensive("1")
+    # Some ten milliseconds, on a machine that may have more to do.
+    assert time.thread_time() - began < 0.5
+
+
+def test_usual_patterns_are_not_expensive() -> None:
+    usual = [r"^[\w.+-]{1,64}@[\w-]{1,63}\.[a-z]{2,}$", r"^\d{4}-\d{2}-\d{2}$", "^[A-Z]{2,3}$", r"^\S+$"]
+    form = AnswerFormat(json.dumps({"anyOf": [{"pattern": each} for each in usual]}))
+    assert not form.is_expensive("1") and form.validated('"2024-01-01"')
+
+
+@pytest.mark.parametrize("unit", ["\n", " ", "`", "```\n", "```json\n"])
+def test_the_time_for_a_fence_goes_by_the_length(unit: str) -> None:
+    def check(text: str) -> None:
+        with pytest.raises(InvalidAnswer):
+            OBJECT.validated(text)
+
+    grows_no_faster_than_its_input(check, lambda size: "```json\n" + unit * (size // len(unit)) + "x")

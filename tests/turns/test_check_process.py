@@ -38,9 +38,12 @@ UNKNOWN = AnswerFormat(
 )
 
 
-@pytest.mark.parametrize("form", [doubled(2), UNKNOWN], ids=["here", "elsewhere"])
+LARGE_PATTERN = AnswerFormat(r'{"type": "string", "pattern": "^\\p{L}{0,300}$"}')
+
+
+@pytest.mark.parametrize("form", [doubled(2), UNKNOWN, LARGE_PATTERN], ids=["here", "elsewhere", "pattern"])
 async def test_right_and_wrong_answers(form: AnswerFormat) -> None:
-    assert form.is_expensive("1") == (form is UNKNOWN)
+    assert form.is_expensive("1") == (form in (UNKNOWN, LARGE_PATTERN))
     await ended(form, '"é"')
     with pytest.raises(InvalidAnswer, match="half a character"):
         await ended(form, '"\\ud800"')
