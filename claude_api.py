@@ -32,7 +32,7 @@ from start.guards import Guards, build_guards, install_guards
 from start.key_prompt import prompt_for_key
 from start.listen import listen, prepare, url_of
 from start.reload import supervise
-from start.server import Server, http_config
+from start.server import FOREIGN_SERVER, Server, http_config
 from start.tools import mcp_servers
 from start.workers import refuse_multiple_workers
 from telemetry import logs
@@ -60,6 +60,8 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         refuse_multiple_workers()
         settings = load().settings
         logs.configure(settings.log_level, settings.log_format, settings.log_file)
+        # Whoever calls it so brings an HTTP server along.
+        log.warning(FOREIGN_SERVER)
     guards = build_guards(settings)
     engine: Backend = backend or cli_engine(settings)
     registry = SessionRegistry(settings.state_dir, settings.session_ttl)

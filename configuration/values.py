@@ -10,6 +10,8 @@ import re
 ALL = "*"
 _TOOL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^\s/?#@:*\[\]]+)(:\d{1,5})?")
+# Programs that give each of their web views a name of its own.
+_ANY_OF_SCHEME = re.compile(r"(?!https?:|file:)[a-z][a-z0-9+.-]*://\*")
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -47,12 +49,14 @@ def network(text: str) -> str:
 
 
 def origin(text: str) -> str:
-    """An origin as browsers send it, or `*`. Raises ValueError."""
+    """An origin as browsers send it, or `*`, or all of a program's such as `vscode-webview://*`. Raises
+    ValueError."""
     if text == "*":
         return text
     plain = text.lower().removesuffix("/")
-    if not _ORIGIN.fullmatch(plain):
+    if not _ORIGIN.fullmatch(plain) and not _ANY_OF_SCHEME.fullmatch(plain):
         raise ValueError(
-            f"'{text}' is no origin: one looks like https://example.com or http://localhost:3000"
+            f"'{text}' is no origin: one looks like https://example.com, http://localhost:3000, "
+            "app://obsidian.md or vscode-webview://*"
         )
     return plain

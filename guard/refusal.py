@@ -11,13 +11,20 @@ from wire.errors import ErrorBody, ErrorDetail, RateLimitBody, RateLimitDetail
 
 _REQUEST = "invalid_request_error"
 _FINAL = {"x-should-retry": "false"}
+_ADD_KEY = "'python claude_api.py keys add NAME'"
+
+
+def repeated_header(name: str) -> Response:
+    """400: the header may come once only."""
+    message = f"The request has more than one '{name}' header: send one."
+    return _response(400, message, "invalid_request_error", _FINAL)
 
 
 def foreign_host(host: str) -> Response:
     """421: a name that isn't this machine's; a page had it rebound."""
     message = (
-        f"The Host '{host[:100]}' is not served while no key is set: use 127.0.0.1 or localhost, or let the "
-        "operator add a key with 'python claude_api.py keys add NAME'."
+        f"The Host '{host[:100]}' is not served while no key is set: use 127.0.0.1 or localhost (from a "
+        f"container host.docker.internal), or let the operator add a key with {_ADD_KEY}."
     )
     return _response(421, message, "foreign_origin", _FINAL)
 
@@ -25,17 +32,27 @@ def foreign_host(host: str) -> Response:
 def foreign_client() -> Response:
     """403: from elsewhere, while no key is set."""
     message = (
-        "Only this machine may use a server without keys: the operator can add one with "
-        "'python claude_api.py keys add NAME'."
+        f"Only this machine may use a server without keys: the operator can add one with {_ADD_KEY}. A "
+        "container counts as another machine."
+    )
+    return _response(403, message, "foreign_origin", _FINAL)
+
+
+def behind_proxy(header: str) -> Response:
+    """403: a proxy passed it on, while no key is set."""
+    message = (
+        f"The request has the header '{header}', so it came through a proxy, perhaps from another machine; "
+        f"only this machine may use a server without keys. The operator can add one with {_ADD_KEY}."
     )
     return _response(403, message, "foreign_origin", _FINAL)
 
 
 def foreign_origin(origin: str) -> Response:
     """403: a web page that the operator didn't name."""
-    message = (
-        f"Web pages of '{origin[:100]}' may not use this server: its operator can name them in CORS_ORIGINS."
-    )
+    can_be_named = "its operator can name them in CORS_ORIGINS."
+    if origin == "null":
+        can_be_named = "CORS_ORIGINS can't name a page without an origin: a file, or a frame in a sandbox."
+    message = f"Web pages of '{origin[:100]}' may not use this server: {can_be_named}"
     return _response(403, message, "foreign_origin", _FINAL)
 
 

@@ -14,7 +14,7 @@ from guard.authenticate import ApiKeyMiddleware
 from guard.content import JsonOnlyMiddleware
 from guard.keyfile import KeyFile, KeyFileFailed
 from guard.keys import from_settings
-from guard.origin import ANY_ORIGIN, EXPOSED, OriginMiddleware
+from guard.origin import ANY_ORIGIN, EXPOSED, OriginMiddleware, origin_pattern
 from guard.rate_limit import RateLimitMiddleware
 from guard.ring import KeyRing
 from guard.window import FixedWindow, StorageMissing
@@ -73,6 +73,7 @@ def install_guards(app: FastAPI, made: Guards, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
+            allow_origin_regex=origin_pattern(origins),
             allow_methods=("*",),
             allow_headers=("*",),
             allow_private_network=True,

@@ -36,6 +36,8 @@ def test_both_ways_are_one(items: list[str]) -> None:
         ("http://[::1]:3000", "http://[::1]:3000"),
         ("chrome-extension://abcdef", "chrome-extension://abcdef"),
         ("tauri://localhost", "tauri://localhost"),
+        ("app://obsidian.md", "app://obsidian.md"),
+        ("vscode-webview://*", "vscode-webview://*"),
     ],
 )
 def test_origins(text: str, plain: str) -> None:
@@ -54,6 +56,11 @@ def test_origins(text: str, plain: str) -> None:
         "http://a?b",
         "http://a b",
         "http://*",
+        "https://*",
+        "file://*",
+        "*://*",
+        "vscode-webview://*.x",
+        "vscode-webview://a*",
     ],
 )
 def test_what_is_no_origin(text: str) -> None:

@@ -131,7 +131,7 @@ def test_the_default_model_and_the_log_file(claude_bin: Path, api: StandIn, tmp_
 
 
 def test_uvicorn_by_hand(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
-    """`uvicorn --factory claude_api:create_app` works as well."""
+    """`uvicorn --factory claude_api:create_app` works as well, and says what doesn't hold there."""
     process = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "--factory", "claude_api:create_app", "--port", "0"],
         env=clean_environment(tmp_path, api.url, CLAUDE_BIN=str(claude_bin)),
@@ -141,7 +141,12 @@ def test_uvicorn_by_hand(claude_bin: Path, api: StandIn, tmp_path: Path) -> None
     )
     assert process.stderr is not None
     try:
-        line = next(line for line in process.stderr if "running on" in line)
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "running on" in line:
+                break
+        assert any("headers have no limit" in each for each in said), said
         url = line.split("running on ")[1].split()[0]
         assert httpx.get(f"{url}/health").json()["cli"]["logged_in"] is True
     finally:
