@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from starlette.requests import Request
 
 from guard.caller import caller_of
 from routes.state import app_context
 from translate.models import permitted
 from turns.errors import ModelNotFound
-from turns.model import TurnRequest
 
 
-def authorize(request: Request, turn: TurnRequest, model: str | None) -> TurnRequest:
-    """Check that the key may use `model`, the name as the client sent it, and make the key the turn's owner.
+def authorize(request: Request, model: str | None) -> str:
+    """Check that the key may use `model`, the name as the client sent it. Returns who owns the turn.
 
     Raises ModelNotFound, as for an unknown model: clients can handle that, and it tells nothing of what other
     keys may use.
@@ -26,4 +23,4 @@ def authorize(request: Request, turn: TurnRequest, model: str | None) -> TurnReq
             f"There is no model '{name}' for this API key. GET /v1/models lists those that it may use.",
             param="model",
         )
-    return replace(turn, owner=caller.id)
+    return caller.id

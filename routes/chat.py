@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -22,7 +23,7 @@ from routes.openapi import json_body
 from routes.state import AppContext, app_context
 from telemetry.requests import add_to_totals, annotate
 from translate import cli_tools
-from translate.chat import to_turn
+from translate.chat import check_length, to_turn
 from translate.chat_answer import AnswerContext, ChunkWriter, completion
 from translate.messages import remote_image_urls
 from turns.errors import TurnError
@@ -42,6 +43,9 @@ async def create(request: Request) -> Response:
     """Answer a chat. With `stream` the answer comes as server-sent events."""
     context = app_context(request)
     chat_request = await body.parse_body(request, ChatRequest)
+    # Before all else that its content costs.
+    owner = authorize(request, chat_request.model)
+    check_length(chat_request)
     fetched = (
         await context.images.fetch(remote_image_urls(chat_request.messages))
         if context.images is not None
@@ -51,11 +55,14 @@ async def create(request: Request) -> Response:
     tools = (
         resolve_tools(request, tool_headers, chat_request.session_id) if chat_request.enable_tools else None
     )
-    turn, ignored = to_turn(chat_request, f"chatcmpl-{uuid.uuid4().hex}", context.policy, fetched, tools)
+    turn_id = f"chatcmpl-{uuid.uuid4().hex}"
+    turn, ignored = await body.beside(
+        request, lambda: to_turn(chat_request, turn_id, context.policy, fetched, tools)
+    )
+    turn = replace(turn, owner=owner)
     if tools is None:
         # Headers about tools have no effect on a turn without tools.
         ignored += tool_headers.given
-    turn = authorize(request, turn, chat_request.model)
     annotate(
         request.scope,
         # As the client sent it, so of any length.

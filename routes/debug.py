@@ -17,7 +17,7 @@ from routes.errors import field_errors
 from routes.openapi import json_body
 from routes.state import app_context
 from translate import cli_tools
-from translate.chat import to_turn
+from translate.chat import check_length, to_turn
 from translate.compatibility import report
 from translate.messages import remote_image_urls
 from turns.errors import InvalidRequest, ToolsNotAllowed, UnsupportedParameter
@@ -38,7 +38,7 @@ _EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "Hello"
 async def debug_request(request: Request) -> Response:
     """How this request arrived, and whether it is a chat request that would be taken."""
     raw = await body.read_body(request)
-    parsed, problem = _parsed(raw)
+    parsed, problem = await body.beside(request, lambda: _parsed(raw))
     info = DebugInfo(
         headers={k: "***" if _SECRET.search(k) else v for k, v in request.headers.items()},
         method=request.method,
@@ -46,17 +46,18 @@ async def debug_request(request: Request) -> Response:
         raw_body=raw.decode("utf-8", "replace"),
         json_parse_error=problem,
         parsed_body=parsed,
-        validation_result=_validated(request, raw),
+        validation_result=await body.beside(request, lambda: _validated(request, raw)),
         debug_mode_enabled=app_context(request).debug,
         example_valid_request=_EXAMPLE,
     )
-    return _json(DebugAnswer(debug_info=info))
+    return await body.beside(request, lambda: _json(DebugAnswer(debug_info=info)))
 
 
 @router.post("/v1/compatibility", response_model=Compatibility, openapi_extra=json_body(ChatRequest))
 async def compatibility(request: Request) -> Response:
     """What would become of each field of a chat request."""
-    parsed, problem = _parsed(await body.read_body(request))
+    raw = await body.read_body(request)
+    parsed, problem = await body.beside(request, lambda: _parsed(raw))
     if problem is not None:
         raise InvalidRequest(f"The body is not valid JSON: {problem}.")
     if not isinstance(parsed, dict):
@@ -75,6 +76,7 @@ def _validated(request: Request, raw: bytes) -> ValidationResult:
     context = app_context(request)
     try:
         asked = ChatRequest.model_validate_json(raw)
+        check_length(asked)
         # No image is fetched for it: any will do in its place.
         remote = remote_image_urls(asked.messages) if context.images is not None else ()
         headers = cli_tools.parse_headers(request.headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -28,6 +29,15 @@ class LoginFacts:
     chosen_by: str
     missing: tuple[str, ...]
     variables: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Desk:
+    """Where large bodies are read, one at a time. `room`: how many may wait with that one."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+    room: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,7 @@ class AppContext:
     images: ImageFetcher | None = None
     tool_policy: ToolPolicy = field(default_factory=ToolPolicy)
     shows_tools: bool = True
+    desk: Desk = field(default_factory=Desk)
 
     @property
     def default_model(self) -> str | None:

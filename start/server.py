@@ -25,8 +25,8 @@ _SHUTDOWN_GRACE = 2
 _KEEP_ALIVE = 75
 
 FOREIGN_SERVER = (
-    "another program serves HTTP: here the size and the time of a request's headers have no limit, and nor do "
-    "connections; 'python claude_api.py' has these limits"
+    "another program serves HTTP: here the size and the time of a request's headers have no limit, nor has "
+    "the number of connections; 'python claude_api.py' has these limits"
 )
 
 log = structlog.get_logger("claude_api")

@@ -18,6 +18,8 @@ from wire import chat
 # Model names that mean "the default": for clients that must send one.
 PLACEHOLDERS = frozenset({"", "default", "auto", "claude", "claude-cli"})
 MAX_CHOICES = 8
+# Messages, their parts and their calls. The CLI takes some milliseconds for each message.
+MAX_LENGTH = 10_000
 CONTINUE = "Please continue."
 # The API requires a user message first; some clients begin with the assistant's greeting.
 _FIRST_USER_MESSAGE = "(The conversation begins with the assistant's message.)"
@@ -36,6 +38,21 @@ class ChatPolicy:
     strict: bool = False
     sampling_models: tuple[str, ...] = ()
     shows_thinking: bool = True
+
+
+def check_length(request: chat.ChatRequest) -> None:
+    """Refuse a chat of more messages, parts and calls than the CLI can be told in time. Raises
+    InvalidRequest."""
+    length = sum(
+        1 + (len(message.content) if isinstance(message.content, list) else 0) + len(message.tool_calls or ())
+        for message in request.messages
+    )
+    if length > MAX_LENGTH:
+        raise InvalidRequest(
+            f"'messages' has {length} messages, parts and calls; {MAX_LENGTH} are possible. Put the text of "
+            "several into one.",
+            param="messages",
+        )
 
 
 def to_turn(
