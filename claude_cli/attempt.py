@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from claude_cli.attempt_spec import AttemptSpec
 from claude_cli.control import Dialogue
-from claude_cli.events import TurnTranslator, error_from_exit
+from claude_cli.events import TurnTranslator
+from claude_cli.failures import error_from_exit
 from claude_cli.frames import Frame
+from claude_cli.login import LoginUse
 from claude_cli.plain import PlainDialogue
 from claude_cli.step_runner import MALFORMED_FRAME, check_texts, malformed_frame
 from claude_cli.worker import Worker
@@ -39,7 +41,7 @@ class CliAttempt:
     """Waits for `lease`, then runs the script that `write` makes for the leased worker.
 
     Not a task: frames come in as callbacks, events go out by iteration. `release` gets the worker back, with
-    the script if the turn was begun.
+    the script if the turn was begun. `login` learns what the turn shows of the login.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class CliAttempt:
         lease: asyncio.Future[Worker],
         write: Callable[[Worker], Script],
         release: Callable[[Worker, Script | None], None],
+        login: LoginUse,
     ) -> None:
         self._lease = lease
+        self._login = login
         self._write = write
         self._release = release
         self._events: deque[TurnEvent] = deque()
@@ -96,11 +100,13 @@ class CliAttempt:
             data, events = self._script.dialogue.receive(frame)
             check_texts(events)
         except TurnError as error:
-            self.fail(error)
+            self._fail_truly(error)
             return
         except MALFORMED_FRAME as error:
             self.fail(malformed_frame(frame, error))
             return
+        if self._script.translator.answered:
+            self._login.answered()
         if data:
             self._worker.process.write(data)
         if events:
@@ -138,7 +144,14 @@ class CliAttempt:
             self.fail(CliFailed(f"The claude CLI {problem}."))
         else:
             process = self._worker.process
-            self.fail(error_from_exit(process.returncode, process.stderr))
+            advice = self._script.translator.advice if self._script is not None else None
+            self.fail(self._login.failed(error_from_exit(process.returncode, process.stderr, advice)))
+
+    def _fail_truly(self, error: TurnError) -> None:
+        """Fail with what the CLI or the API said."""
+        if self._script is not None and self._script.translator.answered:
+            self._login.answered()
+        self.fail(self._login.failed(error))
 
     def fail(self, error: TurnError) -> None:
         """End the iteration with `error`, after the events that came before it."""
@@ -159,6 +172,7 @@ class CliAttempt:
             self._cut_timer.cancel()
         if not self._lease.done():
             self._lease.cancel()
+        self._login.ended(complete=self._done)
         worker, self._worker = self._worker, None
         if worker is not None:
             self._release(worker, self._script)

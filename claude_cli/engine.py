@@ -12,13 +12,14 @@ from typing import Literal
 import structlog
 
 from claude_cli import catalogue, control, selftest, state, transcripts
+from claude_cli.advice import LoginAdvice
 from claude_cli.argv import Launch, valid_model
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.attempt_spec import AttemptSpec, attempt_spec
 from claude_cli.binary_cache import signature_of
 from claude_cli.control import Dialogue, Expect, Step, initialize
 from claude_cli.events import TurnTranslator
-from claude_cli.login import LoginState
+from claude_cli.login import LoginState, LoginUse
 from claude_cli.one_shot import OneShotWorkers
 from claude_cli.plain import PlainDialogue
 from claude_cli.pool import Demand, Pool
@@ -85,7 +86,7 @@ class CliEngine:
         self._problem: str | None = "The claude CLI has not been looked at yet."
         self._probe_task: asyncio.Task[None] | None = None
         self._old: list[_BinaryEngine] = []
-        self._login = LoginState(self._config_dir)
+        self._login = LoginState(self._config_dir, before_trial=self._retire_idle)
         self._login_task: asyncio.Task[None] | None = None
         self._backoff = Backoff()
         self._failed_signature = ""
@@ -134,7 +135,7 @@ class CliEngine:
             self._old = [*(old for old in self._old if len(old.table)), self._engine]
             await self._engine.pool.close()
         self._engine, self._problem = fresh, None
-        self._login.reported(fresh.info.logged_in)
+        self._login.reported(fresh.info.logged_in, self._advice)
         await fresh.pool.warm_up()
 
     def _probe_failed(self, problem: str) -> None:
@@ -218,6 +219,7 @@ class CliEngine:
             logged_in=self._login.logged_in,
             login_method=info.login_method if info else None,
             problem=problem or self._login.problem,
+            account_problem=self._login.trouble,
             processes=sum(len(e.table) for e in self._engines),
             abilities=_ability_flags(engine.abilities) if engine else {},
             workers={"idle": engine.pool.idle, **engine.pool.counts} if engine else {},
@@ -256,16 +258,27 @@ class CliEngine:
         """Engines of replaced binaries whose turns still run, then that of the installed binary."""
         return (*self._old, *([self._engine] if self._engine else ()))
 
+    @property
+    def _advice(self) -> LoginAdvice:
+        engine, named = self._engine, self._environ.get("CLAUDE_CONFIG_DIR", "")
+        if engine is None:
+            return LoginAdvice(self._binary_name, None, named)
+        return LoginAdvice(engine.binary, engine.info.login_method, named)
+
+    def _retire_idle(self) -> None:
+        for engine in self._engines:
+            engine.pool.retire_idle("login refused")
+
     # Turns
 
     def open(self, request: AttemptRequest) -> CliAttempt:
         spec = attempt_spec(request, self.models)
-        return CliAttempt(self._lease(spec), partial(self._script, spec), self._release)
+        login = self._login.enter()
+        return CliAttempt(self._lease(spec, login), partial(self._script, spec), self._release, login)
 
-    def _lease(self, spec: AttemptSpec) -> asyncio.Future[Worker]:
-        refused = self._login.refusal()
-        if refused is not None:
-            return _failed_lease(NotReady(refused))
+    def _lease(self, spec: AttemptSpec, login: LoginUse) -> asyncio.Future[Worker]:
+        if login.refusal is not None:
+            return _failed_lease(login.refusal)
         engine = self._current()
         if engine is not None:
             return self._lease_from(engine, spec)
@@ -325,7 +338,7 @@ class CliEngine:
     def _script(self, spec: AttemptSpec, worker: Worker) -> Script:
         """The script that runs this turn on `worker`."""
         if isinstance(worker.source, OneShotWorkers):
-            return worker.source.script(spec, worker)
+            return worker.source.script(spec, worker, self._advice)
         request, config = spec.request, spec.config
         session = request.session
         level = worker.source.level
@@ -335,6 +348,8 @@ class CliEngine:
             restored_cost=session.cost_usd if session is not None else None,
             answer=spec.answer,
             stop=spec.stop,
+            model=request.turn.model,
+            advice=self._advice,
         )
         question, history = request.turn.question, request.history
         worker.turns += 1
@@ -367,10 +382,6 @@ class CliEngine:
             worker.source.release(worker, clean=True)
             return
         translator, request = script.translator, script.spec.request
-        if translator.login_problem is not None:
-            self._login.refused(translator.login_problem)
-        elif translator.done:
-            self._login.accepted()
         worker.cost_usd = translator.total_cost
         worker.mark = translator.mark if translator.done else None
         if worker.state is not None:

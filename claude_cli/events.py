@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
 
+from claude_cli.advice import LoginAdvice
 from claude_cli.blocks import AnswerBlock, AnswerTool, StopText
 from claude_cli.cli_tool_events import OUT_OF_TURNS, CliToolTracker
+from claude_cli.failures import Refusal, error_from_result, status_of
 from claude_cli.frames import Frame
-from claude_cli.redact import redacted
-from turns.errors import (
-    CliFailed,
-    InvalidRequest,
-    ModelNotFound,
-    NotReady,
-    Overloaded,
-    PromptTooLong,
-    RateLimited,
-    RequestTooLarge,
-    SessionLost,
-    TurnError,
-)
+from turns.errors import CliFailed, NotReady
 from turns.model import (
     StopReason,
     TextDelta,
@@ -36,21 +25,6 @@ from turns.model import (
     Usage,
 )
 
-LOGIN_HINT = (
-    "Log in with `claude auth login` (or run `claude` and type /login) as the user that runs this server."
-)
-NOT_LOGGED_IN = f"The claude CLI is not logged in. {LOGIN_HINT}"
-_REFUSED_HINT = (
-    "If ANTHROPIC_API_KEY is set, correct or unset it and start the server again; else log in anew with "
-    "`claude auth login`."
-)
-# The CLI's words for a provider that can't be logged into; they say what to do.
-_NO_PROVIDER = re.compile(
-    r"AWS credentials|Google Cloud (credentials|authentication)|Could not load .*credentials|"
-    r"No projectId was given|API Error: The file at .* does not exist"
-)
-# The CLI's advice to a person at its terminal, in several versions' words; ours is for a client.
-_PICK_A_MODEL = re.compile(r"\s*Run \S+ to pick a different model\.?")
 _STOP_REASONS = frozenset(get_args(StopReason))
 # After these the CLI asks the model again by itself: to go on, up to three times, or to say something else;
 # or it waits for leave to call a tool. None was asked for by the client, and each request is paid for.
@@ -66,8 +40,8 @@ class TurnTranslator:
     session may count on from the session's total, `restored_cost`. `engine` names the level that runs the
     turn. `answer`: the tool by which the answer is given, as text to the client; then no other text counts.
     `stop`: texts that end the answer and that the API doesn't look for. `runs_tools`: the CLI runs tools of
-    its own and asks the model again, until it has its answer. `clock` is seconds since the epoch,
-    for the time to a limit's reset.
+    its own and asks the model again, until it has its answer. `model` and `advice` are for the words of a
+    failure. `clock` is seconds since the epoch, for the time to a limit's reset.
     """
 
     def __init__(
@@ -79,6 +53,8 @@ class TurnTranslator:
         answer: AnswerTool | None = None,
         stop: Sequence[str] = (),
         runs_tools: bool = False,
+        model: str | None = None,
+        advice: LoginAdvice | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.done = False
@@ -92,8 +68,8 @@ class TurnTranslator:
         self._began = time.monotonic()
         self._model = ""
         self.mark: str | None = None
-        # Why the login was refused, if it was.
-        self.login_problem: str | None = None
+        # Did the API say anything but that it doesn't know the login?
+        self.answered = False
         # The answer has ended, and the CLI is about to go on by itself: it must be interrupted.
         self.cut = False
         self._texts: list[str] = []
@@ -107,6 +83,9 @@ class TurnTranslator:
         self._stop: str | None = None
         self._usage = Usage()
         self._limit: Mapping[str, Any] = {}
+        self._asked_model = model
+        self.advice = advice or LoginAdvice()
+        self._error_kind = ""
 
     def translate(self, frame: Frame) -> Sequence[TurnEvent]:
         """The events of one frame. Raises TurnError for a turn that failed."""
@@ -118,6 +97,7 @@ class TurnTranslator:
             return self._stream(frame["event"])
         if kind == "assistant" and not self.cut:
             message = frame["message"]
+            self._error_kind = str(frame.get("error") or "")
             if message.get("model") != _SYNTHETIC and frame.get("uuid"):
                 self.mark = frame["uuid"]
                 if self._cli_tools is not None:
@@ -133,6 +113,7 @@ class TurnTranslator:
         if kind == "message_start":
             # Also where the CLI was quicker than our interrupt: the answer is paid for.
             self._api_requests += 1
+            self.answered = True
         if self.cut:
             return ()
         if kind == "content_block_delta":
@@ -225,10 +206,12 @@ class TurnTranslator:
             self._stop = "max_turns"
             return (replace(self._finish(usage, self._cost(result, usage)), notices=(OUT_OF_TURNS,)),)
         if result.get("is_error") or result.get("subtype") != "success":
-            error = error_from_result(result, self._limit, self._clock())
-            # A 403 may be about the model alone.
-            if isinstance(error, NotReady) and result.get("api_error_status") != 403:
-                self.login_problem = error.message
+            self.answered = self.answered or status_of(result) not in (None, 401)
+            error = error_from_result(
+                Refusal(result, self._clock(), self._error_kind, self._limit, self._asked_model, self.advice)
+            )
+            # It may hold an old login: the second try is for another process.
+            self.clean = not isinstance(error, NotReady)
             raise error
         if not self._model:
             # A command of the CLI's own would end like this.
@@ -289,61 +272,3 @@ def _usage(counts: Mapping[str, Any] | None, before: Usage) -> Usage:
 def _tokens(model_usage: Mapping[str, Any]) -> int:
     names = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
     return sum(model_usage.get(name) or 0 for name in names)
-
-
-def error_from_result(result: Frame, limit: Mapping[str, Any], now: float) -> TurnError:
-    """The error that a failed turn's `result` frame means. `limit`: the last rate_limit_event, or empty."""
-    status = result.get("api_error_status")
-    said = result.get("result") or "; ".join(map(str, result.get("errors") or ()))
-    text = redacted(str(said or "no reason given"))
-    if "No conversation found" in text:
-        return SessionLost(text)
-    if text.startswith("Not logged in"):
-        return NotReady(NOT_LOGGED_IN)
-    if _NO_PROVIDER.search(text) and status in (None, 401, 403):
-        return NotReady(text)
-    if status in (401, 403):
-        return NotReady(f"Anthropic refused the login or the API key: {text.rstrip('.')}. {_REFUSED_HINT}")
-    if result.get("terminal_reason") == "prompt_too_long" or "prompt is too long" in text.lower():
-        return PromptTooLong(text, param="messages")
-    if status == 429 or limit.get("status") == "rejected":
-        return _limited(text, limit, now)
-    if status == 404:
-        known = " GET /v1/models lists names to choose from."
-        return ModelNotFound(_PICK_A_MODEL.sub("", text) + known, param="model")
-    if status == 413:
-        return RequestTooLarge(text)
-    if isinstance(status, int):
-        return Overloaded(text) if status >= 500 else InvalidRequest(text)
-    return CliFailed(text)
-
-
-def _limited(text: str, limit: Mapping[str, Any], now: float) -> RateLimited:
-    resets_at = limit.get("resetsAt")
-    if limit.get("status") != "rejected" or not isinstance(resets_at, int | float):
-        return RateLimited(text)
-    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(resets_at))
-    return RateLimited(f"{text} (the limit resets at {when})", retry_after=max(0.0, resets_at - now))
-
-
-# stderr of a process that ended before its turn did.
-_EXIT_REASONS: tuple[tuple[str, type[TurnError], str], ...] = (
-    (r"No conversation found", SessionLost, "{line}"),
-    (r"unknown option", NotReady, "The claude CLI is too old for this server: {line} Update it."),
-    (r"Not logged in|Invalid API key", NotReady, "{line} " + LOGIN_HINT),
-)
-
-
-def error_from_exit(code: int | None, stderr: str) -> TurnError:
-    """The error that a process's end before its result means. `code`: negative for a signal."""
-    for pattern, kind, message in _EXIT_REASONS:
-        for line in stderr.splitlines():
-            if re.search(pattern, line):
-                return kind(message.format(line=line.strip()))
-    how = "ended" if code is None else f"ended with status {code}"
-    if code is not None and code < 0:
-        how = f"was killed by signal {-code}"
-    last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")
-    return CliFailed(
-        f"The claude CLI {how} before the turn was complete.{' It said: ' + last[:300] if last else ''}"
-    )

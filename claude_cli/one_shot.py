@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from claude_cli import control
+from claude_cli.advice import LoginAdvice
 from claude_cli.argv import Launch
 from claude_cli.attempt import Script
 from claude_cli.attempt_spec import AttemptSpec
@@ -97,7 +98,7 @@ class OneShotWorkers:
         self.turns += 1
         future.set_result(Worker(process, launch, self, self._clock))
 
-    def script(self, spec: AttemptSpec, worker: Worker) -> Script:
+    def script(self, spec: AttemptSpec, worker: Worker, advice: LoginAdvice) -> Script:
         """What is said to `worker` for this turn."""
         request = spec.request
         session = request.session
@@ -107,6 +108,8 @@ class OneShotWorkers:
             restored_cost=session.cost_usd if session is not None else 0.0,
             stop=spec.stop,
             runs_tools=True,
+            model=request.turn.model,
+            advice=advice,
         )
         worker.turns += 1
         worker.initialized(spec.config)

@@ -145,6 +145,11 @@ class Pool:
             if worker.launch.session is not None and worker.launch.session.uuid == session_uuid:
                 self._retire(worker, "session ended")
 
+    def retire_idle(self, reason: str) -> None:
+        """Retire all idle workers, sessions' too: the next turns get fresh processes."""
+        for worker in tuple(self._idle):
+            self._retire(worker, reason)
+
     async def warm_up(self) -> None:
         """Start the first worker, and wait until it is ready or has failed."""
         self._keep_spare(None)

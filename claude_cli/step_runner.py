@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from claude_cli.control import Dialogue, Step
-from claude_cli.events import TurnTranslator, error_from_exit
+from claude_cli.events import TurnTranslator
+from claude_cli.failures import error_from_exit
 from claude_cli.frames import Frame
 from claude_cli.process import CliProcess
 from turns.errors import CliFailed, TurnError, TurnTimeout

@@ -51,7 +51,7 @@ async def health(request: Request) -> Health | PublicHealth:
             abilities=dict(engine.abilities),
             processes=engine.processes,
             workers=dict(engine.workers),
-            problem=engine.problem,
+            problem=engine.problem or engine.account_problem,
         ),
         slots=SlotHealth(capacity=admission.capacity, running=admission.running),
         queue=QueueHealth(capacity=admission.max_queue, waiting=admission.waiting, refused=admission.refused),

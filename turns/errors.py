@@ -47,6 +47,24 @@ class NotReady(TurnError):
     """No CLI, one too old, or one that isn't logged in. The message says what to do."""
 
 
+class LoginLost(NotReady):
+    """Nobody is logged in, or the login was refused twice."""
+
+
+class LoginRefused(NotReady):
+    """The login was refused once, which may pass: newly made ones are, now and then, while they spread."""
+
+    retryable = True
+
+
+class AccountProblem(TurnError):
+    """The account's plan, credit or organization forbids it. The message says what its owner can do."""
+
+
+class ModelNotPermitted(TurnError):
+    """The login is good, and may not use this model."""
+
+
 class QueueFull(TurnError):
     """No place to wait, or waited too long. Nothing was started."""
 
@@ -55,6 +73,12 @@ class RateLimited(TurnError):
     """A limit at Anthropic; `retry_after` is the time to its reset where it was told."""
 
     retryable = True
+
+
+class UsageLimitReached(RateLimited):
+    """A limit at Anthropic that lasts for hours, with no time told to its reset."""
+
+    retryable = False
 
 
 class Overloaded(TurnError):

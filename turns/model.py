@@ -320,7 +320,11 @@ class CliTool:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """The engine's state for /health, and the CLI's own tools where they are allowed. Holds no secret."""
+    """The engine's state for /health, and the CLI's own tools where they are allowed. Holds no secret.
+
+    `problem`: why no turn can succeed. `account_problem`: what turns have lately met of the account's plan,
+    its billing and its limits, though others may succeed.
+    """
 
     ready: bool
     level: str
@@ -328,6 +332,7 @@ class EngineState:
     logged_in: bool | None = None
     login_method: str | None = None
     problem: str | None = None
+    account_problem: str | None = None
     processes: int = 0
     abilities: Mapping[str, bool] = field(default_factory=dict)
     workers: Mapping[str, int] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from turns.errors import InvalidAnswer, RateLimited, TurnError
+from turns.errors import InvalidAnswer, LoginRefused, RateLimited, TurnError
 
 BACKOFF_CAP = 60.0
 # Seconds. A longer rate limit is for the client to wait out.
@@ -30,6 +30,8 @@ class RetryPolicy:
         if isinstance(error, InvalidAnswer):
             # Waiting doesn't help; one more answer is worth its tokens.
             return 0.0 if failures == 1 else None
+        if isinstance(error, LoginRefused) and error.retry_after is not None:
+            return error.retry_after
         wait = min(BACKOFF_CAP, self.base * 2.0 ** (failures - 1)) * (1 - JITTER * jitter)
         if isinstance(error, RateLimited) and error.retry_after is not None:
             if error.retry_after > LONGEST_LIMIT:

@@ -24,7 +24,8 @@ class Readiness(BaseModel):
 
 
 class CliHealth(BaseModel):
-    """The CLI as found. `logged_in` null: it doesn't tell; `problem`: what to do about it."""
+    """The CLI as found. `logged_in` null: it doesn't tell; `problem`: what to do about it; also
+    what turns have lately met of the account's plan, billing and limits, though others may succeed."""
 
     version: str | None
     logged_in: bool | None

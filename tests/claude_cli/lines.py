@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from claude_cli.login import LoginState, LoginUse
 
 
 def stream(kind: str, **fields: Any) -> dict[str, Any]:
@@ -46,3 +49,8 @@ def call(name: str, *pieces: str, id: str = "toolu_1") -> list[dict[str, Any]]:
     """A call of a tool, its arguments in pieces."""
     deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
     return block("tool_use", *(stream("content_block_delta", delta=d) for d in deltas), id=id, name=name)
+
+
+def login_use() -> LoginUse:
+    """Of a login that nothing is known of."""
+    return LoginState(Path("/nowhere")).enter()

@@ -17,6 +17,7 @@ from claude_cli.events import TurnTranslator
 from claude_cli.plain import PlainDialogue
 from claude_cli.state import Level
 from claude_cli.worker import Worker
+from tests.claude_cli.lines import login_use
 from tests.claude_cli.scripted import ScriptedProcess
 from turns.errors import CliFailed, NotReady, Overloaded, SessionLost, TurnError, TurnTimeout
 from turns.model import AttemptRequest, Message, TextDelta, TurnDone, TurnEvent, TurnRequest, TurnStarted
@@ -54,7 +55,7 @@ class Home:
         self.lease.set_result(self.worker)
 
     def attempt(self) -> CliAttempt:
-        return CliAttempt(self.lease, self.write, self.take_back)
+        return CliAttempt(self.lease, self.write, self.take_back, login_use())
 
     def take_back(self, worker: Worker, script: Script | None) -> None:
         self.returned.append((worker, script))
@@ -151,7 +152,7 @@ async def test_each_step_follows_its_answer() -> None:
         return Script(Dialogue(steps, translator), translator, attempt_spec(REQUEST))
 
     home.hand_over()
-    attempt = CliAttempt(home.lease, write, lambda worker, script: None)
+    attempt = CliAttempt(home.lease, write, lambda worker, script: None, login_use())
     assert [line["type"] for line in home.process.written] == ["control_request"]
     # The scripted process answers by itself.
     await asyncio.sleep(0)
@@ -519,7 +520,7 @@ async def test_a_lease_may_be_a_task() -> None:
         return await home.lease
 
     task = asyncio.ensure_future(later())
-    attempt = CliAttempt(task, home.write, lambda worker, script: None)
+    attempt = CliAttempt(task, home.write, lambda worker, script: None, login_use())
     await reached.wait()
     attempt.close()
     await asyncio.wait([task])

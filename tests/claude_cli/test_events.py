@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
 from typing import Any, get_args
 
 import pytest
 
-from claude_cli.events import LOGIN_HINT, NOT_LOGGED_IN, TurnTranslator, error_from_exit, error_from_result
+from claude_cli.events import TurnTranslator
 from tests.claude_cli.lines import (
     assistant,
     block,
     call,
     ending,
     failed,
-    limit,
     result,
     start,
     stream,
     text,
 )
-from turns.errors import (
-    CliFailed,
-    InvalidRequest,
-    ModelNotFound,
-    NotReady,
-    Overloaded,
-    PromptTooLong,
-    RateLimited,
-    RequestTooLarge,
-    SessionLost,
-    TurnError,
-)
+from turns.errors import CliFailed, Overloaded, TurnError
 from turns.model import StopReason, TextDelta, ThinkingDelta, TurnDone, TurnEvent, TurnStarted, Usage
 
 NOW = 1_800_000_000.0
@@ -219,7 +206,7 @@ def test_a_turn_that_the_cli_would_go_on_with_ends_with_its_result(reason: str, 
     assert (end.stop_reason, end.model, end.mark) == (reason, "claude-x", "m")
     assert end.usage == Usage(3, 0, 0, 1)
     assert (end.cost_usd, end.total_cost_usd, translator.total_cost) == (0.125, 0.25, 0.25)
-    assert (translator.done, translator.clean, translator.login_problem) == (True, True, None)
+    assert (translator.done, translator.clean) == (True, True)
     assert translator.plain_answer is None
 
 
@@ -291,144 +278,31 @@ def test_a_failed_turn_costs_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "refused"),
+    ("frame", "answered", "clean"),
     [
-        (failed(401, "Failed to authenticate."), True),
-        (failed(None, "Not logged in - Please run /login"), True),
-        # It may be about the model alone.
-        (failed(403, "Failed to authenticate."), False),
-        (failed(529, "API Error: 529"), False),
-        (failed(429, "You've hit your session limit"), False),
+        (failed(401, "Failed to authenticate."), False, False),
+        (failed(None, "API Error: x", api_error_type="authentication_error"), False, False),
+        (failed(None, "Not logged in · Please run /login"), False, False),
+        (failed(None, "API Error: Connection refused"), False, True),
+        (failed(403, "Failed to authenticate."), True, True),
+        (failed(529, "API Error: 529"), True, True),
+        (failed(400, "API Error: 400"), True, True),
+        (failed(None, "API Error: x", api_error_type="billing_error"), True, True),
     ],
 )
-def test_what_a_failed_turn_shows_of_the_login(frame: dict[str, Any], refused: bool) -> None:
+def test_what_a_failed_turn_shows_of_the_login(frame: dict[str, Any], answered: bool, clean: bool) -> None:
+    """And whether its process, which may hold an old one, can be used again."""
     translator = TurnTranslator()
-    with pytest.raises(TurnError) as raised:
-        run([start(), frame], translator)
-    assert translator.login_problem == (raised.value.message if refused else None)
+    with pytest.raises(TurnError):
+        run([frame], translator)
+    assert (translator.answered, translator.clean) == (answered, clean)
 
 
-# Errors: each row of the facts' table
-
-
-@pytest.mark.parametrize(
-    ("status", "words", "kind"),
-    [
-        (401, "Failed to authenticate. API Error: 401", NotReady),
-        (403, "Failed to authenticate. API Error: 403", NotReady),
-        (400, "API Error: 400 bad", InvalidRequest),
-        (404, "There's an issue with the selected model (x).", ModelNotFound),
-        (413, "Request too large (max 32MB).", RequestTooLarge),
-        (429, "API Error: Request rejected (429)", RateLimited),
-        (429, "API Error: Server is temporarily limiting requests", RateLimited),
-        (500, "API Error: 500", Overloaded),
-        (529, "API Error: 529 overloaded", Overloaded),
-        (None, "API Error: Connection refused", CliFailed),
-        (400, "Prompt is too long", PromptTooLong),
-        (None, "Prompt is too long", PromptTooLong),
-        (None, "No conversation found with session ID: x", SessionLost),
-    ],
-)
-def test_api_errors(status: int | None, words: str, kind: type[TurnError]) -> None:
-    error = failure_of(failed(status, words))
-    assert type(error) is kind
-    assert words in error.message
-    assert error.retry_after is None
-
-
-@pytest.mark.parametrize(
-    "advice", ["", " Run --model to pick a different model.", " Run /model to pick a different model."]
-)
-def test_what_to_do_about_a_model_that_is_not_there(advice: str) -> None:
-    error = failure_of(failed(404, f"It may not exist.{advice}"))
-    assert error.message == "It may not exist. GET /v1/models lists names to choose from."
-
-
-@pytest.mark.parametrize("status", [None, 401])
-def test_what_to_do_about_a_missing_login(status: int | None) -> None:
-    error = failure_of(failed(status, "Not logged in - Please run /login"))
-    assert (type(error), error.message) == (NotReady, NOT_LOGGED_IN)
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_what_to_do_about_a_login_that_is_refused(status: int) -> None:
-    error = failure_of(failed(status, "API Error: invalid x-api-key"))
-    assert type(error) is NotReady
-    assert error.message == (
-        "Anthropic refused the login or the API key: API Error: invalid x-api-key. If ANTHROPIC_API_KEY is "
-        "set, correct or unset it and start the server again; else log in anew with `claude auth login`."
-    )
-
-
-def test_which_parameter_is_at_fault() -> None:
-    assert failure_of(failed(404, "no model")).param == "model"
-    assert failure_of(failed(400, "x", terminal_reason="prompt_too_long")).param == "messages"
-
-
-def test_a_limit_names_its_reset() -> None:
-    error = failure_of(
-        limit(status="rejected", resetsAt=NOW + 90.5, rateLimitType="five_hour"),
-        failed(429, "You've hit your session limit"),
-    )
-    assert type(error) is RateLimited
-    assert error.retry_after == 90.5
-    assert error.message == "You've hit your session limit (the limit resets at 2027-01-15 08:01:30 UTC)"
-
-
-def test_a_limit_whose_reset_has_passed() -> None:
-    error = failure_of(limit(status="rejected", resetsAt=NOW - 5), failed(429, "x"))
-    assert error.retry_after == 0
-
-
-def test_a_rejection_counts_without_a_status() -> None:
-    error = failure_of(limit(status="rejected", resetsAt=NOW + 1), failed(None, "You've hit your limit"))
-    assert (type(error), error.retry_after) == (RateLimited, 1)
-
-
-@pytest.mark.parametrize("resets_at", [None, "soon"])
-def test_a_limit_without_a_time(resets_at: object) -> None:
-    error = failure_of(limit(status="rejected", resetsAt=resets_at), failed(429, "x"))
-    assert (error.message, error.retry_after) == ("x", None)
-
-
-def test_the_last_limit_that_was_told_holds() -> None:
-    # Older CLIs have the fields on the event itself.
-    bare = {"type": "rate_limit_event", "status": "rejected", "resetsAt": NOW + 7}
-    error = failure_of(limit(status="allowed", resetsAt=NOW + 9999), bare, failed(429, "x"))
-    assert error.retry_after == 7
-
-
-def test_a_limit_that_is_not_reached_is_not_the_reason() -> None:
-    # Each turn of a subscription tells when its five hours end; a brief 429 has nothing to do with that.
-    error = failure_of(limit(status="allowed", resetsAt=NOW + 9999), failed(429, "limiting requests"))
-    assert (type(error), error.message, error.retry_after) == (RateLimited, "limiting requests", None)
-
-
-def test_an_allowed_limit_changes_no_other_error() -> None:
-    assert type(failure_of(limit(status="allowed"), failed(529, "x"))) is Overloaded
-    assert type(failure_of(limit(status="allowed"), failed(None, "x"))) is CliFailed
-
-
-@pytest.mark.parametrize(
-    ("frame", "message"),
-    [
-        (result(subtype="error_during_execution", errors=["one", "two"]), "one; two"),
-        (result(subtype="error_max_turns"), "no reason given"),
-        (result(subtype="error_during_execution", is_error=True, result="cut"), "cut"),
-    ],
-)
-def test_other_bad_ends(frame: dict[str, Any], message: str) -> None:
-    error = failure_of(start(), frame)
-    assert (type(error), error.message) == (CliFailed, message)
-
-
-def test_a_lost_session_in_the_errors_of_a_result() -> None:
-    frame = result(
-        subtype="error_during_execution",
-        is_error=True,
-        errors=["No conversation found with session ID: 1"],
-    )
-    assert type(error_from_result(frame, {}, NOW)) is SessionLost
+def test_an_answer_that_begins_shows_that_the_login_is_good() -> None:
+    translator = TurnTranslator()
+    assert not translator.answered
+    translator.translate(start())
+    assert translator.answered
 
 
 def test_an_answer_that_no_model_gave_is_a_failure() -> None:
@@ -436,49 +310,6 @@ def test_an_answer_that_no_model_gave_is_a_failure() -> None:
     with pytest.raises(CliFailed, match="answered by itself instead of asking the model"):
         run([assistant("x", "<synthetic>"), result(result="Total cost: $0")], translator)
     assert not translator.done
-
-
-# A process that ended too early
-
-
-@pytest.mark.parametrize(
-    ("code", "stderr", "kind", "message"),
-    [
-        (
-            1,
-            "warning\n  No conversation found with session ID: x  \n",
-            SessionLost,
-            "No conversation found with session ID: x",
-        ),
-        (
-            1,
-            "error: unknown option '--effort'\n",
-            NotReady,
-            "The claude CLI is too old for this server: error: unknown option '--effort' Update it.",
-        ),
-        (1, "Not logged in\n", NotReady, f"Not logged in {LOGIN_HINT}"),
-        (1, "Invalid API key {x}", NotReady, f"Invalid API key {{x}} {LOGIN_HINT}"),
-        (0, "", CliFailed, "The claude CLI ended with status 0 before the turn was complete."),
-        (
-            1,
-            "first\nlast words \n\n",
-            CliFailed,
-            "The claude CLI ended with status 1 before the turn was complete. It said: last words",
-        ),
-        (-9, "", CliFailed, "The claude CLI was killed by signal 9 before the turn was complete."),
-    ],
-)
-def test_exits(code: int, stderr: str, kind: type[TurnError], message: str) -> None:
-    error = error_from_exit(code, stderr)
-    assert (type(error), error.message) == (kind, message)
-
-
-def test_an_exit_whose_status_is_not_known() -> None:
-    assert re.search(r"before the turn was complete\.$", error_from_exit(None, "").message)
-
-
-def test_last_words_are_cut() -> None:
-    assert error_from_exit(1, "x" * 1000).message.endswith("It said: " + "x" * 300)
 
 
 def test_own_tools_ask_the_model_again_but_only_after_a_whole_message() -> None:

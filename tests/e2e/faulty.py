@@ -72,7 +72,7 @@ def failure(status: int, text: str) -> dict[str, str]:
 def said(status: int, text: str) -> str:
     """What a good answer says, whole or streamed. Checks that it ends well, and once."""
     assert status == 200, text
-    if not text.startswith("data: "):
+    if not text.startswith((":", "data: ")):
         (choice,) = json.loads(text)["choices"]
         assert choice["finish_reason"] == "stop"
         return str(choice["message"]["content"])

@@ -7,13 +7,15 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import httpx
 import pytest
 
-from standin import Answer, ApiError, Reply, Silence, StandIn
+from standin import Answer, ApiError, ApiRequest, Reply, Silence, StandIn
 from tests.e2e.faulty import failure, readiness, said
 from tests.invariants import Invariants, eventually
 from tests.support import PATIENCE, Server, clean_environment, serving
@@ -93,7 +95,8 @@ def test_a_limit_that_is_soon_over(server: Server, api: StandIn, stream: bool) -
         (ApiError.prompt_too_long(), 400, "context_length_exceeded", "false", 1),
         (ApiError.too_large(), 413, "request_too_large", "false", 1),
         (ApiError.bad_request("tools.0: something odd"), 400, "invalid_request_error", "false", 1),
-        (ApiError.forbidden(), 503, "cli_not_ready", "false", 1),
+        # About this model, and not about the login.
+        (ApiError.forbidden(), 403, "model_not_permitted", "false", 1),
     ],
     ids=lambda value: str(value.status) if isinstance(value, ApiError) else None,
 )
@@ -135,37 +138,99 @@ def write_login(home: Path, token: str) -> None:
     file.write_text(json.dumps({"claudeAiOauth": oauth}))
 
 
-def test_a_login_that_is_lost(claude_bin: Path, tmp_path: Path) -> None:
-    """One request is refused by the API; the others are told so here. A new login is noticed at once."""
+def test_a_login_that_is_lost(each_cli: Path, tmp_path: Path) -> None:
+    """A second try is refused too; the others are told so here. A new login is used by all at once."""
     home = tmp_path / "home"
     good = "sk-ant-oat01-good"
     with StandIn(keys=[good]) as api:
-        environment = clean_environment(home, api.url, CLAUDE_BIN=str(claude_bin))
+        environment = clean_environment(home, api.url, CLAUDE_BIN=str(each_cli))
         del environment["ANTHROPIC_API_KEY"]
         write_login(home, good)
         with serving(home, environment) as server:
+            session = {"session_id": "kept"}
+            assert post(server, **session).status_code == 200
             assert post(server).status_code == 200
             assert readiness(server) == (200, "ready")
             invariants = Invariants(server)
             api.app.keys = frozenset()
             asked = len(api.turns)
-            for stream in [False, True] * 10:
-                error = check(post(server, stream), 503, "cli_not_ready", "false")
-                assert "claude auth login" in error["message"] and good not in error["message"]
-            # The CLI looks for fresh credentials and tries again, once.
-            assert len(api.turns) <= asked + 2
+            for stream in [False, True] * 4:
+                answer = post(server, stream)
+                error = check(answer, 503, "cli_not_ready", "false")
+                assert f"`{each_cli} auth login`" in error["message"] and good not in error["message"]
+                assert "set ANTHROPIC_API_KEY" in error["message"]
+                assert 1 <= int(answer.headers["retry-after"]) <= 10
+            # Newer CLIs look for fresh credentials and try again, each time. One more may be the next trial.
+            assert asked + 2 <= len(api.turns) <= asked + 6
             assert readiness(server) == (503, "unready")
             cli = server.health()["cli"]
-            assert cli["logged_in"] is False and "claude auth login" in str(cli["problem"])
+            assert cli["logged_in"] is False and "auth login`" in str(cli["problem"])
             invariants.check()
             fresh = "sk-ant-oat01-fresh"
             api.app.keys = frozenset({fresh})
+            asked = len(api.turns)
             write_login(home, fresh)
             assert readiness(server) == (200, "ready")
-            answer = post(server)
-            assert answer.status_code == 200, answer.text
+            with ThreadPoolExecutor(4) as pool:
+                answers = list(pool.map(lambda _: post(server), range(4)))
+            assert [answer.status_code for answer in answers] == [200] * 4
+            assert post(server, **session).status_code == 200
+            # The processes with the old one are gone, or have read the new one.
+            assert len(api.turns) == asked + 5
             assert readiness(server) == (200, "ready")
             eventually(lambda: server.health()["cli"]["logged_in"], True)
+
+
+def test_one_401_refuses_nobody(each_cli: Path, claude_bin: Path, tmp_path: Path) -> None:
+    """As a token that is renewed gets one now and then, with many turns at a time, in sessions too."""
+    home = tmp_path / "home"
+    with StandIn() as api:
+        settings = {"CLAUDE_BIN": str(each_cli), "CLAUDE_MAX_CONCURRENCY": "8", "CLAUDE_BASE_BACKOFF": "0.05"}
+        environment = clean_environment(home, api.url, **settings)
+        if each_cli != claude_bin:
+            # With a login the newest one tries again by itself.
+            del environment["ANTHROPIC_API_KEY"]
+            write_login(home, "sk-ant-oat01-made-up")
+        lock, seen, at = Lock(), 0, {20, 40}
+
+        def respond(request: ApiRequest) -> Answer:
+            nonlocal seen
+            with lock:
+                seen += 1
+                return ApiError.unauthorized() if seen in at else Reply.of("Fine.", first_delay=0.05)
+
+        api.responder = respond
+        with serving(home, environment) as server:
+
+            def ask(number: int) -> httpx.Response:
+                more = {"session_id": f"s{number}"} if number % 12 == 5 else {}
+                return post(server, number % 2 == 0, str(number), **more)
+
+            with ThreadPoolExecutor(8) as pool:
+                answers = list(pool.map(ask, range(50)))
+            assert [said(answer.status_code, answer.text) for answer in answers] == ["Fine."] * 50
+            assert len(api.turns) == 52
+            assert readiness(server) == (200, "ready")
+
+
+def test_who_does_not_retry_is_told_that_a_retry_may_help(
+    claude_bin: Path, api: StandIn, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    environment = clean_environment(home, api.url, CLAUDE_BIN=str(claude_bin), CLAUDE_MAX_RETRIES="0")
+    with serving(home, environment) as server:
+        api.push(ApiError.unauthorized())
+        answer = post(server)
+        check(answer, 503, "cli_not_ready", "true")
+        assert answer.headers["retry-after"] == "1"
+        assert readiness(server) == (200, "ready")
+        assert post(server).status_code == 200
+        # Two in a row close it, and the client that brought the second one is told.
+        api.push(ApiError.unauthorized(), ApiError.unauthorized())
+        check(post(server), 503, "cli_not_ready", "true")
+        time.sleep(1)
+        check(post(server), 503, "cli_not_ready", "false")
+        check(post(server), 503, "cli_not_ready", "false")
 
 
 def test_the_cli_is_killed_mid_stream(server: Server, api: StandIn) -> None:

@@ -20,6 +20,7 @@ from claude_cli.events import TurnTranslator
 from claude_cli.frames import encode
 from claude_cli.state import Level
 from claude_cli.worker import Worker
+from tests.claude_cli.lines import login_use
 from tests.claude_cli.scripted import ScriptedProcess
 from turns.errors import TurnError
 from turns.model import AttemptRequest, Message, TextDelta, TurnDone, TurnEvent, TurnRequest
@@ -82,7 +83,7 @@ class Stage:
         translator = TurnTranslator()
         request = AttemptRequest(TurnRequest("t", QUESTION), "", ())
         script = Script(Dialogue(steps, translator), translator, attempt_spec(request))
-        self.attempt = CliAttempt(lease, lambda worker: script, self.take_back)
+        self.attempt = CliAttempt(lease, lambda worker: script, self.take_back, login_use())
 
     def take_back(self, worker: Worker, script: Script | None) -> None:
         self.returned += 1

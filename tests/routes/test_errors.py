@@ -20,10 +20,14 @@ from sessions import StoreError
 from telemetry.requests import RequestLogMiddleware
 from turns import errors
 from turns.errors import (
+    AccountProblem,
     CliFailed,
     InvalidAnswer,
     InvalidRequest,
+    LoginLost,
+    LoginRefused,
     ModelNotFound,
+    ModelNotPermitted,
     NotOperator,
     NotReady,
     Overloaded,
@@ -42,6 +46,7 @@ from turns.errors import (
     TurnTimeout,
     UnknownServer,
     UnsupportedParameter,
+    UsageLimitReached,
 )
 from wire.chat import ChatRequest
 
@@ -60,7 +65,12 @@ TABLE: list[tuple[type[TurnError], ErrorMapping]] = [
     (RequestTooLarge, ErrorMapping(413, REQUEST, "request_too_large", False)),
     (PromptTooLong, ErrorMapping(400, REQUEST, "context_length_exceeded", False)),
     (QueueFull, ErrorMapping(429, LIMIT, "queue_full", True)),
+    (UsageLimitReached, ErrorMapping(429, LIMIT, "rate_limit_exceeded", False)),
     (RateLimited, ErrorMapping(429, LIMIT, "rate_limit_exceeded", True)),
+    (AccountProblem, ErrorMapping(403, "permission_error", "account_problem", False)),
+    (ModelNotPermitted, ErrorMapping(403, "permission_error", "model_not_permitted", False)),
+    (LoginLost, ErrorMapping(503, SERVER, "cli_not_ready", False)),
+    (LoginRefused, ErrorMapping(503, SERVER, "cli_not_ready", True)),
     (NotReady, ErrorMapping(503, SERVER, "cli_not_ready", False)),
     (Overloaded, ErrorMapping(503, SERVER, "overloaded", True)),
     (InvalidAnswer, ErrorMapping(502, SERVER, "invalid_answer", False)),

@@ -62,6 +62,12 @@ async def test_a_server_that_cannot(tmp_path: Path, level: str) -> None:
     assert (body["cli"]["abilities"], body["cli"]["workers"], body["cli"]["version"]) == ({}, {}, None)
 
 
+async def test_trouble_with_the_account_is_shown_though_turns_may_succeed(tmp_path: Path) -> None:
+    state = EngineState(ready=True, level="warm", account_problem="Credit balance is too low. Add credit.")
+    body = await health(state, tmp_path)
+    assert (body["status"], body["cli"]["problem"]) == ("healthy", state.account_problem)
+
+
 async def test_monitors_that_ask_by_head(tmp_path: Path) -> None:
     app = create_app(Settings(state_dir=tmp_path), IdleBackend(EngineState(ready=False, level="none")))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turns import errors
-from turns.errors import CliFailed, InvalidAnswer, NotReady, Overloaded, RateLimited, TurnError
+from turns.errors import (
+    CliFailed,
+    InvalidAnswer,
+    LoginLost,
+    LoginRefused,
+    NotReady,
+    Overloaded,
+    RateLimited,
+    TurnError,
+    UsageLimitReached,
+)
 from turns.retry import BACKOFF_CAP, RetryPolicy
 
 FAILURE = CliFailed("crashed")
@@ -29,6 +39,8 @@ def test_which_errors_are_retried() -> None:
         "TurnTimeout",
         "StateFailed",
         "InvalidAnswer",
+        # One 401 may pass.
+        "LoginRefused",
     }
 
 
@@ -96,6 +108,9 @@ def test_an_answer_without_its_form_is_asked_for_once_more_and_at_once(retries: 
         # The time is only a limit's to tell.
         (Overloaded("x", retry_after=500), 4),
         (NotReady("x", retry_after=1), None),
+        (LoginRefused("x", retry_after=1), 1),
+        (LoginLost("x", retry_after=1), None),
+        (UsageLimitReached("x"), None),
     ],
 )
 def test_the_time_that_a_limit_names_is_kept(error: TurnError, delay: float | None) -> None:
