@@ -123,7 +123,11 @@ def test_errors(question: Question) -> None:
     assert stream(question, json.dumps(error("timeout"))) == verdict.Verdict("timeout", after_200=True)
     assert told(500, error("internal")).outcome == verdict.STRANGE_ERROR
     assert told(500, error("cli_failed")).outcome == verdict.STRANGE_ERROR
-    assert told(503, error("cli_not_ready")).outcome == verdict.STRANGE_ERROR
+    final = {"x-should-retry": "false"}
+    assert told(503, error("overloaded"), **final).outcome == verdict.STRANGE_ERROR
+    # One 401 may pass; the second one doesn't.
+    for headers in ({}, final):
+        assert told(503, error("cli_not_ready"), **headers).outcome == "cli_not_ready"
     assert told(429, error("queue_full"), **{"retry-after": ""}).outcome == verdict.STRANGE_ERROR
     assert told(502, {"error": {"message": "x"}}).outcome == verdict.STRANGE_ERROR
     assert verdict.of_whole(question, 502, {}, "<html>").outcome == verdict.BROKEN_END

@@ -1,4 +1,4 @@
-"""Trouble with the account, through the real CLI: told as what it is, at once, after one request to the API."""
+"""Trouble with the account, with the real CLI: told as what it is, at once, after one request to the API."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ def post(server: Server, stream: bool = False) -> httpx.Response:
 @pytest.mark.parametrize(
     ("trouble", "code", "advice"),
     [
-        (ApiError(429, message="Extra usage is required for long context requests."), "account_problem", "[1m]"),
+        (
+            ApiError(429, message="Extra usage is required for long context requests."),
+            "account_problem",
+            "[1m]",
+        ),
         (ApiError(400, message="You're out of extra usage. Add more."), "account_problem", "settings/usage"),
         (
             ApiError(400, message="Third-party apps now draw from your extra usage, not your plan limits."),
@@ -98,22 +102,17 @@ def test_a_cap_on_spending_tells_its_end(charged: Server, api: StandIn) -> None:
     assert charged.health()["cli"]["problem"] == error["message"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "words", "code"),
-    [
-        ("billing_error", "Your credit balance is too low to access the API.", "account_problem"),
-        ("overloaded_error", "Overloaded", "overloaded"),
-    ],
-)
-def test_an_error_that_a_stream_begins_with(
-    charged: Server, api: StandIn, kind: str, words: str, code: str
-) -> None:
-    """It has no status."""
-    # The retry of what may pass takes 20 s: its client doesn't wait.
-    api.push(StreamError(chars=0, type=kind, message=words))
-    if code == "overloaded":
-        api.push(ApiError(413))
+def test_an_error_that_a_stream_begins_with(charged: Server, api: StandIn) -> None:
+    """It has a type in place of a status, and with an older CLI its words only."""
+    words = "Your credit balance is too low to access the Anthropic API."
+    api.push(StreamError(chars=None, type="billing_error", message=words))
     answer = post(charged)
-    error = failure(answer.status_code, answer.text)
-    assert error["code"] == (code if code == "account_problem" else "request_too_large")
-    assert len(api.turns) == (1 if code == "account_problem" else 2)
+    assert (answer.status_code, failure(answer.status_code, answer.text)["code"]) == (403, "account_problem")
+    assert len(api.turns) == 1
+    api.clear()
+    # This may pass, and is tried once more.
+    words = "Invalid authentication credentials"
+    api.push(StreamError(chars=None, type="authentication_error", message=words))
+    answer = post(charged)
+    assert said(answer.status_code, answer.text) == "You said: hi"
+    assert len(api.turns) == 2

@@ -147,7 +147,7 @@ def test_a_login_that_is_lost(each_cli: Path, tmp_path: Path) -> None:
         del environment["ANTHROPIC_API_KEY"]
         write_login(home, good)
         with serving(home, environment) as server:
-            session = {"session_id": "kept"}
+            session: dict[str, Any] = {"session_id": "kept"}
             assert post(server, **session).status_code == 200
             assert post(server).status_code == 200
             assert readiness(server) == (200, "ready")
