@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from claude_cli.argument_names import ArgumentNames, has_other_names
 from claude_cli.blocks import AnswerTool
 from claude_cli.state import WorkerConfig
 from claude_cli.thinking import calls_lack_thinking, has_thinking_budget
@@ -27,22 +28,26 @@ _REF = re.compile(r"#(?=/|$)")
 class AttemptSpec:
     """An attempt, translated for the CLI.
 
-    `answer`: the forced tool that takes a structured answer, None for plain text. `stop`: the stop texts that
-    we look for ourselves, since the API refuses them.
+    `request` has names of arguments that the API takes; `names` leads back to the caller's. `answer`: the
+    forced tool that takes a structured answer, None for plain text. `stop`: the stop texts that we look for
+    ourselves, since the API refuses them.
     """
 
     request: AttemptRequest
     config: WorkerConfig
     answer: AnswerTool | None
     stop: tuple[str, ...]
+    names: ArgumentNames = field(default_factory=ArgumentNames)
 
 
 def attempt_spec(request: AttemptRequest, models: Sequence[ModelInfo] = ()) -> AttemptSpec:
     """Translate an attempt for a CLI that lists `models`."""
+    names = ArgumentNames.of(request.turn.tools)
+    request = names.request(request)
     answer = answer_tool(request.turn)
     # The API refuses blank stop texts.
     blank = tuple(text for text in request.turn.stop if not text.strip())
-    return AttemptSpec(request, config_for(request, answer, models), answer, blank)
+    return AttemptSpec(request, config_for(request, answer, models), answer, blank, names)
 
 
 def answer_tool(turn: TurnRequest) -> AnswerTool | None:
@@ -51,7 +56,9 @@ def answer_tool(turn: TurnRequest) -> AnswerTool | None:
         return None
     schema = json.loads(turn.answer.schema)
     schema.pop("$schema", None)
-    wrapped = schema.get("type") != "object" or not _NOT_ALLOWED_AT_ROOT.isdisjoint(schema)
+    is_plain = schema.get("type") == "object" and _NOT_ALLOWED_AT_ROOT.isdisjoint(schema)
+    # The API takes any name of a property but at the top.
+    wrapped = not is_plain or has_other_names(schema)
     if wrapped:
         value = _nested_refs(schema)
         schema = {"type": "object", "properties": {"value": value}, "required": ["value"]}

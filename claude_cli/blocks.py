@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from turns.model import Tool
@@ -50,6 +50,34 @@ class AnswerBlock:
         except (ValueError, KeyError, TypeError):
             # Cut short, perhaps: then it is what there is of the answer.
             told = _WRAPPING.sub("", text)
+        # Half a pair of surrogates can't go out.
+        return told.encode("utf-8", "replace").decode()
+
+
+class RenamedCall:
+    """The arguments of a call whose names differ at the API: they are told at the end, by the names in
+    `names`."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+        self._pieces: list[str] = []
+
+    def feed(self, piece: str) -> str:
+        """What can be told now: nothing."""
+        self._pieces.append(piece)
+        return ""
+
+    def flush(self) -> str:
+        """The arguments. Text that is no object, cut short perhaps, is told as it is."""
+        text = "".join(self._pieces)
+        try:
+            found = json.loads(text)
+            if not isinstance(found, dict):
+                return text
+            renamed = {self._names.get(name, name): value for name, value in found.items()}
+            told = json.dumps(renamed, ensure_ascii=False, allow_nan=False)
+        except (ValueError, RecursionError):
+            return text
         # Half a pair of surrogates can't go out.
         return told.encode("utf-8", "replace").decode()
 

@@ -348,6 +348,7 @@ class CliEngine:
             restored_cost=session.cost_usd if session is not None else None,
             answer=spec.answer,
             stop=spec.stop,
+            names=spec.names,
             model=request.turn.model,
             advice=self._advice,
         )

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 from claude_cli.advice import LoginAdvice
-from claude_cli.blocks import AnswerBlock, AnswerTool, StopText
+from claude_cli.argument_names import ArgumentNames
+from claude_cli.blocks import AnswerBlock, AnswerTool, RenamedCall, StopText
 from claude_cli.cli_tool_events import OUT_OF_TURNS, CliToolTracker
 from claude_cli.failures import Refusal, error_from_result, status_of
 from claude_cli.frames import Frame
@@ -39,9 +40,10 @@ class TurnTranslator:
     The CLI adds costs up over a process: `cost_before` is its total so far, in USD. A process that resumed a
     session may count on from the session's total, `restored_cost`. `engine` names the level that runs the
     turn. `answer`: the tool by which the answer is given, as text to the client; then no other text counts.
-    `stop`: texts that end the answer and that the API doesn't look for. `runs_tools`: the CLI runs tools of
-    its own and asks the model again, until it has its answer. `model` and `advice` are for the words of a
-    failure. `clock` is seconds since the epoch, for the time to a limit's reset.
+    `names` leads from the API's names of arguments to the caller's. `stop`: texts that end the answer and
+    that the API doesn't look for. `runs_tools`: the CLI runs tools of its own and asks the model again, until
+    it has its answer. `model` and `advice` are for the words of a failure. `clock` is seconds since the
+    epoch, for the time to a limit's reset.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class TurnTranslator:
         restored_cost: float | None = None,
         answer: AnswerTool | None = None,
         stop: Sequence[str] = (),
+        names: ArgumentNames | None = None,
         runs_tools: bool = False,
         model: str | None = None,
         advice: LoginAdvice | None = None,
@@ -76,7 +79,8 @@ class TurnTranslator:
         self._blocks = 0
         self._api_requests = 0
         self._answer = answer
-        self._block: AnswerBlock | StopText | None = None
+        self._names = names or ArgumentNames()
+        self._block: AnswerBlock | RenamedCall | StopText | None = None
         self._stop_text = StopText(stop) if stop else None
         self._calls = 0
         self._cli_tools = CliToolTracker() if runs_tools else None
@@ -159,6 +163,8 @@ class TurnTranslator:
         if self._cli_tools is not None:
             return ()
         self._calls += 1
+        if renamed := self._names.back(block["name"]):
+            self._block = RenamedCall(renamed)
         return (ToolCallStarted(block["id"], block["name"]),)
 
     def _delta(self, delta: Frame) -> Sequence[TurnEvent]:
@@ -177,6 +183,9 @@ class TurnTranslator:
             return (ThinkingDelta(delta["thinking"]),)
         if kind == "input_json_delta" and self._cli_tools is None:
             text = delta["partial_json"]
+            if isinstance(self._block, RenamedCall):
+                self._block.feed(text)
+                return ()
             if isinstance(self._block, AnswerBlock):
                 text = self._block.feed(text)
                 return (TextDelta(text),) if text else ()
@@ -186,6 +195,8 @@ class TurnTranslator:
     def _block_ended(self) -> Sequence[TurnEvent]:
         block, self._block = self._block, None
         rest = block.flush() if block is not None else ""
+        if rest and isinstance(block, RenamedCall):
+            return (ToolCallDelta(rest),)
         if rest and isinstance(block, StopText):
             self._texts.append(rest)
         return (TextDelta(rest),) if rest else ()

@@ -15,6 +15,7 @@ from standin.signatures import data_is_ours, signature_is_ours
 
 __all__ = ["validation_error"]
 
+_PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _FORCING = ("any", "tool")
 _MIN_BUDGET = 1024
@@ -57,6 +58,10 @@ def _tools(body: Mapping[str, Any]) -> Iterator[str]:
     if len(set(names)) < len(names):
         yield "tools: Tool names must be unique."
     for number, tool in enumerate(tools):
+        keys = (tool.get("input_schema") or {}).get("properties") or ()
+        if not all(map(_PROPERTY.fullmatch, keys)):
+            where = f"tools.{number}.custom.input_schema.properties"
+            yield f"{where}: Property keys should match pattern '^{_PROPERTY.pattern}$'"
         if not _COMBINATORS.isdisjoint(tool.get("input_schema") or ()):
             yield (
                 f"tools.{number}.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf"

@@ -79,7 +79,7 @@ def to_turn(
         _check_cli_tools_conflicts(request)
     system, conversation = split(request.messages, fetched or {}, session=request.session_id is not None)
     notices = _pad_conversation(conversation)
-    tools, choice = to_tools(request)
+    tools, choice, about_tools = to_tools(request)
     answer = to_answer_format(request)
     line = _VERBOSITY.get(request.verbosity or "", "")
     turn = TurnRequest(
@@ -102,7 +102,7 @@ def to_turn(
         # A reply that isn't streamed is collected anyway: it can be retried to its end.
         buffered=not request.stream or (request.stream_mode or policy.stream_mode) == "buffered",
         cli_tools=cli_tools,
-        notices=tuple(notices),
+        notices=(*notices, *about_tools),
     )
     return turn, ignored
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from translate.tool_schema import MAX_STRICT_TOOLS, as_one_object, can_be_strict
 from turns import strict_json
 from turns.answer_format import AnswerFormat, InvalidSchema, check_schema
 from turns.errors import InvalidRequest
@@ -16,22 +18,35 @@ from wire import chat
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def to_tools(request: chat.ChatRequest) -> tuple[tuple[Tool, ...], ToolChoice]:
-    """The tools that the model is offered, and whether it must call one. Raises InvalidRequest."""
+def to_tools(request: chat.ChatRequest) -> tuple[tuple[Tool, ...], ToolChoice, tuple[str, ...]]:
+    """The tools that the model is offered, whether it must call one, and notices. Raises InvalidRequest."""
     if request.tools:
         functions = [(f"tools[{i}].function", tool.function) for i, tool in enumerate(request.tools)]
     else:
         functions = [(f"functions[{i}]", function) for i, function in enumerate(request.functions or ())]
-    tools = tuple(_tool(function, place) for place, function in functions)
+    notices: list[str] = []
+    tools = tuple(_tool(function, place, notices) for place, function in functions)
     names: set[str] = set()
     for (place, _), tool in zip(functions, tools, strict=True):
         if tool.name in names:
             raise InvalidRequest(f"There are two tools named '{tool.name}'.", param=f"{place}.name")
         names.add(tool.name)
-    return _chosen(request, tools)
+    offered, choice = _chosen(request, tools)
+    return _with_few_strict(offered, notices), choice, tuple(notices)
 
 
-def _tool(function: chat.Function, place: str) -> Tool:
+def _with_few_strict(tools: tuple[Tool, ...], notices: list[str]) -> tuple[Tool, ...]:
+    left = MAX_STRICT_TOOLS
+    result = []
+    for tool in tools:
+        left -= tool.strict
+        result.append(tool if left >= 0 else replace(tool, strict=False))
+    if left < 0:
+        notices.append(f"'strict' holds for the first {MAX_STRICT_TOOLS} tools: the API takes no more")
+    return tuple(result)
+
+
+def _tool(function: chat.Function, place: str, notices: list[str]) -> Tool:
     if not _NAME.fullmatch(function.name):
         raise InvalidRequest(
             f"'{function.name[:80]}' can't be a tool's name: 1 to 64 letters, digits, '_' and '-'.",
@@ -45,7 +60,17 @@ def _tool(function: chat.Function, place: str) -> Tool:
     _check(schema, f"The schema of the tool '{function.name}'", where, patterns=False)
     # It would reach the API as a property of the schema, and says nothing there.
     schema.pop("$schema", None)
-    return Tool(function.name, function.description or "", json.dumps(schema))
+    schema, left_out = as_one_object(schema)
+    for word in left_out:
+        notices.append(
+            f"'{word}' at the top of the parameters of '{function.name}' was left out: the API takes none"
+        )
+    strict = function.strict is True and not left_out and can_be_strict(schema)
+    if function.strict and not strict:
+        notices.append(
+            f"'strict' was left out for '{function.name}': the API has no strict form of its schema"
+        )
+    return Tool(function.name, function.description or "", json.dumps(schema), strict)
 
 
 def _check(schema: dict[str, Any], what: str, place: str, *, patterns: bool) -> None:

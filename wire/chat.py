@@ -75,6 +75,7 @@ class Function(BaseModel):
     name: StrictStr
     description: StrictStr | None = None
     parameters: dict[str, Any] | None = None
+    strict: StrictBool | None = None
 
 
 class ToolDefinition(BaseModel):

@@ -27,11 +27,13 @@ from tests.support import (
 # Versions, and the level that they are used at; the last is the oldest that is taken.
 VERSIONS = (("newest", "warm"), ("2.1.197", "keyed"), ("newest", "spawn"), ("2.1.50", "text"))
 # Tools of the CLI's own in other versions, some of them from long ago.
-OLD_NAMES = """Agent AgentOutputTool AskUserQuestion BashOutput Brief Config EnterPlanMode ExitPlanMode Glob
+OLD_NAMES = """
+    Agent AgentOutputTool AskUserQuestion BashOutput Brief Config EnterPlanMode ExitPlanMode Glob
     Grep KillBash KillShell LS LSP ListMcpResourcesTool MultiEdit NotebookRead PowerShell REPL
-    ReadMcpResourceTool SendUserMessage SlashCommand StructuredOutput TaskCreate TaskGet TaskList TaskOutput TaskUpdate
-    TeamCreate TeamDelete TodoRead TodoWrite ToolSearch computer
-    mcp__github__create_issue __proto__ constructor"""
+    ReadMcpResourceTool SendUserMessage SlashCommand StructuredOutput TaskCreate TaskGet TaskList
+    TaskOutput TaskUpdate TeamCreate TeamDelete TodoRead TodoWrite ToolSearch computer
+    mcp__github__create_issue __proto__ constructor
+"""
 NEUTRAL = "neutral_name"
 
 
@@ -181,3 +183,77 @@ def test_a_name_of_the_clis_own_brings_nothing_with_it(
             # At the level "text" the call is told in words.
             assert seen.replace(f" of {name}: ", f" of {NEUTRAL}: ") == expected, name
             assert len(api.turns) == 1, name
+
+
+# Of OData and JSON-LD, and as people write them; two of them alike without what the API refuses.
+ODD = ("$filter", "@id", "full name", "full_name", "prénom", "名前", "a/b", "x" * 65)
+
+
+@pytest.mark.parametrize(("version", "level"), VERSIONS[1:3])
+def test_arguments_may_have_any_name(version: str, level: str, api: StandIn, tmp_path: Path) -> None:
+    """The API refuses the names: they are others there, in the schema and in calls of the history, and come
+    back in the answer's calls. So it is with the schema of an answer."""
+    properties: dict[str, Any] = {name: {"type": "string"} for name in ODD}
+    properties["b~c"] = {"$ref": "#/properties/a~1b"}
+    schema = {"type": "object", "properties": properties, "required": ["@id", "full_name"]}
+    odd = tool("find", parameters=schema)
+    environment = environment_of(tmp_path / "home", api, cli_of(version), level)
+    with serving(tmp_path / "home", environment) as server:
+
+        def calls(request: ApiRequest) -> str | Reply:
+            (offered,) = request.body["tools"]
+            names = list(offered["input_schema"]["properties"])
+            assert offered["input_schema"]["required"] == [names[1], "full_name"]
+            assert offered["input_schema"]["properties"][names[-1]]["$ref"] == f"#/properties/{names[6]}"
+            values = {name: str(number) for number, name in enumerate(names)}
+            return Reply.of("So", ToolUse("find", values, id=f"toolu_{len(api.turns)}"), ToolUse("find", {}))
+
+        api.responder = calls
+        expected = {name: str(number) for number, name in enumerate(properties)}
+        messages: list[dict[str, Any]] = [{"role": "user", "content": "go"}]
+        for _ in range(2):
+            message = post(server, tools=[odd], messages=messages)["choices"][0]["message"]
+            made = [json.loads(call["function"]["arguments"]) for call in message["tool_calls"]]
+            assert made == [expected, {}]
+            results = [
+                {"role": "tool", "tool_call_id": call["id"], "content": "done"}
+                for call in message["tool_calls"]
+            ]
+            messages += [message, *results]
+        if level != "text":
+            uses = [
+                b
+                for m in api.last.messages
+                for b in m["content"]
+                if isinstance(b, dict) and b["type"] == "tool_use"
+            ]
+            names = list(api.last.body["tools"][0]["input_schema"]["properties"])
+            assert [list(use["input"]) for use in uses] == [names, []]
+        api.responder = lambda request: Reply.of(
+            ToolUse(request.tools[0], {"value": {"full name": "x", "$id": 1}})
+        )
+        answer = {
+            "type": "object",
+            "properties": {"full name": {"type": "string"}},
+            "required": ["full name"],
+        }
+        wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": answer}}
+        content = post(server, response_format=wanted)["choices"][0]["message"]["content"]
+        assert json.loads(content) == {"full name": "x", "$id": 1}
+
+
+def test_alternatives_at_the_top_of_a_schema_are_left_out(server: Server, api: StandIn) -> None:
+    """The API refuses them; what they say of properties is kept, and the client is told."""
+    either = {"anyOf": [{"required": ["a"]}, {"required": ["b"]}], "properties": {"a": {}, "b": {}}}
+    found = post(server, tools=[tool("f", parameters={"type": "object", **either})])
+    assert api.last.body["tools"][0]["input_schema"] == {"type": "object", "properties": {"a": {}, "b": {}}}
+    assert any("'anyOf'" in notice and "'f'" in notice for notice in found["x_claude"]["notices"])
+
+
+def test_strict_tools_are_told_to_the_api(server: Server, api: StandIn) -> None:
+    """Where it takes the schema so; otherwise the tool is offered as any other, and the client is told."""
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    good = tool("f", parameters={**schema, "additionalProperties": False}, strict=True)
+    found = post(server, tools=[good, tool("g", parameters=schema, strict=True)])
+    assert [t.get("strict") for t in api.last.body["tools"]] == [True, None]
+    assert any("'strict'" in notice and "g" in notice for notice in found["x_claude"]["notices"])
