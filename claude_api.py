@@ -24,6 +24,7 @@ from commands.table import COMMANDS, listing
 from config import SERVICE, VERSION, ConfigError, Settings, load
 from configuration.child import login_variables
 from routes import auth, chat, cli_tools, debug, errors, health, mcp, models, openapi, pages, sessions
+from routes.head import HeadMiddleware
 from routes.images import ImageFetcher
 from routes.state import AppContext, LoginFacts
 from sessions import SessionRegistry
@@ -80,6 +81,8 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)
+    # The innermost: the guards and the log see what was asked.
+    app.add_middleware(HeadMiddleware)
     install_guards(app, guards, settings)
     # The outermost, since it is added last: refusals are logged too.
     app.add_middleware(RequestLogMiddleware)

@@ -20,7 +20,8 @@ from telemetry.requests import annotate
 from turns.drain import Drain
 from turns.errors import ShuttingDown, TurnError
 
-_PING = b": ping\n\n"
+# A line and not a block: at an empty line OpenAI's client for Go sees an event, and fails if it has no data.
+_PING = b": ping\n"
 DONE = b"data: [DONE]\n\n"
 
 
@@ -44,7 +45,7 @@ class EventStream(Response):
 
     The status is held back until the first data, so that an early failure has its own status; a later one is
     an error event, after which nothing comes. `headers` may be filled until then. A comment goes out in
-    silence, so that the connection is kept. A stream that the drain cuts ends with an error event too.
+    silence, so that the connection is kept; it stands in front of the next event. A stream that the drain cuts ends with an error event too.
     """
 
     def __init__(

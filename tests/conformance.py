@@ -151,8 +151,9 @@ class StreamChecker:
         self.complaints.append(text)
 
     def _block(self, block: str) -> None:
-        if block.startswith(":") and "\n" not in block:
-            return
+        # Comments stand in front of an event, and never by themselves: OpenAI's client for Go would fail.
+        while block.startswith(":"):
+            _, _, block = block.partition("\n")
         if not block.startswith("data: ") or "\n" in block:
             self._complain(f"not an event of one data line: {block!r}")
             return

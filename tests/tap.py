@@ -72,8 +72,8 @@ def _asked(request: Any) -> dict[str, Any]:
 
 def _concerns(request: Any, response: Any) -> bool:
     path: str = request.url.path
-    if request.method == "OPTIONS":
-        # What browsers ask before they ask has no body of ours.
+    if request.method in ("OPTIONS", "HEAD"):
+        # What browsers ask before they ask has no body of ours, and HEAD has none at all.
         return False
     # The API that we talk to has models, too.
     ours = "x-request-id" in response.headers and "request-id" not in response.headers

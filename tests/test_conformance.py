@@ -127,11 +127,15 @@ def test_a_good_stream(events: list[Body | str]) -> None:
     assert check(events) == []
 
 
-def test_a_good_stream_with_usage_and_a_ping() -> None:
+def test_a_good_stream_with_usage() -> None:
     assert check(with_usage([ROLE, TEXT, STOP]), include_usage=True) == []
+
+
+@pytest.mark.parametrize(("ping", "good"), [(b": ping\n", True), (b": ping\n\n", False)])
+def test_a_ping(ping: bytes, good: bool) -> None:
     checker = conformance.StreamChecker(include_usage=False)
-    checker.feed(b": ping\n\n")
-    assert checker.complaints == []
+    checker.feed(ping * 2 + f"data: {json.dumps(ROLE)}\n\n".encode())
+    assert (checker.complaints == []) == good
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def usage(ends: Sequence[TurnDone]) -> chat.Usage:
         prompt_tokens=prompt,
         completion_tokens=written,
         total_tokens=prompt + written,
-        prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=reads),
+        prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=reads, cache_write_tokens=writes),
         completion_tokens_details=chat.CompletionTokensDetails(reasoning_tokens=total("thinking_tokens")),
         cache_read_input_tokens=reads,
         cache_creation_input_tokens=writes,

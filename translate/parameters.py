@@ -25,6 +25,10 @@ def _never(value: Any) -> bool:
     return False
 
 
+def _always(value: Any) -> bool:
+    return True
+
+
 def _text_only(value: Any) -> bool:
     return isinstance(value, list) and value == ["text"]
 
@@ -87,7 +91,7 @@ RULES: Mapping[str, Rule] = {
     "logprobs": Rule("refuse", _NO_LOGPROBS, _among(False)),
     "top_logprobs": Rule("refuse", _NO_LOGPROBS, _number(0)),
     "modalities": Rule("refuse", _TEXT_ONLY, _text_only),
-    "audio": Rule("refuse", _TEXT_ONLY),
+    "audio": Rule("ignore", "says how audio sounds; it is 'modalities' that asks for it", _always),
     "web_search_options": Rule("refuse", "the CLI's WebSearch (enable_tools) gives no citations"),
 }
 

@@ -154,7 +154,10 @@ class ChatRequest(BaseModel):
 
 
 class PromptTokensDetails(BaseModel):
+    """What was read from the API's cache, and what was written to it."""
+
     cached_tokens: int
+    cache_write_tokens: int
 
 
 class CompletionTokensDetails(BaseModel):

@@ -45,7 +45,9 @@ def test_an_answer_with_real_counts(server: Server, api: StandIn) -> None:
     assert answer.usage.prompt_tokens == (
         counted.input_tokens + counted.cache_read_input_tokens + counted.cache_creation_input_tokens
     )
-    assert answer.usage.prompt_tokens_details.cached_tokens == counted.cache_read_input_tokens
+    details = answer.usage.prompt_tokens_details
+    assert details.cached_tokens == counted.cache_read_input_tokens
+    assert details.cache_write_tokens == counted.cache_creation_input_tokens > 0
     extra = answer.model_extra["x_claude"] if answer.model_extra else {}
     assert extra["model"] == api.last.model
     assert extra["cost_usd"] > 0 and extra["retries"] == 0 and extra["duration_ms"] > 0

@@ -386,7 +386,9 @@ def test_the_answer_that_is_shown(server: Server, api: StandIn) -> None:
     assert response.json()["x_claude"]["session"] == shown["x_claude"]["session"] == "created"
     usage = shown["usage"]
     assert usage["prompt_tokens"] + usage["completion_tokens"] == usage["total_tokens"]
-    assert usage["prompt_tokens_details"]["cached_tokens"] == usage["cache_read_input_tokens"]
+    details = usage["prompt_tokens_details"]
+    assert details["cached_tokens"] == usage["cache_read_input_tokens"]
+    assert details["cache_write_tokens"] == usage["cache_creation_input_tokens"]
     assert response.headers["x-ignored-params"] == "temperature"
 
     headers = {name for name in response.headers if name.startswith(("x-", "openai-"))}

@@ -72,7 +72,11 @@ async def test_no_secret_comes_back(client: httpx.AsyncClient) -> None:
         (b'{"messages": 5}', "messages", "list_type"),
         (b"[]", "", "model_type"),
         (b'{"messages": [{"role": "user", "content": 7}]}', "messages.0.content.str", "string_type"),
-        (json.dumps({**GOOD, "audio": {}}).encode(), "audio", "unsupported_parameter"),
+        (
+            json.dumps({**GOOD, "web_search_options": {}}).encode(),
+            "web_search_options",
+            "unsupported_parameter",
+        ),
         (b'{"messages": [{"role": "user", "content": " "}]}', "messages[0]", "value_error"),
     ],
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+import httpx
 import pytest
+from openai import AsyncOpenAI
 from starlette.types import Message
 
 from routes.sse import DONE, EventStream, StreamTimings, event
@@ -15,8 +18,9 @@ from turns.drain import Drain
 from turns.errors import NotReady, Overloaded, TurnError
 
 LONG = 600.0
-PING = b": ping\n\n"
+PING = b": ping\n"
 PATIENCE = 10.0
+HEAD = {"id": "c-1", "created": 1, "model": "sonnet", "object": "chat.completion.chunk"}
 Step = bytes | TurnError | asyncio.Event
 
 
@@ -187,6 +191,57 @@ async def test_pings_in_silence() -> None:
     await asking
     assert client.body.replace(PING, b"") == b"data: 1\n\ndata: 2\n\n"
     assert client.body.startswith(b"data: 1\n\n") and client.body.endswith(b"data: 2\n\n")
+
+
+def go_events(data: bytes) -> list[bytes]:
+    """The events as OpenAI's client for Go reads them: each empty line ends one, with data or without."""
+    found, event_data = [], b""
+    for line in data.split(b"\n")[:-1]:
+        name, _, value = line.partition(b":")
+        if not line:
+            found.append(event_data)
+            event_data = b""
+        elif name == b"data":
+            event_data += value.removeprefix(b" ") + b"\n"
+    return found
+
+
+async def streamed_with_pings(*answer: bytes) -> bytes:
+    """What a client gets if there is silence before each of the events."""
+    client, go = Client(), [asyncio.Event() for _ in answer]
+    source = Source(*itertools.chain(*zip(go, answer, strict=True)))
+    asking = asyncio.create_task(client.ask(source, StreamTimings(0.005, 0.005, LONG)))
+    for number, gate in enumerate(go):
+        await client.gets(lambda body, sent=number: body.count(PING) > 3 * sent)  # type: ignore[misc]
+        gate.set()
+        if number + 1 < len(go):
+            await client.gets(lambda body, sent=number: body.count(b"data: ") > sent)  # type: ignore[misc]
+    await asking
+    return client.body
+
+
+async def test_a_ping_is_no_event() -> None:
+    """An event without data is one that OpenAI's client for Go can't read."""
+    body = await streamed_with_pings(event(b'{"a": 1}'), event(b'{"a": 2}'), DONE)
+    assert body.count(PING) >= 3
+    assert go_events(body) == [b'{"a": 1}\n', b'{"a": 2}\n', b"[DONE]\n"]
+
+
+async def test_the_sdk_reads_over_pings() -> None:
+    """The chunk behind a ping is read like any other."""
+    chunks = [
+        {**HEAD, "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+        for text in ("One, ", "two.")
+    ]
+    body = await streamed_with_pings(*(event(json.dumps(chunk).encode()) for chunk in chunks), DONE)
+    headers = {"content-type": "text/event-stream"}
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=body, headers=headers))
+    async with httpx.AsyncClient(transport=transport) as http:
+        client = AsyncOpenAI(base_url="http://test/v1", api_key="k", http_client=http)
+        stream = await client.chat.completions.create(
+            model="sonnet", messages=[{"role": "user", "content": "count"}], stream=True
+        )
+        assert [chunk.choices[0].delta.content async for chunk in stream] == ["One, ", "two."]
 
 
 async def test_no_ping_before_the_hold_is_over() -> None:

@@ -69,7 +69,7 @@ def test_a_whole_answer() -> None:
             "prompt_tokens": 321,
             "completion_tokens": 4000,
             "total_tokens": 4321,
-            "prompt_tokens_details": {"cached_tokens": 20},
+            "prompt_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 300},
             "completion_tokens_details": {"reasoning_tokens": 50},
             "cache_read_input_tokens": 20,
             "cache_creation_input_tokens": 300,
@@ -352,7 +352,9 @@ def test_several_answers_are_counted_together() -> None:
     ]
     assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (642, 8000)
     assert made.usage.completion_tokens_details.reasoning_tokens == 100
-    assert made.usage.prompt_tokens_details.cached_tokens == made.usage.cache_read_input_tokens == 40
+    details = made.usage.prompt_tokens_details
+    assert details.cached_tokens == made.usage.cache_read_input_tokens == 40
+    assert details.cache_write_tokens == made.usage.cache_creation_input_tokens == 600
     extra = made.x_claude
     assert (extra.cost_usd, extra.duration_ms, extra.retries, extra.api_requests) == (0.75, 20, 1, 4)
     assert extra.notices == ["a", "b", "c"]

@@ -29,12 +29,12 @@ IGNORED: list[tuple[str, list[Any], list[Any]]] = [
     ("prompt_cache_retention", [], ["24h"]),
     ("prompt_cache_options", [], [{}]),
     ("moderation", [], [{}]),
+    ("audio", [{"voice": "alloy"}, {}], []),
 ]
 REFUSED: list[tuple[str, list[Any], list[Any]]] = [
     ("logprobs", [False], [True, 0]),
     ("top_logprobs", [0], [1, 20]),
     ("modalities", [["text"]], [["audio"], ["text", "audio"], [], "text"]),
-    ("audio", [], [{"voice": "alloy"}]),
     ("web_search_options", [], [{}]),
 ]
 # Any type; logged or passed over, but never a reason to refuse.
