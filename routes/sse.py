@@ -45,7 +45,8 @@ class EventStream(Response):
 
     The status is held back until the first data, so that an early failure has its own status; a later one is
     an error event, after which nothing comes. `headers` may be filled until then. A comment goes out in
-    silence, so that the connection is kept; it stands in front of the next event. A stream that the drain cuts ends with an error event too.
+    silence, so that the connection is kept; it stands in front of the next event. A stream that the
+    drain cuts ends with an error event too.
     """
 
     def __init__(

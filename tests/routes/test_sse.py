@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from openai import AsyncOpenAI
 from starlette.types import Message
@@ -209,7 +209,8 @@ def go_events(data: bytes) -> list[bytes]:
 async def streamed_with_pings(*answer: bytes) -> bytes:
     """What a client gets if there is silence before each of the events."""
     client, go = Client(), [asyncio.Event() for _ in answer]
-    source = Source(*itertools.chain(*zip(go, answer, strict=True)))
+    steps: Iterable[Step] = itertools.chain(*zip(go, answer, strict=True))
+    source = Source(*steps)
     asking = asyncio.create_task(client.ask(source, StreamTimings(0.005, 0.005, LONG)))
     for number, gate in enumerate(go):
         await client.gets(lambda body, sent=number: body.count(PING) > 3 * sent)  # type: ignore[misc]
@@ -235,8 +236,8 @@ async def test_the_sdk_reads_over_pings() -> None:
     ]
     body = await streamed_with_pings(*(event(json.dumps(chunk).encode()) for chunk in chunks), DONE)
     headers = {"content-type": "text/event-stream"}
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=body, headers=headers))
-    async with httpx.AsyncClient(transport=transport) as http:
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=body, headers=headers))
+    async with httpx2.AsyncClient(transport=transport) as http:
         client = AsyncOpenAI(base_url="http://test/v1", api_key="k", http_client=http)
         stream = await client.chat.completions.create(
             model="sonnet", messages=[{"role": "user", "content": "count"}], stream=True
