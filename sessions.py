@@ -26,12 +26,12 @@ from typing import Any, Protocol
 
 import aiosqlite
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
     owner TEXT NOT NULL, session_id TEXT NOT NULL, uuid TEXT NOT NULL UNIQUE, system TEXT NOT NULL,
     mark TEXT, cost_usd REAL, turns INTEGER NOT NULL, created_at REAL NOT NULL, last_used REAL NOT NULL,
-    messages INTEGER, tools INTEGER NOT NULL DEFAULT 0,
+    messages INTEGER, tools INTEGER NOT NULL DEFAULT 0, calls TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (owner, session_id)
 ) STRICT
 """
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS sessions (
 _MIGRATIONS = {
     1: "ALTER TABLE sessions ADD COLUMN messages INTEGER",
     2: "ALTER TABLE sessions ADD COLUMN tools INTEGER NOT NULL DEFAULT 0",
+    3: "ALTER TABLE sessions ADD COLUMN calls TEXT NOT NULL DEFAULT ''",
 }
 # Names that aren't UUIDs are mapped to one in this namespace; changing it would orphan every such session.
 _NAMESPACE = uuid.UUID("6f0b1d0c-6c62-4d0f-9f8e-1f3b5a1c7a21")
@@ -75,7 +76,8 @@ class SessionRecord:
     `cost_usd` is the CLI's total for the session after that turn, None where it wasn't reported. Times are
     seconds since the epoch. `turns` counts answered turns, `messages` the user's and the assistant's messages
     of the conversation, those that came with the first turn included; None where they were not
-    counted from the start. `tools`: its turns have tools of the CLI's own.
+    counted from the start. `tools`: its turns have tools of the CLI's own. `calls`: what record_answer() was
+    given, "" before.
     """
 
     owner: str
@@ -89,11 +91,13 @@ class SessionRecord:
     last_used: float = 0.0
     messages: int | None = 0
     tools: bool = False
+    calls: str = ""
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> SessionRecord:
         """The record for a row of the table."""
-        return replace(cls(*row), tools=bool(row[-1]))
+        record = cls(*row)
+        return replace(record, tools=bool(record.tools))
 
 
 _COLUMNS = ", ".join(field.name for field in fields(SessionRecord))
@@ -337,9 +341,10 @@ class Session:
         )
         await self._registry._save(self.record)
 
-    async def record_answer(self, mark: str, cost_usd: float | None, messages: int) -> None:
+    async def record_answer(self, mark: str, cost_usd: float | None, messages: int, calls: str = "") -> None:
         """Record an answer by its last event, which the next turn continues from. Survives SIGKILL.
-        `messages`: how many the turn added to the conversation, its answer included."""
+        `messages`: how many the turn added to the conversation, its answer included. `calls`: the core's note
+        of the calls in it."""
         before = self.record
         if before is None:
             raise RuntimeError("create() comes before record_answer()")
@@ -350,6 +355,7 @@ class Session:
             turns=before.turns + 1,
             last_used=self._registry._clock(),
             messages=None if before.messages is None else before.messages + messages,
+            calls=calls,
         )
         await self._registry._save(self.record)
 

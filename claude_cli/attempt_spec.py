@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from claude_cli.argument_names import ArgumentNames, has_other_names
 from claude_cli.blocks import AnswerTool
 from claude_cli.state import WorkerConfig
 from claude_cli.thinking import calls_lack_thinking, has_thinking_budget
-from turns.model import AttemptRequest, Message, ModelInfo, Tool, ToolChoice, ToolResult, ToolUse, TurnRequest
+from turns.model import AttemptRequest, ModelInfo, Tool, ToolChoice, ToolResult, ToolUse, TurnRequest
 
 _ANSWER_TOOL_NAME = "json_answer"
 _ANSWER_TOOL_DESCRIPTION = "Gives the answer. Call this once, with the whole answer as its arguments."
@@ -91,7 +91,7 @@ def config_for(
     turn = request.turn
     tools = [*turn.tools, answer.tool] if answer else list(turn.tools)
     choice = _choice(turn, answer)
-    if turn.cli_tools is None and not tools and (tools := _stub_tools((*request.history, turn.question))):
+    if turn.cli_tools is None and not tools and (tools := _stub_tools(request)):
         # The API takes a conversation with calls in it only if there are tools.
         choice = {"type": "none"}
     body: dict[str, Any] = {}
@@ -140,11 +140,13 @@ def _is_forced(choice: dict[str, Any] | None) -> bool:
     return choice is not None and choice["type"] in ("any", "tool")
 
 
-def _stub_tools(messages: Iterable[Message]) -> list[Tool]:
+def _stub_tools(request: AttemptRequest) -> list[Tool]:
     """A stub for each tool that was called in a conversation."""
-    blocks = [block for message in messages for block in message.blocks]
+    blocks = [block for message in (*request.history, request.turn.question) for block in message.blocks]
     names = {block.name for block in blocks if isinstance(block, ToolUse)}
+    if request.session is not None:
+        names |= {*request.session.called}
     if not names and any(isinstance(block, ToolResult) for block in blocks):
-        # In a session the calls were made before.
+        # In a session whose calls were not noted.
         names = {"tool"}
     return [Tool(name, "", _ANY_OBJECT) for name in sorted(names)]

@@ -15,6 +15,8 @@ from claude_cli.failures import Refusal, error_from_result, status_of
 from claude_cli.frames import Frame
 from turns.errors import CliFailed, NotReady
 from turns.model import (
+    NO_RESULT,
+    OpenCall,
     StopReason,
     TextDelta,
     ThinkingDelta,
@@ -30,6 +32,8 @@ _STOP_REASONS = frozenset(get_args(StopReason))
 # After these the CLI asks the model again by itself: to go on, up to three times, or to say something else;
 # or it waits for leave to call a tool. None was asked for by the client, and each request is paid for.
 _CLI_CONTINUES_AFTER = frozenset({"max_tokens", "model_context_window_exceeded", "refusal", "tool_use"})
+# What a session's model is told, in the next turn, of the call that gave a structured answer.
+_ANSWER_TAKEN = "The answer was delivered."
 # Model name the CLI gives to messages of its own, such as the text of an error.
 _SYNTHETIC = "<synthetic>"
 
@@ -83,6 +87,7 @@ class TurnTranslator:
         self._block: AnswerBlock | RenamedCall | StopText | None = None
         self._stop_text = StopText(stop) if stop else None
         self._calls = 0
+        self._open_calls: list[OpenCall] = []
         self._cli_tools = CliToolTracker() if runs_tools else None
         self._stop: str | None = None
         self._usage = Usage()
@@ -106,11 +111,19 @@ class TurnTranslator:
                 self.mark = frame["uuid"]
                 if self._cli_tools is not None:
                     return self._cli_tools.runs_started(message["content"])
+                self._note_calls(message.get("content") or ())
         elif kind == "rate_limit_event":
             self._limit = frame.get("rate_limit_info") or frame
         elif kind == "result":
             return self._result(frame)
         return ()
+
+    def _note_calls(self, blocks: Sequence[Frame]) -> None:
+        answer = self._answer.tool.name if self._answer is not None else None
+        for block in blocks:
+            if block["type"] == "tool_use":
+                default = _ANSWER_TAKEN if block["name"] == answer else NO_RESULT
+                self._open_calls.append(OpenCall(block["id"], block["name"], default))
 
     def _stream(self, event: Frame) -> Sequence[TurnEvent]:
         kind = event["type"]
@@ -257,6 +270,7 @@ class TurnTranslator:
             duration_ms=round((time.monotonic() - self._began) * 1000),
             mark=self.mark,
             total_cost_usd=self.total_cost if self.clean else None,
+            calls=tuple(self._open_calls),
             engine=self._engine,
             api_requests=self._api_requests,
         )

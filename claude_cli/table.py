@@ -13,12 +13,13 @@ from pathlib import Path
 
 import psutil
 
-from claude_cli import argv, cli_tools, transcripts
+from claude_cli import argv, cli_tools, frames, transcripts
 from claude_cli.argv import Launch
 from claude_cli.binary_cache import signature_of
 from claude_cli.process import CliProcess, spawn
 from claude_cli.sweep import kill_marked
 from turns.errors import CliFailed, NotReady, Overloaded
+from turns.model import SessionPlan
 
 # Starting a process blocks the event loop for a few ms and a core for 0.3 s.
 _MAX_PARALLEL_STARTS = 2
@@ -88,12 +89,9 @@ class ProcessTable:
                 with _as_turn_errors():
                     transcripts.set_aside(transcript)
             elif session.at is not None:
-                await asyncio.to_thread(transcripts.check_unbroken, transcript, session.uuid, session.at)
-                if session.uuid in self._hidden:
-                    self._hidden.discard(session.uuid)
-                    await asyncio.to_thread(
-                        transcripts.set_resume_point, transcript, session.uuid, session.at
-                    )
+                hidden = session.uuid in self._hidden
+                self._hidden.discard(session.uuid)
+                await asyncio.to_thread(_prepare_resume, transcript, session, session.at, hidden)
         owner = os.getpid()
         with _as_turn_errors():
             folder = _new_process_folder(self.tmp / str(owner))
@@ -160,6 +158,17 @@ class ProcessTable:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
             transcripts.remove_traces(self._config_dir, process.pid)
+
+
+def _prepare_resume(transcript: Path, session: SessionPlan, at: str, hidden: bool) -> None:
+    """See to it that a resume finds the event `at`, and after it only what the question will say. Blocks."""
+    transcripts.check_unbroken(transcript, session.uuid, at)
+    end = at
+    if session.results:
+        results = frames.user(session.results)["message"]
+        end = transcripts.put_results(transcript, session.uuid, at, results)
+    if hidden:
+        transcripts.set_resume_point(transcript, session.uuid, end)
 
 
 def _new_process_folder(parent: Path) -> Path:

@@ -7,13 +7,18 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-from turns.errors import SessionLost
+from turns.errors import SessionLost, StateFailed
 
 # Bytes: an answer, and what the CLI notes after it.
 _TAIL = 1024 * 1024
+# Fields of a transcript's line that are the same in all lines of a session.
+_SAME_IN_A_SESSION = ("isSidechain", "userType", "entrypoint", "cwd", "sessionId", "version", "gitBranch")
 # What the CLI says when the event to resume at is not on the branch that it resumes.
 RESUME_POINT_HIDDEN = "No message found with message.uuid"
 
@@ -94,7 +99,7 @@ def _parsed(line: bytes) -> object:
 
 
 def set_resume_point(path: Path, session_uuid: str, mark: str) -> None:
-    """Make the event `mark` the one that a resume begins at.
+    """Make the event `mark` the end of the conversation that a resume reads.
 
     Newer CLIs note it themselves when they end by themselves, not when they are killed: after a goodbye (of a
     process whose server was killed, where nothing kills it along) and a kill, the note is old and hides the
@@ -111,6 +116,44 @@ def set_resume_point(path: Path, session_uuid: str, mark: str) -> None:
             file.write(json.dumps(note, separators=(",", ":")) + "\n")
     except OSError as error:
         raise SessionLost(f"The transcript of session {session_uuid} can't be used: {error}") from error
+
+
+def put_results(path: Path, session_uuid: str, mark: str, results: Mapping[str, Any]) -> str:
+    """Write the results of the calls that end at the event `mark` right after it, in place of what is there,
+    and return their event's id. `results` is the message that holds them; the next question holds them too.
+
+    All that is there is what an interrupt, or a turn that failed, said of these calls, and of two results for
+    one call the CLI keeps the first. Older CLIs drop a call without a result when they read a transcript,
+    before they look for the event to resume at. Raises SessionLost, StateFailed.
+    """
+    try:
+        with path.open("r+b") as file:
+            event, end = _find(file, mark)
+            if event is None:
+                raise SessionLost(f"The transcript of session {session_uuid} doesn't hold its last answer.")
+            row = {name: event[name] for name in _SAME_IN_A_SESSION if name in event}
+            row |= {"parentUuid": mark, "type": "user", "message": results, "uuid": str(uuid.uuid4())}
+            row["timestamp"] = datetime.now(timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"
+            file.seek(end)
+            file.truncate()
+            file.write(json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n")
+    except FileNotFoundError as error:
+        raise SessionLost(f"The transcript of session {session_uuid} is gone.") from error
+    except OSError as error:
+        raise StateFailed(f"The session's transcript can't be written: {error}.") from error
+    return str(row["uuid"])
+
+
+def _find(lines: Iterable[bytes], mark: str) -> tuple[dict[str, Any] | None, int]:
+    """The event `mark`, and where its line ends."""
+    end = 0
+    for line in lines:
+        end += len(line)
+        # Parsed only where it can be the one: a transcript may be large.
+        event = _parsed(line) if mark.encode() in line and line.endswith(b"\n") else None
+        if isinstance(event, dict) and event.get("uuid") == mark:
+            return event, end
+    return None, end
 
 
 def remove_traces(config: Path, pid: int) -> None:

@@ -9,14 +9,13 @@ from typing import Any, cast
 
 from translate import media
 from turns import strict_json
+from turns.calls import orphan
 from turns.errors import InvalidRequest, UnsupportedParameter
-from turns.model import Block, Document, Image, Message, Role, ToolResult, ToolUse
+from turns.model import NO_RESULT, Block, Document, Image, Message, Role, ToolResult, ToolUse
 from wire import chat
 
 # The API knows no name of a user; what it says is told in front of the text, as people do.
 _NAMED = "{name}: {text}"
-_ORPHAN = "[Result of the tool call {id}] {text}"
-_NO_RESULT = "No result was given."
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_-]")
 _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _Content = str | Image | Document
@@ -102,9 +101,7 @@ class _Conversation:
         if self._session:
             self._add("user", [ToolResult(_allowed(name), blocks)])
             return
-        text = " ".join(block for block in blocks if isinstance(block, str))
-        media = [block for block in blocks if not isinstance(block, str)]
-        self._add("user", [_ORPHAN.format(id=name, text=text), *media])
+        self._add("user", orphan(name, blocks))
 
     def messages(self) -> list[Message]:
         self._close()
@@ -124,7 +121,7 @@ class _Conversation:
 
     def _close(self) -> None:
         """Before the next answer, or at the end: what still has no result gets one that says so."""
-        self._add("user", [ToolResult(ours, (_NO_RESULT,)) for ours in self._open])
+        self._add("user", [ToolResult(ours, (NO_RESULT,)) for ours in self._open])
         self._open.clear()
         self._named.clear()
 

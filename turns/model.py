@@ -58,6 +58,19 @@ class ToolResult:
     blocks: tuple[str | Image | Document, ...]
 
 
+# What the model is told where the caller gives no result to a call.
+NO_RESULT = "No result was given."
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call in an answer. `default`: the text of its result if the caller gives none."""
+
+    id: str
+    name: str
+    default: str = NO_RESULT
+
+
 # A text is simply a string.
 Block = str | Image | Document | ToolUse | ToolResult
 
@@ -185,13 +198,16 @@ class SessionPlan:
 
     create: a new transcript; what a failed first turn left under that name is dropped.
     resume: the transcript up to the event `at`, the last one that was answered (None: to its end). `cost_usd`
-    is the CLI's total for the session so far: newer CLIs count on from it.
+    is the CLI's total for the session so far: newer CLIs count on from it. `results`: those of the calls in
+    that answer, which the question holds too. `called`: the names of all tools that were called before.
     """
 
     uuid: str
     how: Literal["create", "resume"]
     at: str | None = None
     cost_usd: float | None = None
+    results: tuple[ToolResult, ...] = ()
+    called: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +274,8 @@ class TurnDone:
     one where the CLI asked again by itself.
 
     `mark` is the CLI's name for the last event of the answer: what a session is resumed at ("": at its end);
-    `total_cost_usd` is where the CLI's own count for the session stands.
+    `total_cost_usd` is where the CLI's own count for the session stands. `calls` are those of the answer, the
+    one that gave a structured answer too: in a session they wait for their results.
     """
 
     stop_reason: StopReason
@@ -273,6 +290,7 @@ class TurnDone:
     retries: int = 0
     session: SessionState | None = None
     notices: tuple[str, ...] = ()
+    calls: tuple[OpenCall, ...] = ()
 
 
 TurnEvent = TurnStarted | TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | ToolRun | TurnDone

@@ -11,6 +11,7 @@ from dataclasses import replace
 from sessions import Session, SessionOwnedByOther, SessionRegistry, StoreError
 from turns.admission import Admission, Ticket
 from turns.answer_check import AnswerChecker
+from turns.calls import SessionCalls, paired, with_results
 from turns.check_process import check_event
 from turns.drain import Drain
 from turns.errors import CliFailed, InvalidRequest, SessionConflict, SessionLost, StateFailed, TurnError
@@ -20,6 +21,7 @@ from turns.model import (
     SessionPlan,
     SessionState,
     ThinkingDelta,
+    ToolResult,
     ToolRun,
     TurnDone,
     TurnEvent,
@@ -156,6 +158,8 @@ class _SessionTurn:
         self._system = turn.system
         self._notices = turn.notices
         self._messages = 0  # that the attempt brings along, beside the question
+        # None: a record from a server that didn't note the calls. Then results are taken as they come.
+        self._calls: SessionCalls | None = SessionCalls()
         if session is None:
             return
         record = session.record
@@ -164,12 +168,14 @@ class _SessionTurn:
                 raise InvalidRequest(_WRONG_KIND[record.tools], param="enable_tools")
             self._state = "resumed"
             self._plan = SessionPlan(session.uuid, "resume", record.mark or None, record.cost_usd)
+            self._calls = SessionCalls.from_json(record.calls)
             self._system = record.system
             if turn.system not in ("", record.system):
                 self._notices += ("a session keeps its first system prompt; the new one is ignored",)
         elif record is None and backend.has_transcript(session.uuid, tools=self._tools):
             self._state = "resumed"
             self._plan = SessionPlan(session.uuid, "resume")
+            self._calls = None
         else:
             self._state = "created"
             self._plan = SessionPlan(session.uuid, "create")
@@ -179,14 +185,24 @@ class _SessionTurn:
         if session is None or plan is None:
             return AttemptRequest(self._turn, self._system, self._turn.history)
         if plan.how == "resume":
-            # The session holds the history.
-            return AttemptRequest(self._turn, self._system, (), plan)
+            return self._resumed(plan)
         try:
             await session.create(self._system, tools=self._tools)
         except StoreError as error:
             raise StateFailed(_store_failure(error)) from error
         self._messages = len(self._turn.history)
-        return AttemptRequest(self._turn, self._system, self._turn.history, plan)
+        # What a session can't have seen is text.
+        *history, question = paired((*self._turn.history, self._turn.question))
+        return AttemptRequest(replace(self._turn, question=question), self._system, tuple(history), plan)
+
+    def _resumed(self, plan: SessionPlan) -> AttemptRequest:
+        """The request of a turn whose history the session holds."""
+        question = self._turn.question
+        if self._calls is not None:
+            question = with_results(question, self._calls.open)
+            plan = replace(plan, called=self._calls.names)
+        plan = replace(plan, results=tuple(b for b in question.blocks if isinstance(b, ToolResult)))
+        return AttemptRequest(replace(self._turn, question=question), self._system, (), plan)
 
     def recreate(self) -> None:
         """Plan to recreate a conversation that the CLI has lost, from the request's own history."""
@@ -194,6 +210,7 @@ class _SessionTurn:
             raise CliFailed("The claude CLI lost a conversation that it was told to make.")
         self._state = "recreated"
         self._plan = SessionPlan(self._session.uuid, "create")
+        self._calls = SessionCalls()
         self._system = self._turn.system or self._system
         self._notices = self._turn.notices
 
@@ -213,7 +230,9 @@ class _SessionTurn:
                 if session.record is None:
                     # A transcript without a record: the number of its messages is unknown.
                     await session.create(self._system, messages=None, tools=self._tools)
-                await session.record_answer(done.mark, done.total_cost_usd, self._messages + 2)
+                await session.record_answer(
+                    done.mark, done.total_cost_usd, self._messages + 2, self._calls_after(done)
+                )
             except StoreError as error:
                 # The client has its answer; what can't be promised is that the session remembers it.
                 self._notices += (_store_failure(error),)
@@ -221,6 +240,10 @@ class _SessionTurn:
                 self._notices += ("the claude CLI could not keep this conversation: it may be lost",)
         notices = (*self._notices, *done.notices)
         return replace(done, retries=retries, session=self._state, notices=notices)
+
+    def _calls_after(self, done: TurnDone) -> str:
+        came = self._turn.history if self._messages else ()
+        return (self._calls or SessionCalls()).after(came, done.calls).to_json()
 
 
 def _store_failure(error: StoreError) -> str:

@@ -11,12 +11,13 @@ from claude_cli.transcripts import (
     check_unbroken,
     config_dir,
     erase,
+    put_results,
     remove_traces,
     set_aside,
     set_resume_point,
     transcript,
 )
-from turns.errors import SessionLost
+from turns.errors import SessionLost, StateFailed
 
 NOTE = {"type": "last-prompt", "leafUuid": "mark-1", "sessionId": "u"}
 
@@ -169,3 +170,39 @@ def test_a_conversation_that_goes_round_in_circles(tmp_path: Path) -> None:
     path = written(tmp_path / "t.jsonl", {"uuid": "a", "parentUuid": "b"}, {"uuid": "b", "parentUuid": "a"})
     with pytest.raises(SessionLost):
         check_unbroken(path, "s", "a")
+
+
+RESULTS = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": []}]}
+
+
+def test_results_take_the_place_of_what_follows_their_calls(tmp_path: Path) -> None:
+    """Whatever an interrupt or a failed turn wrote there, each time anew."""
+    path = tmp_path / "u.jsonl"
+    question = {"uuid": "q", "parentUuid": None, "text": "speaks of mark-1"}
+    call = {"uuid": "mark-1", "parentUuid": "q", "type": "assistant", "sessionId": "u", "cwd": "/w", "x": 1}
+    before = [json.dumps(question), json.dumps(call)]
+    for rest in ("", '{"uuid": "rejected", "parentUuid": "mark-1"}\n{"half": '):
+        path.write_text("\n".join(before) + "\n" + rest)
+        for _ in range(2):
+            name = put_results(path, "u", "mark-1", RESULTS)
+            *kept, added = path.read_text().splitlines()
+            assert kept == before
+            row = json.loads(added)
+            assert row.pop("timestamp").endswith("Z")
+            assert row == {
+                **{"uuid": name, "parentUuid": "mark-1", "type": "user", "message": RESULTS},
+                **{"sessionId": "u", "cwd": "/w"},
+            }
+            check_unbroken(path, "u", name)
+
+
+def test_results_need_their_calls(tmp_path: Path) -> None:
+    path = tmp_path / "u.jsonl"
+    with pytest.raises(SessionLost):
+        put_results(path, "u", "mark-1", RESULTS)
+    path.write_text('{"uuid": "other", "text": "mark-1"}\n{"uuid": "mark-1"')
+    with pytest.raises(SessionLost):
+        put_results(path, "u", "mark-1", RESULTS)
+    assert "other" in path.read_text()
+    with pytest.raises(StateFailed):
+        put_results(tmp_path, "u", "mark-1", RESULTS)
