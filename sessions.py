@@ -1,18 +1,14 @@
 """Sessions: maps a client's session id to a CLI conversation, and admits one turn at a time to each.
 
-Records live in SQLite in the state folder, so that they outlive the server; the conversation itself is the
-CLI's transcript. Two locks keep turns of one session apart: an asyncio.Lock in this process, and a byte of a
-lock file against another server that runs on the same state.
-
-A session that isn't used for a while expires: it is no longer listed. Its record stays, since a turn goes on
-from there; only `Session.delete` removes it.
+Records live in SQLite in the state folder; the conversation itself is the CLI's transcript. Two locks keep
+turns of one session apart: an asyncio.Lock in this process, and a ByteLock against other servers. A session
+that isn't used for a while expires and is no longer listed. Only `Session.delete` removes its record.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 import json
 import os
 import sqlite3
@@ -25,6 +21,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import aiosqlite
+
+from storage.byte_lock import ByteLock
 
 SCHEMA_VERSION = 4
 _SCHEMA = """
@@ -43,7 +41,8 @@ _MIGRATIONS = {
 }
 # Names that aren't UUIDs are mapped to one in this namespace; changing it would orphan every such session.
 _NAMESPACE = uuid.UUID("6f0b1d0c-6c62-4d0f-9f8e-1f3b5a1c7a21")
-_FOREIGN_LOCK_POLL = 0.05
+# Sessions in one list: more would hold the event loop while they are written.
+LONGEST_PAGE = 500
 _PRIVATE_FILE = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
 
 
@@ -104,6 +103,26 @@ _COLUMNS = ", ".join(field.name for field in fields(SessionRecord))
 
 
 @dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """Fields of a SessionRecord that a list shows."""
+
+    session_id: str
+    turns: int
+    messages: int | None
+    cost_usd: float | None
+    created_at: float
+    last_used: float
+
+
+_SUMMARY_COLUMNS = ", ".join(field.name for field in fields(SessionSummary))
+# Holds all that a list needs: a system prompt may be large, and the columns behind it are read through it.
+_SUMMARY_INDEX = (
+    "CREATE INDEX IF NOT EXISTS session_summaries ON sessions "
+    "(owner, last_used, session_id, turns, messages, cost_usd, created_at)"
+)
+
+
+@dataclass(frozen=True, slots=True)
 class SessionCounts:
     """Sessions of one owner, and the messages in those that haven't expired."""
 
@@ -113,13 +132,23 @@ class SessionCounts:
 
 
 def session_uuid(owner: str, session_id: str) -> str:
-    """The CLI's name for a session: a UUID in any case as it is, anything else mapped to one."""
+    """The CLI's name for a session: without keys a UUID in any case as it is, anything else mapped to one.
+
+    With keys every name is mapped through its owner: a conversation is found by nobody else, record or not.
+    """
+    given = _as_uuid(session_id)
+    if given is not None and not owner:
+        return given
+    return str(uuid.uuid5(_NAMESPACE, f"{owner}\n{given or session_id}"))
+
+
+def _as_uuid(session_id: str) -> str | None:
     with suppress(ValueError):
         name = str(uuid.UUID(session_id))
         # The parser also takes other spellings; those are names like any other.
         if name == session_id.lower():
             return name
-    return str(uuid.uuid5(_NAMESPACE, f"{owner}\n{session_id}"))
+    return None
 
 
 class SessionRegistry:
@@ -145,8 +174,7 @@ class SessionRegistry:
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_fd = os.open(self._folder / "sessions.lock", _PRIVATE_FILE, 0o600)
-        # Two servers may start at once, and SQLite doesn't wait when it switches to WAL. This flock and the
-        # byte locks on the same file are independent of each other.
+        # SQLite doesn't wait when two servers switch to WAL at once. Byte locks on the file are independent.
         await asyncio.to_thread(fcntl.flock, self._lock_fd, fcntl.LOCK_EX)
         try:
             await self._open_records()
@@ -201,6 +229,7 @@ class SessionRegistry:
             for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
                 await db.execute(_MIGRATIONS[older])
             await db.execute(_SCHEMA)
+            await db.execute(_SUMMARY_INDEX)
             await db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             await db.execute("COMMIT")
         except BaseException:
@@ -212,9 +241,9 @@ class SessionRegistry:
     async def hold(self, owner: str, session_id: str, acquire: Acquire) -> AsyncIterator[Session]:
         """Hold a session for one turn. Waits, through `acquire`, for a turn that runs in it.
 
-        Raises SessionTaken if the UUID is another owner's session.
+        Raises SessionOwnedByOther if the UUID is another owner's session, StoreError.
         """
-        name = session_uuid(owner, session_id)
+        name = await self._name(owner, session_id)
         lock, users = self._locks.get(name, (asyncio.Lock(), 0))
         self._locks[name] = (lock, users + 1)
         try:
@@ -222,7 +251,7 @@ class SessionRegistry:
             try:
                 if self._lock_fd is None:
                     raise RuntimeError("SessionRegistry.open() was not called")
-                byte = _ByteLock(self._lock_fd, name)
+                byte = ByteLock(self._lock_fd, name)
                 await acquire(byte)
                 try:
                     record = await self._load(name)
@@ -237,6 +266,15 @@ class SessionRegistry:
             lock, users = self._locks.pop(name)
             if users > 1:
                 self._locks[name] = (lock, users - 1)
+
+    async def _name(self, owner: str, session_id: str) -> str:
+        """The session's UUID: with keys, that of a session from before names were mapped is the client's."""
+        given = _as_uuid(session_id)
+        if owner and given is not None:
+            query = "SELECT uuid FROM sessions WHERE uuid = ? AND owner = ?"
+            if await self._rows(query, given, owner):
+                return given
+        return session_uuid(owner, session_id)
 
     @staticmethod
     def _claim(record: SessionRecord, owner: str, session_id: str) -> SessionRecord:
@@ -256,17 +294,18 @@ class SessionRegistry:
 
     # Expiry
 
-    def expires_at(self, record: SessionRecord) -> float:
+    def expires_at(self, record: SessionRecord | SessionSummary) -> float:
         """When the session expires if it isn't used again; seconds since the epoch."""
         return record.last_used + self.ttl
 
-    async def active(self, owner: str) -> list[SessionRecord]:
-        """The owner's sessions that haven't expired, the one that was used last first."""
+    async def active(self, owner: str, limit: int = LONGEST_PAGE, offset: int = 0) -> list[SessionSummary]:
+        """A page of the owner's sessions that haven't expired, the one that was used last first."""
         query = (
-            f"SELECT {_COLUMNS} FROM sessions WHERE owner = ? AND last_used > ? "
-            "ORDER BY last_used DESC, session_id"
+            f"SELECT {_SUMMARY_COLUMNS} FROM sessions WHERE owner = ? AND last_used > ? "
+            "ORDER BY last_used DESC, session_id LIMIT ? OFFSET ?"
         )
-        return [SessionRecord.from_row(row) for row in await self._rows(query, owner, self._expiry_cutoff())]
+        rows = await self._rows(query, owner, self._expiry_cutoff(), limit, offset)
+        return [SessionSummary(*row) for row in rows]
 
     async def counts(self, owner: str) -> SessionCounts:
         """How many sessions the owner has."""
@@ -278,7 +317,7 @@ class SessionRegistry:
 
     async def renew(self, owner: str, session_id: str) -> SessionRecord | None:
         """A session that hasn't expired, used now; None if there is none. Waits for nothing."""
-        name = session_uuid(owner, session_id)
+        name = await self._name(owner, session_id)
         await self._rows(
             "UPDATE sessions SET last_used = ? WHERE uuid = ? AND owner = ? AND last_used > ?",
             *(self._clock(), name, owner, self._expiry_cutoff()),
@@ -363,29 +402,3 @@ class Session:
         """Remove the record."""
         self.record = None
         await self._registry._rows("DELETE FROM sessions WHERE uuid = ?", self.uuid)
-
-
-class _ByteLock:
-    """A session's byte in the lock file. POSIX byte locks end with the process, whatever ends it, and leave
-    no file per session behind; within one process they exclude nothing: that is the asyncio.Lock's part."""
-
-    def __init__(self, fd: int, name: str) -> None:
-        self._fd = fd
-        self._offset = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
-
-    def locked(self) -> bool:
-        """Does another process hold it? If not, this call acquires it: the system has no mere test."""
-        try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._offset)
-        except BlockingIOError:
-            return True
-        return False
-
-    async def acquire(self) -> bool:
-        # There is no event for the release of a file lock by another process.
-        while self.locked():  # noqa: ASYNC110
-            await asyncio.sleep(_FOREIGN_LOCK_POLL)
-        return True
-
-    def release(self) -> None:
-        fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, self._offset)

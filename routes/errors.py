@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -174,6 +175,12 @@ def install(app: FastAPI) -> None:
         why = f"The records of the sessions can't be read or written: {error}. Try again later."
         return await turn_failed(request, errors.StateFailed(why))
 
+    async def invalid_query(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        return await turn_failed(request, errors.InvalidRequest(f"'{name}': {first['msg']}.", param=name))
+
     async def client_gone(request: Request, error: Exception) -> Response:
         annotate(request.scope, outcome="client_gone")
         return Response(status_code=499)
@@ -200,6 +207,7 @@ def install(app: FastAPI) -> None:
 
     app.add_exception_handler(errors.TurnError, turn_failed)
     app.add_exception_handler(StoreError, not_stored)
+    app.add_exception_handler(RequestValidationError, invalid_query)
     app.add_exception_handler(ClientDisconnect, client_gone)
     app.add_exception_handler(HTTPException, not_routed)
     app.add_exception_handler(Exception, broken)

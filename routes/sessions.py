@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 
 from guard.caller import caller_of
 from routes.state import app_context
-from sessions import SessionRecord, SessionRegistry
+from sessions import LONGEST_PAGE, SessionRecord, SessionRegistry, SessionSummary
 from translate.chat_answer import dollars
 from translate.times import iso
 from turns.errors import SessionNotFound
 from wire import sessions as wire
 
 router = APIRouter(tags=["sessions"])
+# What SQLite takes for a number.
+_MAX_OFFSET = 2**63 - 1
 
 
 class _Text(PathConvertor):
@@ -27,11 +31,17 @@ register_url_convertor("text", _Text())
 
 
 @router.get("/v1/sessions")
-async def list_sessions(request: Request) -> wire.SessionList:
-    """The caller's sessions that haven't expired."""
+async def list_sessions(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = LONGEST_PAGE,
+    offset: Annotated[int, Query(ge=0, le=_MAX_OFFSET)] = 0,
+) -> wire.SessionList:
+    """A page of the caller's sessions that haven't expired; `total` counts them all."""
     registry = app_context(request).runner.sessions
-    found = await registry.active(caller_of(request.scope).id)
-    return wire.SessionList(sessions=[_info(registry, record) for record in found], total=len(found))
+    owner = caller_of(request.scope).id
+    page = await registry.active(owner, limit, offset)
+    counts = await registry.counts(owner)
+    return wire.SessionList(sessions=[_info(registry, found) for found in page], total=counts.active)
 
 
 # Before the route with an id. A session that is called "stats" can be used and deleted, but not looked at.
@@ -67,7 +77,7 @@ async def delete_session(request: Request, session_id: str) -> wire.SessionDelet
     return wire.SessionDeleted(message=f"Session {session_id} deleted successfully")
 
 
-def _info(registry: SessionRegistry, record: SessionRecord) -> wire.SessionInfo:
+def _info(registry: SessionRegistry, record: SessionRecord | SessionSummary) -> wire.SessionInfo:
     return wire.SessionInfo(
         session_id=record.session_id,
         created_at=iso(record.created_at),

@@ -18,7 +18,7 @@ ARROWS: dict[str, set[str]] = {
     "configuration": set(),
     "commands": {"config", "configuration", "guard", "start", "telemetry"},
     "start": {"sessions", "toolbox", "config", "claude_cli", "guard", "turns", "telemetry"},
-    "sessions": set(),
+    "sessions": {"storage"},
     "descriptors": set(),
     "turns": {"sessions", "descriptors"},
     "claude_cli": {"turns", "standin", "storage", "descriptors"},
@@ -60,6 +60,7 @@ PURE = [
     *(
         "turns/answer_format.py",
         "turns/answer_check.py",
+        "turns/calls.py",
         "turns/errors.py",
         "turns/model.py",
         "turns/retry.py",

@@ -96,8 +96,11 @@ async def record_of(registry: SessionRegistry, owner: str, session_id: str) -> S
 
 
 @pytest.mark.parametrize("given", [NAME, NAME.upper(), NAME.title()])
-def test_a_uuid_is_used_as_it_is(given: str) -> None:
-    assert session_uuid("a", given) == session_uuid("b", given) == NAME
+def test_a_uuid_is_used_as_it_is_while_no_key_is_set(given: str) -> None:
+    assert session_uuid("", given) == NAME
+    mapped = session_uuid("a", given)
+    assert mapped == session_uuid("a", NAME) != NAME
+    assert mapped != session_uuid("b", given)
 
 
 @pytest.mark.parametrize(
@@ -208,15 +211,22 @@ async def test_one_name_of_two_owners_is_two_sessions(registry: SessionRegistry)
     assert found is not None and found.system == "a"
 
 
-async def test_a_uuid_of_another_owner_is_taken(registry: SessionRegistry) -> None:
-    async with registry.hold("a", NAME, acquire) as session:
-        await session.create("")
-    for name in (NAME, NAME.upper()):
-        with pytest.raises(SessionOwnedByOther):
-            async with registry.hold("b", name, acquire):
-                raise AssertionError("held a session of somebody else")
-    assert repr(registry) == "<SessionRegistry state busy=[]>"
-    assert await record_of(registry, "a", NAME) is not None
+async def test_a_uuid_of_a_key_is_taken_once_no_key_is_set(tmp_path: Path) -> None:
+    """As recorded before names were mapped. For its key it goes on; for others the name is free."""
+    async with reopened(tmp_path) as registry:
+        await registry._save(SessionRecord("a", NAME, NAME, "kept", "m"))
+        for name in (NAME, NAME.upper()):
+            with pytest.raises(SessionOwnedByOther):
+                async with registry.hold("", name, acquire):
+                    raise AssertionError("held a session of somebody else")
+            async with registry.hold("b", name, acquire) as other:
+                assert (other.record, other.uuid) == (None, session_uuid("b", NAME))
+            async with registry.hold("a", name, acquire) as session:
+                assert session.uuid == NAME
+                assert session.record is not None and session.record.system == "kept"
+            found = await registry.renew("a", name)
+            assert found is None or found.uuid == NAME
+        assert repr(registry).endswith("busy=[]>")
 
 
 async def test_a_uuid_in_capitals_is_the_same_session(registry: SessionRegistry) -> None:
@@ -325,6 +335,21 @@ async def test_records_of_an_older_server_are_kept(tmp_path: Path) -> None:
         async with reopened(tmp_path) as registry:
             assert registry.moved_aside is None
             assert await record_of(registry, "", "s") == SessionRecord(*values, messages=None)
+
+
+async def test_a_list_comes_in_pages_and_reads_no_system_prompt(tmp_path: Path) -> None:
+    async with reopened(tmp_path) as registry:
+        for number in range(5):
+            async with registry.hold("", f"s{number}", acquire) as session:
+                await session.create("x" * 100_000)
+        pages = [await registry.active("", 2, offset) for offset in (0, 2, 4, 6)]
+        assert [len(page) for page in pages] == [2, 2, 1, 0]
+        assert len({found.session_id for page in pages for found in page}) == 5
+        query = "EXPLAIN QUERY PLAN SELECT session_id, turns, messages, cost_usd, created_at, last_used "
+        ((*_, plan),) = await registry._rows(
+            query + "FROM sessions WHERE owner = ? AND last_used > ? ORDER BY last_used DESC LIMIT 2", "", 0.0
+        )
+        assert "COVERING INDEX" in plan
 
 
 async def test_two_servers_open_new_records_at_once(tmp_path: Path) -> None:

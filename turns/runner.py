@@ -72,8 +72,7 @@ class Runner:
         # The session's lock comes before the slot: a request that waits for a busy session holds no slot.
         async with AsyncExitStack() as stack:
             stack.enter_context(self.drain.turn())
-            session_turn = await self._open_session(turn, ticket, stack)
-            failures = 0
+            session_turn, failures = await self._open_session(turn, ticket, stack)
             while True:
                 await ticket.acquire()
                 held: list[TurnEvent] = []
@@ -112,19 +111,37 @@ class Runner:
                     delay = wait
                 await self._sleep(delay)
 
-    async def _open_session(self, turn: TurnRequest, ticket: Ticket, stack: AsyncExitStack) -> _SessionTurn:
+    async def _open_session(
+        self, turn: TurnRequest, ticket: Ticket, stack: AsyncExitStack
+    ) -> tuple[_SessionTurn, int]:
+        """The turn's session, held until `stack` ends, and how often it could not be opened."""
         if turn.session_id is None:
-            return _SessionTurn(turn, None, self.backend)
-        try:
-            session = await stack.enter_async_context(
-                self.sessions.hold(turn.owner, turn.session_id, ticket.wait_for)
-            )
+            return _SessionTurn(turn, None, self.backend), 0
+        failures = 0
+        while True:
+            try:
+                session = await self._hold_session(turn.owner, turn.session_id, ticket, stack)
+            except StoreError as error:
+                failures += 1
+                failed = StateFailed(_store_failure(error))
+                wait = self._retry.delay(failed, failures, self._jitter())
+                if wait is None:
+                    raise failed from error
+                await self._sleep(wait)
+            except SessionOwnedByOther:
+                message = "This session_id belongs to another API key: choose another one."
+                raise SessionConflict(message) from None
+            else:
+                return _SessionTurn(turn, session, self.backend), failures
+
+    async def _hold_session(
+        self, owner: str, session_id: str, ticket: Ticket, stack: AsyncExitStack
+    ) -> Session:
+        async with AsyncExitStack() as opened:
+            session = await opened.enter_async_context(self.sessions.hold(owner, session_id, ticket.wait_for))
             await session.renew()
-        except StoreError as error:
-            raise StateFailed(_store_failure(error)) from error
-        except SessionOwnedByOther:
-            raise SessionConflict("This session_id belongs to another API key: choose another one.") from None
-        return _SessionTurn(turn, session, self.backend)
+            stack.push_async_exit(opened.pop_all())
+        return session
 
 
 def _observe(watchdog: Watchdog, event: TurnEvent) -> bool:

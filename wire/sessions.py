@@ -18,7 +18,7 @@ class SessionInfo(BaseModel):
 
 
 class SessionList(BaseModel):
-    """The one that was used last comes first."""
+    """A page: the one that was used last comes first. `total`: of all pages."""
 
     sessions: list[SessionInfo]
     total: int

@@ -233,6 +233,34 @@ def test_a_transcript_without_a_record_is_resumed(each_cli: Path, api: StandIn, 
         assert len(api.last.conversation) == 5
 
 
+def test_without_records_a_key_finds_its_own_conversation_only(
+    each_cli: Path, api: StandIn, tmp_path: Path
+) -> None:
+    """Under one UUID, which each key may use."""
+    home = tmp_path / "home"
+    keys = {name: f"{name}-key-of-sixteen-or-more" for name in ("first", "second")}
+    environment = clean_environment(home, api.url, CLAUDE_BIN=str(each_cli), API_KEYS=",".join(keys.values()))
+    session = str(uuid.uuid4())
+
+    def turn(server: Server, key: str, said: str) -> str:
+        body = {"messages": [{"role": "user", "content": said}], "session_id": session}
+        headers = {"authorization": f"Bearer {keys[key]}"}
+        url = f"{server.base_url}/chat/completions"
+        answer = httpx.post(url, json=body, headers=headers, timeout=PATIENCE)
+        assert answer.status_code == 200, answer.text
+        return answer.headers["x-claude-session"]
+
+    with serving(home, environment) as server:
+        assert turn(server, "first", "SECRET") == "created"
+    for file in (home / "state").glob("sessions.sqlite3*"):
+        file.unlink()
+    with serving(home, environment) as server:
+        assert turn(server, "second", "Hello.") == "created"
+        assert api.last.conversation == [("user", "Hello.")] and "SECRET" not in api.last.raw.decode()
+        assert turn(server, "first", "Again.") == "resumed"
+        assert [said for role, said in api.last.conversation if role == "user"] == ["SECRET", "Again."]
+
+
 def test_a_turn_hidden_by_a_goodbye_is_found(server: Server, api: StandIn) -> None:
     """A process that ended by itself notes where a resume begins; the note hides later turns whose process
     was killed. Such a note is put there, between two turns."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import AsyncGenerator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -77,6 +78,27 @@ async def test_the_list(client: httpx.AsyncClient, tmp_path: Path) -> None:
     )
     assert created.tzinfo is not None and (expires - used).total_seconds() == pytest.approx(3600)
     assert (datetime.now(timezone.utc) - used).total_seconds() == pytest.approx(10, abs=5)
+
+
+async def test_ten_thousand_sessions_come_in_pages(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    """Each is answered soon, however large the system prompts are, and holds nobody up."""
+    await add(tmp_path, "first")
+    with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as db:
+        db.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) "
+            "INSERT INTO sessions (owner, session_id, uuid, system, turns, created_at, last_used) "
+            "SELECT '', 's' || i, 'u' || i, hex(zeroblob(5000)), 1, 0, last_used - i / 10.0 FROM n, sessions"
+        )
+        db.commit()
+    began = time.monotonic()
+    body = (await client.get("/v1/sessions")).json()
+    assert time.monotonic() - began < 2
+    assert (len(body["sessions"]), body["total"], body["sessions"][0]["session_id"]) == (500, 10_000, "first")
+    last = (await client.get("/v1/sessions?limit=10&offset=9995")).json()
+    assert [s["session_id"] for s in last["sessions"]] == [f"s{i}" for i in range(9995, 10_000)]
+    for wrong, param in (("limit=0", "limit"), ("limit=501", "limit"), ("offset=x", "offset")):
+        refused = await client.get(f"/v1/sessions?{wrong}")
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
 
 
 @pytest.mark.parametrize("name", NAMES)

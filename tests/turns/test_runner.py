@@ -609,11 +609,15 @@ async def test_a_loss_that_makes_no_sense_is_a_failure_of_the_cli(
     made.assert_all_is_given_back()
 
 
-async def test_a_session_of_another_key(bench: Make) -> None:
-    made = bench([STARTED, done()])
+async def test_a_session_of_another_key(bench: Make, registry: SessionRegistry) -> None:
+    """Two keys may use one UUID; without keys, what a key recorded under it is not to be had."""
+    made = bench([STARTED, done()], [STARTED, done()])
     name = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
-    await made.turn(session_id=name, owner="a")
-    assert await made.fails(SessionConflict, session_id=name, owner="b") == []
+    for owner in ("a", "b"):
+        assert (await made.turn(session_id=name, owner=owner))[0] == TurnStarted("claude-x", "created")
+    assert plan_of(made, 0) != plan_of(made, 1)
+    await registry._save(SessionRecord("a", "older", name, ""))
+    assert await made.fails(SessionConflict, session_id=name) == []
     made.assert_all_is_given_back()
 
 
@@ -689,12 +693,33 @@ UNRECORDED = "The session's record can't be read or written: no such table: sess
 
 
 async def test_a_record_that_can_not_be_read(bench: Make, spoil: Callable[[], None]) -> None:
-    made = bench()
+    """It is tried again, as often as anything else."""
+    made = bench(retries=2)
     spoil()
     with pytest.raises(StateFailed) as raised:
         await made.turn(session_id="s")
     assert raised.value.message == UNRECORDED
-    assert made.backend.requests == []
+    assert made.backend.requests == [] and len(made.slept) == 2
+    made.assert_all_is_given_back()
+
+
+async def test_a_record_that_can_be_read_at_the_second_try(
+    bench: Make, registry: SessionRegistry, spoil: Callable[[], None], tmp_path: Path
+) -> None:
+    """Also where the record was found, but its use could not be noted."""
+    made = bench([STARTED, done()], [STARTED, done("m2")])
+    await made.turn(session_id="s")
+    with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as db:
+        db.execute("CREATE TRIGGER stop BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'locked'); END")
+        db.commit()
+
+        async def sleep(seconds: float) -> None:
+            db.execute("DROP TRIGGER stop")
+            db.commit()
+
+        made.runner._sleep = sleep
+        end = (await made.turn(session_id="s"))[-1]
+    assert isinstance(end, TurnDone) and (end.session, end.retries) == ("resumed", 1)
     made.assert_all_is_given_back()
 
 
