@@ -99,9 +99,8 @@ def config_for(
         body["tool_choice"] = choice
     if stops := [text for text in turn.stop if text.strip()]:
         body["stop_sequences"] = stops
-    for name, value in (("temperature", turn.temperature), ("top_p", turn.top_p)):
-        if value is not None:
-            body[name] = value
+    plain = {"temperature": turn.temperature, "top_p": turn.top_p, "service_tier": turn.service_tier}
+    body |= {name: value for name, value in plain.items() if value is not None}
     limit = turn.max_output_tokens
     thinks = turn.thinking and (limit is None or limit > _MIN_THINKING_TOKENS)
     if calls_lack_thinking(turn.question) and has_thinking_budget(turn.model, models):
@@ -115,6 +114,7 @@ def config_for(
         thinking=thinks and not body.keys() & {"temperature", "top_p"} and not _is_forced(choice),
         tools=tuple(tools),
         body=json.dumps(body) if body else "",
+        long_cache=turn.long_cache,
     )
 
 

@@ -27,7 +27,7 @@ from claude_cli.probe import CliInfo, find_binary, handshake, parse_info, read_v
 from claude_cli.state import FIRST_SERVER, Abilities, Level, WorkerConfig
 from claude_cli.sweep import kill_owned, sweep
 from claude_cli.table import ProcessTable, private_folder, work_folder
-from claude_cli.unsupported import UNTESTED, UNTESTED_LEVELS, unsupported
+from claude_cli.unsupported import NO_LONG_CACHE, UNTESTED, UNTESTED_LEVELS, unsupported
 from claude_cli.worker import Backoff, Limits, SharePolicy, Worker, monotonic
 from turns.errors import ModelNotFound, NotReady, StateFailed, TurnError
 from turns.model import AttemptRequest, EngineState, Message, ModelInfo, SessionPlan
@@ -254,6 +254,10 @@ class CliEngine:
             raise StateFailed(f"The session's transcript can't be removed: {error}.") from error
 
     @property
+    def _keeps_cache(self) -> bool:
+        return self._engine is not None and self._engine.abilities.cache_ttl
+
+    @property
     def _engines(self) -> tuple[_BinaryEngine, ...]:
         """Engines of replaced binaries whose turns still run, then that of the installed binary."""
         return (*self._old, *([self._engine] if self._engine else ()))
@@ -349,6 +353,7 @@ class CliEngine:
             answer=spec.answer,
             stop=spec.stop,
             names=spec.names,
+            notices=(NO_LONG_CACHE,) if config.long_cache and not self._keeps_cache else (),
             model=request.turn.model,
             advice=self._advice,
         )

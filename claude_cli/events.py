@@ -46,8 +46,8 @@ class TurnTranslator:
     turn. `answer`: the tool by which the answer is given, as text to the client; then no other text counts.
     `names` leads from the API's names of arguments to the caller's. `stop`: texts that end the answer and
     that the API doesn't look for. `runs_tools`: the CLI runs tools of its own and asks the model again, until
-    it has its answer. `model` and `advice` are for the words of a failure. `clock` is seconds since the
-    epoch, for the time to a limit's reset.
+    it has its answer. `model` and `advice` are for the words of a failure. `notices` are told at the end.
+    `clock` is seconds since the epoch, for the time to a limit's reset.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class TurnTranslator:
         runs_tools: bool = False,
         model: str | None = None,
         advice: LoginAdvice | None = None,
+        notices: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.done = False
@@ -84,6 +85,7 @@ class TurnTranslator:
         self._api_requests = 0
         self._answer = answer
         self._names = names or ArgumentNames()
+        self._notices = tuple(notices)
         self._block: AnswerBlock | RenamedCall | StopText | None = None
         self._stop_text = StopText(stop) if stop else None
         self._calls = 0
@@ -273,6 +275,7 @@ class TurnTranslator:
             calls=tuple(self._open_calls),
             engine=self._engine,
             api_requests=self._api_requests,
+            notices=self._notices,
         )
 
 

@@ -10,6 +10,9 @@ from turns.model import AttemptRequest
 UNTESTED_LEVELS = frozenset({"spawn", "text", "plain"})
 # What is relied on there all the same: the oldest CLI that we take has it.
 UNTESTED = Abilities(tools_in_body=True)
+NO_LONG_CACHE = (
+    "'prompt_cache_retention' 24h may have no effect: this claude CLI is not known to keep the cache"
+)
 _PLAIN_UNSUPPORTED = (
     "At the engine level 'plain' only text can be sent: no tools, schemas, images or files. Install a newer "
     "claude CLI, or set CLAUDE_ENGINE=auto."
@@ -31,5 +34,7 @@ def unsupported(
     if tested and config.tools and not (abilities.tools or abilities.tools_in_body):
         return UnsupportedParameter(_UNSUPPORTED.format("function calling", "tools"), param="tools")
     if tested and config.body and not abilities.extra_body:
-        return UnsupportedParameter(_UNSUPPORTED.format("this", "tool_choice, stop, temperature or top_p"))
+        return UnsupportedParameter(
+            _UNSUPPORTED.format("this", "tool_choice, stop, temperature, top_p or service_tier")
+        )
     return None

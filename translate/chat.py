@@ -25,6 +25,8 @@ CONTINUE = "Please continue."
 _FIRST_USER_MESSAGE = "(The conversation begins with the assistant's message.)"
 # OpenAI's effort names that Claude doesn't have.
 _EFFORT = {"none": None, "minimal": "low"}
+# OpenAI's names of tiers by the API's; what isn't named is the API's default.
+_SERVICE_TIERS = {"default": "standard_only", "standard_only": "standard_only"}
 _VERBOSITY = {"low": "Answer briefly.", "high": "Answer in detail."}
 _ONE_OBJECT = "Answer with one JSON object and nothing else: no words around it, no code fence."
 
@@ -72,7 +74,13 @@ def to_turn(
     sampling = _sampling(request)
     forwards = any(fnmatchcase(model or "default", pattern) for pattern in policy.sampling_models)
     ignored = ignored_parameters(
-        {**(request.model_extra or {}), **({} if forwards else sampling)}, strict=policy.strict
+        {
+            **(request.model_extra or {}),
+            **({} if forwards else sampling),
+            "service_tier": request.service_tier,
+            "prompt_cache_retention": request.prompt_cache_retention,
+        },
+        strict=policy.strict,
     )
     _check_choices(request)
     if cli_tools is not None:
@@ -102,6 +110,8 @@ def to_turn(
         # A reply that isn't streamed is collected anyway: it can be retried to its end.
         buffered=not request.stream or (request.stream_mode or policy.stream_mode) == "buffered",
         cli_tools=cli_tools,
+        service_tier=_SERVICE_TIERS.get(request.service_tier or ""),
+        long_cache=request.prompt_cache_retention == "24h",
         notices=(*notices, *about_tools),
     )
     return turn, ignored

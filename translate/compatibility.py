@@ -32,7 +32,7 @@ def report(body: Mapping[str, Any], *, tools: bool) -> Compatibility:
             unsupported.append(name)
             warnings.append(f"'{name}' is refused: {cli_tools.NOT_ALLOWED}")
             suggestions.append(f"Leave out '{name}': a request with it gets a 403.")
-        elif name in known or (rule is not None and rule.neutral(value)):
+        elif rule.neutral(value) if rule is not None else name in known:
             supported.append(name)
         elif rule is None:
             unsupported.append(name)

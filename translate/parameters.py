@@ -35,16 +35,21 @@ def _text_only(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`neutral` tells the values that ask for nothing; others are ignored and said, or refused. `why` is the
-    reason, or how the parameter is honoured."""
+    """`neutral` tells the values that ask for nothing, or are honoured; others are ignored and said, or
+    refused. `why` is the reason, or how the parameter is honoured."""
 
     answer: Literal["honour", "ignore", "refuse"]
     why: str
     neutral: Callable[[Any], bool] = _never
 
 
-def _honoured(how: str) -> Rule:
-    return Rule("honour", how)
+def _any(value: Any) -> bool:
+    return True
+
+
+def _honoured(how: str, values: Callable[[Any], bool] = _any) -> Rule:
+    """`values` tells those that are honoured; others are ignored."""
+    return Rule("honour", how, values)
 
 
 _NOT_TOLD = "the claude CLI has no way to tell the API"
@@ -73,6 +78,14 @@ RULES: Mapping[str, Rule] = {
     "user": _honoured("logged as a hash"),
     "safety_identifier": _honoured("logged as a hash"),
     "prompt_cache_key": _honoured("logged as a hash; the cache needs none"),
+    "prompt_cache_retention": _honoured(
+        "24h: the API caches for an hour, its longest time; in_memory: as usual, for minutes",
+        _among("24h", "in_memory", "in-memory"),
+    ),
+    "service_tier": _honoured(
+        "default: the API's standard_only; auto, priority: as usual, its auto; there is no other",
+        _among("auto", "default", "priority", "standard_only"),
+    ),
     "session_id": _honoured("ours: a conversation that the server keeps"),
     "enable_tools": _honoured("ours: the CLI runs tools of its own, where CLAUDE_ALLOW_TOOLS allows it"),
     "stream_mode": _honoured("ours: live or buffered"),
@@ -83,9 +96,7 @@ RULES: Mapping[str, Rule] = {
     "logit_bias": Rule("ignore", _NO_SUCH, _empty),
     "seed": Rule("ignore", _NO_SUCH),
     "prediction": Rule("ignore", _NO_SUCH),
-    "service_tier": Rule("ignore", _NOT_TOLD, _among("auto", "default")),
     "store": Rule("ignore", "answers are not kept", _among(False)),
-    "prompt_cache_retention": Rule("ignore", _NOT_TOLD),
     "prompt_cache_options": Rule("ignore", _NOT_TOLD),
     "moderation": Rule("ignore", _NO_SUCH),
     "logprobs": Rule("refuse", _NO_LOGPROBS, _among(False)),
@@ -104,7 +115,7 @@ def ignored_parameters(values: Mapping[str, Any], *, strict: bool = False) -> tu
     ignored = []
     for name, value in values.items():
         rule = RULES.get(name)
-        if rule is None or rule.answer == "honour" or value is None or rule.neutral(value):
+        if rule is None or value is None or rule.neutral(value):
             continue
         if rule.answer == "refuse":
             raise UnsupportedParameter(f"'{name}' can't be honoured: {rule.why}.", param=name)

@@ -166,6 +166,7 @@ class TurnRequest:
     `session_id` is the client's name for its session, `owner` the key it came with ("" without keys).
     `buffered`: nothing is sent before the answer is complete. `effort` None is the model's own,
     `max_output_tokens` None the CLI's own limit. `answer` is the format that the answer must have.
+    `service_tier`: the API's name of one, None its default; `long_cache`: it caches for an hour.
     `shows_thinking`: thinking is sent to the client. `notices` tell the client how the request was
     understood. `cli_tools` None: the CLI runs none of its own tools.
     """
@@ -189,6 +190,8 @@ class TurnRequest:
     temperature: float | None = None
     top_p: float | None = None
     cli_tools: CliTools | None = None
+    service_tier: str | None = None
+    long_cache: bool = False
     notices: tuple[str, ...] = ()
 
 

@@ -144,6 +144,8 @@ class ChatRequest(BaseModel):
     function_call: Literal["none", "auto"] | Named | None = None
     response_format: ResponseFormat | None = None
     metadata: dict[str, Any] | None = None
+    service_tier: StrictStr | None = None
+    prompt_cache_retention: StrictStr | None = None
     session_id: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = Field(
         None, description="ours: continue a conversation that the server keeps"
     )

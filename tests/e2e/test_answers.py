@@ -324,3 +324,21 @@ def test_every_role(server: Server, api: StandIn) -> None:
         ("user", "Please continue."),
     ]
     assert api.last.tools == ["Bash"] and api.last.body["tool_choice"] == {"type": "none"}
+
+
+def test_the_tier_and_the_cache_are_those_of_the_request(server: Server, api: StandIn) -> None:
+    """And of no later one."""
+    for tier, retention, told, ttl in (
+        ("default", "24h", "standard_only", ["1h"]),
+        (None, None, None, []),
+        ("auto", "in_memory", None, []),
+        (None, "24h", None, ["1h"]),
+    ):
+        answer = post(server, ask("go", service_tier=tier, prompt_cache_retention=retention))
+        assert answer.status_code == 200 and "x-ignored-params" not in answer.headers
+        body = api.last.body
+        marks = [block["cache_control"] for block in body["system"] if "cache_control" in block]
+        assert body.get("service_tier") == told
+        assert marks and [mark["ttl"] for mark in marks if "ttl" in mark] == ttl * len(marks)
+    ignored = post(server, ask("go", service_tier="flex", prompt_cache_retention="1h"))
+    assert ignored.headers["x-ignored-params"] == "service_tier, prompt_cache_retention"
