@@ -28,6 +28,7 @@ from routes.head import HeadMiddleware
 from routes.images import ImageFetcher
 from routes.state import AppContext, LoginFacts
 from sessions import SessionRegistry
+from start.descriptors import raise_limit
 from start.engine import cli_engine
 from start.guards import Guards, build_guards, install_guards
 from start.key_prompt import prompt_for_key
@@ -194,6 +195,7 @@ def serve_as_changed(arguments: Sequence[str], listener: socket.socket) -> int:
 
 def serve(settings: Settings, listener: socket.socket) -> int:
     """Serve until a signal ends it; returns the exit status."""
+    raise_limit()
     app = create_app(settings)
     url = url_of(settings.host, listener.getsockname()[1])
     server = Server(

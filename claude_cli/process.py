@@ -19,7 +19,7 @@ import structlog
 
 from claude_cli.frames import Frame, is_torn, parse
 from claude_cli.framing import LineSplitter, LineTooLong
-from claude_cli.redact import redacted
+from claude_cli.redact import redacted, without_secrets
 from descriptors import check_room_for_start
 
 _STDERR_KEPT = 64 * 1024
@@ -52,6 +52,8 @@ class CliProcess(asyncio.SubprocessProtocol):
         self.exited = asyncio.Event()
         self._closed = asyncio.Event()
         self.pid = 0
+        # What it was given, and must not be told to anybody.
+        self.secrets: frozenset[str] = frozenset()
         self._stderr = bytearray()
         self._splitter = LineSplitter()
         self._garbage = 0
@@ -65,7 +67,7 @@ class CliProcess(asyncio.SubprocessProtocol):
     @property
     def stderr(self) -> str:
         """The last of what it wrote to standard error, without keys and tokens."""
-        return redacted(self._stderr.decode("utf-8", "replace"))
+        return redacted(self._stderr.decode("utf-8", "replace"), self.secrets)
 
     def write(self, data: bytes) -> None:
         """Send bytes. What a dead process doesn't take is lost; its end is told to the listener."""
@@ -130,7 +132,7 @@ class CliProcess(asyncio.SubprocessProtocol):
         frame = parse(line)
         if frame is not None:
             if self.listener is not None:
-                self.listener.frame(frame)
+                self.listener.frame(without_secrets(frame, self.secrets))
             return
         self._garbage += 1
         log.warning("line from the claude CLI that is no JSON object", pid=self.pid, bytes=len(line))

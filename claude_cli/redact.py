@@ -6,7 +6,8 @@ The time that it takes goes by the length of the text: no pattern looks at one p
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 _HIDDEN = "***"
 _SECRET = re.compile(
@@ -26,9 +27,42 @@ _TOKEN_BEGIN = re.compile(r"\bey[\w-]{8,}$")
 # A name, and what it is set to: x-api-key: ..., "refreshToken": "...", AWS_SECRET_ACCESS_KEY=...
 _NAME = re.compile(r"""(?<![\w-])([\w-]+)["']?\s*[:=]\s*["']?""")
 _SAYS_SO = re.compile(r"api[-_]?key|access[-_]?key|token|secret|password|credential", re.IGNORECASE)
+# Names of variables: ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN, AWS_SECRET_ACCESS_KEY, ...
+_HOLDS_ONE = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
 _VALUE = re.compile(r"""[^\s"',;]{8,}""")
 # What is shorter keeps no secret, and may be a word of the text.
 _MIN_KNOWN = 6
+
+
+def secrets_in(environment: Mapping[str, str], headers: Iterable[tuple[str, str]] = ()) -> frozenset[str]:
+    """The values that a process gets and that may be secret, by the names of its variables; and those of
+    `headers`. Files and numbers are none."""
+    found = {value for name, value in environment.items() if _HOLDS_ONE.search(name)}
+    lines = environment.get("ANTHROPIC_CUSTOM_HEADERS", "").splitlines()
+    for value in (*(line.partition(":")[2] for line in lines), *(value for _, value in headers)):
+        # The scheme of "Bearer x" is no secret.
+        found |= {value.strip(), value.strip().rpartition(" ")[2]}
+    for name, value in environment.items():
+        if name.lower().endswith("_proxy"):
+            found.add(value.rpartition("@")[0].rpartition(":")[2])
+    return frozenset(
+        text
+        for text in found
+        if len(text) >= _MIN_KNOWN and not text.startswith(("/", "~")) and not text.isdigit()
+    )
+
+
+def without_secrets(frame: Mapping[str, Any], known: Collection[str]) -> Mapping[str, Any]:
+    """A frame that tells of a failure, with the `known` secrets out of its texts."""
+    if not known or frame.get("type") != "result" or not frame.get("is_error"):
+        return frame
+    said, errors = frame.get("result"), frame.get("errors")
+    changed: dict[str, Any] = {}
+    if isinstance(said, str):
+        changed["result"] = redacted(said, known)
+    if isinstance(errors, list):
+        changed["errors"] = [redacted(each, known) if isinstance(each, str) else each for each in errors]
+    return {**frame, **changed}
 
 
 def redacted(text: str, known: Collection[str] = ()) -> str:

@@ -17,6 +17,7 @@ from claude_cli import argv, cli_tools, frames, transcripts
 from claude_cli.argv import Launch
 from claude_cli.binary_cache import signature_of
 from claude_cli.process import CliProcess, spawn
+from claude_cli.redact import secrets_in
 from claude_cli.sweep import kill_marked
 from turns.errors import CliFailed, NotReady, Overloaded
 from turns.model import SessionPlan
@@ -106,6 +107,11 @@ class ProcessTable:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        servers = launch.tools.servers if launch.tools is not None else ()
+        process.secrets = secrets_in(
+            {**environment, **dict(pair for server in servers for pair in server.env)},
+            [pair for server in servers for pair in server.headers],
+        )
         self._live[process] = folder
         if launch.tools is not None:
             self._with_tools.add(process)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.types import Scope
 
@@ -31,6 +33,12 @@ UNAUTHENTICATED = Caller(details=False)
 def set_caller(scope: Scope, caller: Caller) -> None:
     """Store the caller in the request's scope."""
     scope[_CALLER] = caller
+
+
+def is_known(scope: Mapping[str, Any]) -> bool:
+    """Did a guard let the request in with a key, or without one where none is needed?"""
+    found = scope.get(_CALLER)
+    return isinstance(found, Caller) and found.details
 
 
 def caller_of(scope: Scope) -> Caller:

@@ -1,6 +1,8 @@
-"""HTTP within bounds, before there is a request: the size of its head, and how long it may take to come.
+"""HTTP within bounds, before there is a request: the size of its head, how long it may take to come, and the
+number of connections.
 
-uvicorn has neither limit: it would keep any head in memory, and wait for its end for ever.
+uvicorn has no such limit: it would keep any head in memory, wait for its end for ever, and take connections
+until no descriptor is left.
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from guard import refusal
+from guard.caller import is_known
+from guard.connections import most_connections, one_too_many
 
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 # Seconds for a head, and then for the rest of the request.
 READ_TIMEOUT = 15.0
+# Seconds that a connection is kept for the next request of a client that has shown no key.
+_STRANGERS_KEEP_ALIVE = 5
 # Seconds that a client may leave written data unread. Longer than a route waits, so that the route logs it.
 _WRITE_TIMEOUT = 75.0
 
@@ -31,11 +37,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     The body has the timeout of the route that reads it. If none does (the request was refused by its head),
     the connection is closed after `read_timeout`. A connection that waits for its next request is uvicorn's.
-    A client that reads nothing of its answer is aborted: an orderly close would wait for it.
+    A client that reads nothing of its answer is aborted: an orderly close would wait for it. Where there are
+    too many connections, an idle one is closed, or 503 is the answer.
     """
 
     read_timeout = READ_TIMEOUT
     write_timeout = _WRITE_TIMEOUT
+    strangers_keep_alive: float = _STRANGERS_KEEP_ALIVE
+    most_connections = staticmethod(most_connections)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,12 +56,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._lines = 0
         self._too_large = False
         self._refused = False
+        self.address = ""
+        self.known = False
+        self.idle_since: float | None = None
 
     # asyncio's side
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
+        self.idle_since = self.loop.time()
         self._start_read_timer()
+        self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_read_timer()
@@ -105,6 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self.idle_since = None
         self._start_read_timer()
         super().on_headers_complete()
 
@@ -112,10 +128,34 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_read_timer()
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        self.known = self.known or is_known(self.cycle.scope)
+        # Seconds, and a timer's: a fraction will do, too.
+        usual: Any = self.config.timeout_keep_alive
+        self.timeout_keep_alive = usual if self.known else min(self.strangers_keep_alive, usual)
+        if not self.pipeline:
+            self.idle_since = self.loop.time()
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(_too_large() if self._too_large else refusal.malformed())
 
     # Ours
+
+    def _make_room(self) -> None:
+        most = self.most_connections()
+        if len(self.connections) <= most // 2:
+            return
+        present = [each for each in self.connections if isinstance(each, BoundedProtocol)]
+        closed = one_too_many(present, self, most)
+        if closed is self:
+            self._refused = True
+            self.transport.write(_encoded(refusal.too_many_connections()))
+            self.transport.close()
+        elif closed is not None:
+            self.connections.discard(closed)
+            # At once: an orderly close would keep its descriptor for a while.
+            closed.transport.abort()
 
     def _count(self, size: int) -> None:
         self._parsed += size

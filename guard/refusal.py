@@ -103,6 +103,13 @@ def late_head(seconds: float) -> Response:
     return _response(408, message, "request_timeout", {"x-should-retry": "true"})
 
 
+def too_many_connections() -> Response:
+    """503: all of them are at work."""
+    headers = {"x-should-retry": "true", "retry-after": "1"}
+    message = "The server has too many connections at work: try again later."
+    return _response(503, message, "too_many_connections", headers, "server_error")
+
+
 def large_head(size: int, lines: int) -> Response:
     """431: more than `size` bytes or `lines` headers."""
     message = f"The request's headers are larger than {size} bytes, or more than {lines}."

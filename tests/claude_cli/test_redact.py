@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_cli.redact import redacted
+from claude_cli.redact import redacted, secrets_in, without_secrets
 from tests.growth import grows_no_faster_than_its_input
 
 
@@ -67,3 +67,27 @@ def test_a_secret_that_holds_another_one() -> None:
 )
 def test_the_time_goes_by_the_length(unit: str) -> None:
     grows_no_faster_than_its_input(redacted, lambda size: unit * (size // len(unit)))
+
+
+def test_what_is_passed_on_is_known() -> None:
+    given = {
+        "ANTHROPIC_API_KEY": "correct horse",
+        "ANTHROPIC_CUSTOM_HEADERS": "x-team: blue whale\nx-auth: Bearer battery-staple",
+        "HTTPS_PROXY": "http://me:hunter2@proxy:3128",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/home/me/key.json",
+        "MAX_THINKING_TOKENS": "100000",
+        "CLAUDE_CODE_OAUTH_TOKEN": "short",
+        "HOME": "/home/me",
+        "LANG": "C.UTF-8",
+    }
+    known = secrets_in(given, [("authorization", "Basic bWFkZS11cA==")])
+    assert {"correct horse", "blue whale", "battery-staple", "hunter2", "bWFkZS11cA=="} <= known
+    assert not known & {"/home/me/key.json", "100000", "short", "/home/me", "C.UTF-8", "Bearer", "Basic"}
+
+
+def test_only_failures_are_searched_for_what_is_known() -> None:
+    """An answer of the model's is its own."""
+    good = {"type": "result", "is_error": False, "result": "the word"}
+    assert without_secrets(good, ["the word"]) is good
+    bad = {"type": "result", "is_error": True, "result": "no: the word", "errors": ["the word", None]}
+    assert without_secrets(bad, ["the word"]) == {**bad, "result": "no: ***", "errors": ["***", None]}

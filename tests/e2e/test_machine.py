@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import StandIn
+from standin import ApiError, StandIn
 from tests.e2e.faulty import chat, readiness, serving_fake, write_fake
 from tests.fakes.fake_cli import ASKED
 from tests.invariants import Invariants, eventually
@@ -160,3 +160,16 @@ def test_a_key_that_the_cli_tells_goes_no_further(tmp_path: Path) -> None:
         assert answer.status_code == 502
         assert "Authorization: Bearer ***" in answer.json()["error"]["message"]
         assert "sk-ant-made-up" not in answer.text + "".join(server.output)
+
+
+def test_the_key_that_was_passed_on_goes_no_further_whatever_its_form(
+    claude_bin: Path, api: StandIn, tmp_path: Path
+) -> None:
+    """Nothing in it says that it is one."""
+    given = {"CLAUDE_BIN": str(claude_bin), "ANTHROPIC_API_KEY": "correct-horse-battery"}
+    api.push(ApiError(400, message="The header x was correct-horse-battery, which is wrong."))
+    with serving(tmp_path, clean_environment(tmp_path, api.url, **given)) as server:
+        answer = chat(server, "hi")
+    assert answer.status_code == 400
+    assert "The header x was ***, which is wrong." in answer.json()["error"]["message"]
+    assert "correct-horse" not in answer.text + "".join(server.output)

@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from guard.caller import UNAUTHENTICATED, Caller, set_caller
 from guard.protocol import MAX_HEAD, MAX_HEADERS, BoundedProtocol
 
 LATE = 0.3
@@ -32,12 +33,15 @@ class App:
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         self.asked = 0
+        self.caller: Caller | None = None
         self.gives_up_after = 60.0
         self.left = asyncio.Event()
         self.go = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.asked += 1
+        if self.caller is not None:
+            set_caller(scope, self.caller)
         size = 0
         more = scope["path"] != "/refuse"
         while more:
@@ -260,3 +264,51 @@ async def test_what_has_not_come_is_not_waited_for_at_the_end() -> None:
         server.server.should_exit = True
         assert await asyncio.wait_for(reader.read(), 10) == b""
         assert server.app.left.is_set()
+
+
+class Crowded(BoundedProtocol):
+    most_connections = staticmethod(lambda: 8)
+
+
+async def test_idle_connections_make_room() -> None:
+    """However many there are, and all of one address."""
+    async with running(Crowded) as server, contextlib.AsyncExitStack() as held:
+        idle = [await held.enter_async_context(server.connection()) for _ in range(30)]
+        for _ in range(3):
+            async with server.connection() as (reader, writer):
+                writer.write(HEAD % b"" + b"Content-Length: 3\r\n\r\nabc")
+                assert (await asyncio.wait_for(reader.readuntil(b"        3"), 10)).startswith(
+                    b"HTTP/1.1 200"
+                )
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(idle[0][0].read(), 10) == b""
+        assert len(server.server.server_state.connections) <= 5
+
+
+async def test_connections_at_work_do_not() -> None:
+    async with running(Crowded) as server, contextlib.AsyncExitStack() as held:
+        busy = [await held.enter_async_context(server.connection()) for _ in range(4)]
+        for _, writer in busy:
+            writer.write(HEAD % b"wait" + b"Content-Length: 3\r\n\r\nabc")
+        while server.app.asked < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        async with server.connection() as (reader, _):
+            check_refusal(await asyncio.wait_for(reader.read(), 10), 503, "too_many_connections")
+        server.app.go.set()
+        for reader, _ in busy:
+            assert (await reader.readuntil(b"        3")).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(("caller", "kept"), [(Caller("k"), True), (UNAUTHENTICATED, False), (None, False)])
+async def test_a_stranger_is_not_waited_for(caller: Caller | None, kept: bool) -> None:
+    class Short(BoundedProtocol):
+        strangers_keep_alive = LATE
+
+    async with running(Short) as server, server.connection() as (reader, writer):
+        server.app.caller = caller
+        writer.write(HEAD % b"" + b"Content-Length: 3\r\n\r\nabc")
+        assert (await reader.readuntil(b"        3")).startswith(b"HTTP/1.1 200")
+        ended = asyncio.ensure_future(reader.read())
+        await asyncio.wait([ended], timeout=4 * LATE if kept else 10)
+        assert ended.done() is not kept
+        ended.cancel()

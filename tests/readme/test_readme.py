@@ -446,7 +446,7 @@ def turn_errors(parent: type[TurnError] = TurnError) -> Iterator[type[TurnError]
 # How the guards refuse.
 REFUSALS = (
     *(refusal.foreign_host("h"), refusal.foreign_client(), refusal.foreign_origin("o")),
-    *(refusal.behind_proxy("h"), refusal.repeated_header("h")),
+    *(refusal.behind_proxy("h"), refusal.repeated_header("h"), refusal.too_many_connections()),
     *(refusal.no_key(), refusal.key_busy(1), refusal.too_many(1.0)),
     *(refusal.not_json(""), refusal.malformed(), refusal.late_head(1.0), refusal.large_head(1, 1)),
 )
