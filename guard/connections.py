@@ -12,8 +12,8 @@ _MOST = 4096
 
 
 class Connection(Protocol):
-    """`address`: the client's. `known`: it has shown a key, or needs none. `idle_since`: when it began to wait
-    for a request, in seconds of the loop's clock; None while one is at work."""
+    """`address`: the client's. `known`: it has shown a key, or needs none. `idle_since`: when it began to
+    wait for a request, in seconds of the loop's clock; None while one is at work."""
 
     address: str
     known: bool
