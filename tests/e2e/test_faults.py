@@ -20,6 +20,7 @@ from tests.e2e.faulty import (
     Call,
     body,
     chat,
+    failure,
     running,
     serving_fake,
     write_fake,
@@ -343,6 +344,30 @@ def test_not_logged_in_is_said_at_the_start(tmp_path: Path) -> None:
         assert any("not logged in" in line for line in server.output)
         assert any("claude auth login" in line for line in server.output)
         assert httpx.get(f"{server.url}/health").json()["cli"]["logged_in"] is False
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "code", "shown"),
+    [
+        ("login expired", 503, "cli_not_ready", "auth login`"),
+        ("limit reached", 429, "rate_limit_exceeded", "You've hit your limit"),
+    ],
+)
+def test_what_the_cli_says_by_itself_is_told_at_once(
+    tmp_path: Path, mode: str, status: int, code: str, shown: str
+) -> None:
+    """Without a status of the API's; no second process is asked."""
+    with serving_fake(tmp_path, "as asked", CLAUDE_MAX_RETRIES="5", CLAUDE_BASE_BACKOFF="20") as (server, _):
+        answer = chat(server, f"{mode}#once")
+        error = failure(answer.status_code, answer.text)
+        assert (answer.status_code, error["code"], answer.headers["x-should-retry"]) == (
+            status,
+            code,
+            "false",
+        )
+        assert shown in error["message"]
+        assert httpx.get(f"{server.url}/health").json()["cli"]["problem"] == error["message"]
+        assert (tmp_path / "home" / "asked").read_text().count("once") == 1
 
 
 def test_nothing_survives_the_server(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:

@@ -213,24 +213,36 @@ def test_one_401_refuses_nobody(each_cli: Path, claude_bin: Path, tmp_path: Path
             assert readiness(server) == (200, "ready")
 
 
-def test_who_does_not_retry_is_told_that_a_retry_may_help(
-    claude_bin: Path, api: StandIn, tmp_path: Path
+def test_a_stale_token_is_named_and_a_server_that_does_not_retry_says_that_its_client_may(
+    each_cli: Path, api: StandIn, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    environment = clean_environment(home, api.url, CLAUDE_BIN=str(claude_bin), CLAUDE_MAX_RETRIES="0")
+    environment = clean_environment(home, api.url, CLAUDE_BIN=str(each_cli), CLAUDE_MAX_RETRIES="0")
+    del environment["ANTHROPIC_API_KEY"]
+    environment["CLAUDE_CODE_OAUTH_TOKEN"] = "sk-ant-oat01-made-up"
+
+    def refuse(request: ApiRequest) -> Answer:
+        return ApiError(401, message="Invalid bearer token")
+
+    good = api.responder
     with serving(home, environment) as server:
-        api.push(ApiError.unauthorized())
+        api.responder = refuse
         answer = post(server)
-        check(answer, 503, "cli_not_ready", "true")
+        error = check(answer, 503, "cli_not_ready", "true")
         assert answer.headers["retry-after"] == "1"
+        assert "the token in CLAUDE_CODE_OAUTH_TOKEN: Invalid bearer token." in error["message"]
+        assert f"`{each_cli} setup-token`" in error["message"] and "API_KEY" not in error["message"]
         assert readiness(server) == (200, "ready")
+        api.responder = good
         assert post(server).status_code == 200
-        # Two in a row close it, and the client that brought the second one is told.
-        api.push(ApiError.unauthorized(), ApiError.unauthorized())
+        # Two in a row close the door, and the client that brought the second one is told.
+        api.responder = refuse
         check(post(server), 503, "cli_not_ready", "true")
         time.sleep(1)
         check(post(server), 503, "cli_not_ready", "false")
+        asked = len(api.turns)
         check(post(server), 503, "cli_not_ready", "false")
+        assert len(api.turns) == asked
 
 
 def test_the_cli_is_killed_mid_stream(server: Server, api: StandIn) -> None:

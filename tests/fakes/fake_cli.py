@@ -150,6 +150,15 @@ TURNS: Mapping[str, Callable[[], object]] = {
         lambda: put(type="control_request", request_id="q1", request={"subtype": "hook_callback"}),
         lambda: good(json.loads(sys.stdin.readline())["response"]["subtype"]),
     ),
+    # The CLI's own words: it has asked nobody.
+    "login expired": lambda: put(
+        **{"type": "result", "subtype": "success", "is_error": True, "api_error_status": None},
+        result="OAuth session expired and could not be refreshed",
+    ),
+    "limit reached": lambda: put(
+        **{"type": "result", "subtype": "success", "is_error": True, "api_error_status": None},
+        result="You've hit your limit",
+    ),
     "unknown frames": then(lambda: put(type="news", subtype="today"), good),
 }
 
