@@ -43,6 +43,7 @@ class ProcessTable:
         self._environ = environ
         self._setting_sources = setting_sources
         self._config_dir = transcripts.config_dir(environ)
+        self._config_file = transcripts.config_file(environ)
         self._private = (
             # Where a tool for files could find keys, were they in the folder that it may use.
             *(state_dir.resolve() / name for name in ("keys.json", "mcp.json", "tools.json")),
@@ -163,7 +164,7 @@ class ProcessTable:
         folder = self._live.pop(process, None)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-            transcripts.remove_traces(self._config_dir, process.pid)
+            transcripts.remove_traces(self._config_dir, self._config_file, process.pid)
 
 
 def _prepare_resume(transcript: Path, session: SessionPlan, at: str, hidden: bool) -> None:

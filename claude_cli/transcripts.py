@@ -28,6 +28,12 @@ def config_dir(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("CLAUDE_CONFIG_DIR") or Path(environ.get("HOME", "~")).expanduser() / ".claude")
 
 
+def config_file(environ: Mapping[str, str]) -> Path:
+    """The CLI's own file, beside which it writes its next content before it exchanges the two."""
+    folder = environ.get("CLAUDE_CONFIG_DIR") or Path(environ.get("HOME", "~")).expanduser()
+    return Path(folder) / ".claude.json"
+
+
 def transcript(config: Path, cwd: Path, session_uuid: str) -> Path:
     """The transcript of a session whose process runs in `cwd` (resolved)."""
     slug = re.sub(r"[^A-Za-z0-9]", "-", str(cwd))
@@ -156,10 +162,11 @@ def _find(lines: Iterable[bytes], mark: str) -> tuple[dict[str, Any] | None, int
     return None, end
 
 
-def remove_traces(config: Path, pid: int) -> None:
-    """Remove the files by which a process that ends by itself takes its name off the CLI's list, if that can
-    be done."""
+def remove_traces(config: Path, config_file: Path, pid: int) -> None:
+    """Remove what a process takes away when it ends by itself, if that can be done: its name on the CLI's
+    list, and a new `config_file` that it had not yet put in the place of the old one."""
     sessions = config / "sessions"
-    for path in (sessions / f"{pid}.json", *sessions.glob(f"{pid}.*.key")):
+    half_written = config_file.parent.glob(f"{config_file.name}.tmp.{pid}.*")
+    for path in (sessions / f"{pid}.json", *sessions.glob(f"{pid}.*.key"), *half_written):
         with contextlib.suppress(OSError):
             path.unlink()

@@ -244,3 +244,40 @@ async def test_a_system_prompt_for_the_plain_way_is_in_a_file(
     for text in ("Be kind.", "", "\u00e9\n\u2028", "lone \ud800"):
         await refusal(table(state), Launch(plain=text))
     assert seen == ["Be kind.", "", "\u00e9\n\u2028", "lone ?"]
+
+
+# Begins to write its own file anew, as the CLI does while it starts, and doesn't come to an end.
+HALF_WAY = """#!/bin/sh
+mkdir -p "$HOME/.claude/sessions"
+touch "$HOME/.claude/sessions/$$.json" "$HOME/.claude.json.tmp.$$.0123456789ab"
+echo '{"type":"ready"}'
+exec sleep 60
+"""
+
+
+@pytest.fixture
+def half_way(state: Path, tmp_path: Path) -> str:
+    """Such a CLI, with files of another process's in its home, which may be about to finish."""
+    binary = tmp_path / "claude"
+    binary.write_text(HALF_WAY)
+    binary.chmod(0o755)
+    state.mkdir()
+    for name in (".claude.json", f".claude.json.tmp.{os.getpid()}.0123456789ab"):
+        (state / name).touch()
+    return str(binary)
+
+
+def names(folder: Path, pattern: str) -> set[str]:
+    return {path.name for path in folder.glob(pattern)}
+
+
+async def test_what_a_killed_process_had_begun_to_write_goes_with_it(state: Path, half_way: str) -> None:
+    before = names(state, ".claude.json*")
+    made = table(state, half_way)
+    process = await made.start(Launch())
+    assert await heard(process) == {"type": "ready"}
+    assert names(state, ".claude.json*") - before == {f".claude.json.tmp.{process.pid}.0123456789ab"}
+    made.retire(process, now=True)
+    await made.close()
+    assert names(state, ".claude.json*") == before
+    assert names(state, ".claude/sessions/*") == set()

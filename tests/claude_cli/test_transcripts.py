@@ -116,20 +116,20 @@ def test_only_the_traces_of_the_process_are_removed(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("12.json", "12.abc.key", "12.def.key", "123.json", "123.abc.key", "1.json", "12.txt"):
         (folder / name).touch()
-    remove_traces(tmp_path, 12)
+    remove_traces(tmp_path, tmp_path / ".claude.json", 12)
     assert {path.name for path in folder.iterdir()} == {"123.json", "123.abc.key", "1.json", "12.txt"}
 
 
 def test_no_traces_to_remove(tmp_path: Path) -> None:
-    remove_traces(tmp_path, 12)
-    remove_traces(tmp_path / "nowhere", 12)
+    remove_traces(tmp_path, tmp_path / ".claude.json", 12)
+    remove_traces(tmp_path / "nowhere", tmp_path / "nowhere" / ".claude.json", 12)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_traces_that_cannot_be_removed(tmp_path: Path) -> None:
     """Whoever sees a process to its end goes on."""
     (tmp_path / "sessions" / "12.json").mkdir(parents=True)
-    remove_traces(tmp_path, 12)
+    remove_traces(tmp_path, tmp_path / ".claude.json", 12)
     assert (tmp_path / "sessions" / "12.json").exists()
 
 
