@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from translate.messages import split
+from translate.messages import has_later_system, split
 from translate.parameters import ignored_parameters
 from translate.tools import to_answer_format, to_tools
 from turns.answer_format import AnswerFormat
-from turns.errors import InvalidRequest, UnsupportedParameter
+from turns.errors import UnsupportedParameter
 from turns.model import CliTools, Image, Message, TurnRequest
 from wire import chat
 
@@ -21,12 +21,15 @@ MAX_CHOICES = 8
 # Messages, their parts and their calls. The CLI takes some milliseconds for each message.
 MAX_LENGTH = 10_000
 CONTINUE = "Please continue."
+# Also right in a session, which may hold more than the request shows.
+BEGIN = "Please go ahead."
 # The API requires a user message first; some clients begin with the assistant's greeting.
 _FIRST_USER_MESSAGE = "(The conversation begins with the assistant's message.)"
 # OpenAI's effort names that Claude doesn't have.
 _EFFORT = {"none": None, "minimal": "low"}
 # OpenAI's names of tiers by the API's; what isn't named is the API's default.
 _SERVICE_TIERS = {"default": "standard_only", "standard_only": "standard_only"}
+_SYSTEM_IN_PLACE = "system messages after the first others keep their place, as marked text of the user's"
 _VERBOSITY = {"low": "Answer briefly.", "high": "Answer in detail."}
 _ONE_OBJECT = "Answer with one JSON object and nothing else: no words around it, no code fence."
 
@@ -87,6 +90,8 @@ def to_turn(
         _check_cli_tools_conflicts(request)
     system, conversation = split(request.messages, fetched or {}, session=request.session_id is not None)
     notices = _pad_conversation(conversation)
+    if has_later_system(request.messages):
+        notices.append(_SYSTEM_IN_PLACE)
     tools, choice, about_tools = to_tools(request)
     answer = to_answer_format(request)
     line = _VERBOSITY.get(request.verbosity or "", "")
@@ -150,15 +155,11 @@ def _check_cli_tools_conflicts(request: chat.ChatRequest) -> None:
 
 
 def _pad_conversation(conversation: list[Message]) -> list[str]:
-    """Make the conversation begin and end with a user message, as the API requires; returns notices.
-
-    Raises InvalidRequest where there is none.
-    """
-    if not conversation:
-        raise InvalidRequest(
-            "There is nothing to answer: 'messages' holds no user message with text in it.", param="messages"
-        )
+    """Make the conversation begin and end with a user message, as the API requires; returns notices."""
     notices = []
+    if not conversation:
+        conversation.append(Message("user", (BEGIN,)))
+        notices.append(f"the messages hold nothing of the user's: '{BEGIN}' was asked")
     if conversation[-1].role == "assistant":
         conversation.append(Message("user", (CONTINUE,)))
         notices.append(f"the messages end with the assistant's: '{CONTINUE}' was asked")

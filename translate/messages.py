@@ -16,7 +16,10 @@ from wire import chat
 
 # The API knows no name of a user; what it says is told in front of the text, as people do.
 _NAMED = "{name}: {text}"
+# A system message that comes later: the API has none inside a conversation.
+_LATER_SYSTEM = "<system-message>\n{text}\n</system-message>"
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_-]")
+SYSTEM_ROLES = frozenset({"system", "developer"})
 _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _Content = str | Image | Document
 _IMAGES_OFF = "Images are taken as data URLs only; to have others fetched, set CLAUDE_FETCH_IMAGES=on."
@@ -36,16 +39,25 @@ def split(
 ) -> tuple[str, list[Message]]:
     """The system prompt, and the conversation with neighbours of one role merged, as the API wants it.
 
+    The system messages that come first are the prompt. A later one keeps its place, as marked text of the
+    user's: so the prompt stays the same from turn to turn, and is found in the API's cache.
     `fetched`: the images at the remote URLs. `session`: calls that aren't here may be in the session.
     Raises InvalidRequest or UnsupportedParameter with `param`.
     """
     system: list[str] = []
     talk = _Conversation(session)
+    begun = False
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
         blocks = [block for block in _blocks(message, where, fetched) if not _blank(block)]
-        if message.role in ("system", "developer"):
-            system += [_named(message, text) for text in _only_texts(blocks, where)]
+        leads = not begun and message.role in SYSTEM_ROLES
+        begun = not leads
+        if message.role in SYSTEM_ROLES:
+            texts = [_named(message, text) for text in _only_texts(blocks, where)]
+            if leads:
+                system += texts
+            elif texts:
+                talk.note(_LATER_SYSTEM.format(text="\n\n".join(texts)))
         elif message.role == "assistant":
             talk.assistant(_only_texts(blocks, where), _calls(message))
         elif message.role in ("tool", "function"):
@@ -53,9 +65,13 @@ def split(
             talk.result(name or "", tuple(blocks))
         elif blocks:
             talk.user([_named(message, b) if isinstance(b, str) else b for b in blocks])
-        elif index == len(messages) - 1:
-            raise InvalidRequest("The last message is blank: there is nothing to answer.", param=where)
     return "\n\n".join(system), talk.messages()
+
+
+def has_later_system(messages: Sequence[chat.ChatMessage]) -> bool:
+    """Is there a system message after one of another role?"""
+    roles = [message.role in SYSTEM_ROLES for message in messages]
+    return False in roles and True in roles[roles.index(False) :]
 
 
 class _Conversation:
@@ -68,11 +84,20 @@ class _Conversation:
         self._open: dict[str, None] = {}
         # ... and those of the last calls by what a result may name: the client's id, or the function.
         self._named: defaultdict[str, deque[str]] = defaultdict(deque)
+        # Notes that came between calls and their results: those must follow at once.
+        self._held: list[str] = []
         self._ids: set[str] = set()
         self._repeats: Counter[str] = Counter()
 
     def user(self, blocks: Sequence[Block]) -> None:
         self._add("user", blocks)
+
+    def note(self, text: str) -> None:
+        """A system message in the middle; one between calls and their results comes after these."""
+        if self._open and self._messages[-1][0] == "assistant":
+            self._held.append(text)
+        else:
+            self._add("user", [text])
 
     def assistant(self, texts: Sequence[str], calls: Sequence[chat.ToolCall]) -> None:
         if not texts and not calls:
@@ -118,6 +143,9 @@ class _Conversation:
             self._messages[-1][1].extend(blocks)
         else:
             self._messages.append((role, list(blocks)))
+        if role == "user" and self._held:
+            self._messages[-1][1].extend(self._held)
+            self._held.clear()
 
     def _close(self) -> None:
         """Before the next answer, or at the end: what still has no result gets one that says so."""

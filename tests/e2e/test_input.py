@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from standin import StandIn
-from tests.support import PATIENCE, Server
+from tests.support import PATIENCE, Server, clean_environment, serving
 
 # After each test: nothing is held, no process is lost, descriptors and tasks are as many as before.
 pytestmark = pytest.mark.usefixtures("unharmed")
@@ -44,10 +44,6 @@ def check_error(response: httpx.Response, status: int, code: str) -> dict[str, A
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"messages": [{"role": "wizard", "content": "hi"}]}, "messages[0].role"),
         ({"messages": [{"content": "hi"}]}, "messages[0].role"),
-        ({"messages": [{"role": "system", "content": "only this"}]}, "messages"),
-        ({"messages": [{"role": "user", "content": ""}]}, "messages[0]"),
-        ({"messages": [{"role": "user", "content": " \n\t"}]}, "messages[0]"),
-        ({"messages": [*HI, {"role": "user", "content": [{"type": "text", "text": ""}]}]}, "messages[1]"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0]"),
         ({"messages": HI, "stream": "yes"}, "stream"),
         ({"messages": HI, "model": 5}, "model"),
@@ -285,3 +281,44 @@ def test_the_openapi_document_is_whole(server: Server) -> None:
     body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]
     name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     assert "session_id" in document["components"]["schemas"][name]["properties"]
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_only_a_system_message_is_answered(server: Server, api: StandIn, role: str) -> None:
+    """The smallest example of OpenAI's own. A line of the user's is added, and said."""
+    answer = post(server, {"messages": [{"role": role, "content": "Say hi."}]})
+    assert answer.status_code == 200
+    assert answer.json()["x_claude"]["notices"] == [
+        "the messages hold nothing of the user's: 'Please go ahead.' was asked"
+    ]
+    assert api.last.system_texts[-1] == "Say hi."
+    assert api.last.conversation == [("user", "Please go ahead.")]
+
+
+def test_results_as_system_messages_keep_the_cache(each_cli: Path, api: StandIn, tmp_path: Path) -> None:
+    """As gptme gives them: the prompt is the same in every round, so all of the
+    rounds before is read from the cache."""
+    messages = [
+        {"role": "system", "content": "You are an agent. " * 50},
+        {"role": "user", "content": "Look around."},
+    ]
+    home = tmp_path / "home"
+    with serving(home, clean_environment(home, api.url, CLAUDE_BIN=str(each_cli))) as server:
+        before: list[tuple[str, str]] = []
+        written = 0
+        for number in range(5):
+            api.push(f"Step {number}.")
+            answer = post(server, {"model": "sonnet", "messages": messages}).json()
+            assert api.last.system_texts[-1] == messages[0]["content"]
+            assert api.last.conversation[: len(before)] == before
+            before = api.last.conversation
+            assert api.last.usage.cache_read_input_tokens >= written
+            if number:
+                result = f"<system-message>\nResult {number - 1}\n</system-message>"
+                assert before[-2:] == [("assistant", f"Step {number - 1}."), ("user", result)]
+                assert answer["x_claude"]["notices"]
+            written = api.last.usage.cache_read_input_tokens + api.last.usage.cache_creation_input_tokens
+            messages += [
+                {"role": "assistant", "content": f"Step {number}."},
+                {"role": "system", "content": f"Result {number}"},
+            ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.translate.asking import POLICY, asked, assistant, msg, part, refusal, turn, user
-from translate.chat import CONTINUE, to_turn
+from translate.chat import BEGIN, CONTINUE, to_turn
 from translate.messages import remote_image_urls
 from turns.errors import InvalidRequest, UnsupportedParameter
 from turns.model import Block, Document, Image, Message, ToolResult, ToolUse, TurnRequest
@@ -37,24 +38,51 @@ def test_a_conversation() -> None:
     assert made.history == (user("1"), assistant("2"))
 
 
-def test_system_and_developer_messages_are_joined_wherever_they_are() -> None:
+def later(text: str) -> str:
+    return f"<system-message>\n{text}\n</system-message>"
+
+
+def test_system_and_developer_messages_that_lead_are_the_prompt() -> None:
+    made = turn(msg("system", "A"), msg("developer", [part("B"), part("C")]), msg("user", "1"))
+    assert (made.system, made.question, made.notices) == ("A\n\nB\n\nC", user("1"), ())
+
+
+def test_later_system_messages_keep_their_place() -> None:
+    """So the prompt doesn't change from turn to turn, and it stays clear what belongs to which step."""
     made = turn(
         msg("system", "A"),
-        msg("developer", [part("B"), part("C")]),
         msg("user", "1"),
         msg("system", " "),
         msg("assistant", "2"),
+        msg("developer", [part("B"), part("C")], name="guide"),
         msg("user", "3"),
+        msg("assistant", "4"),
         msg("system", "D"),
     )
-    assert made.system == "A\n\nB\n\nC\n\nD"
-    assert (made.history, made.question) == ((user("1"), assistant("2")), user("3"))
+    assert made.system == "A"
+    guide = later("guide: B\n\nguide: C")
+    assert made.history == (user("1"), assistant("2"), user(guide, "3"), assistant("4"))
+    assert made.question == user(later("D"))
+    assert made.notices == (
+        "system messages after the first others keep their place, as marked text of the user's",
+    )
+
+
+def test_a_system_message_between_calls_and_their_results_comes_after_these() -> None:
+    calls = [
+        msg("assistant", None, tool_calls=[{"id": name, "function": {"name": "f"}}]) for name in ("a", "b")
+    ]
+    made = turn(
+        *(msg("user", "1"), calls[0], msg("system", "S"), calls[1]),
+        *(msg("tool", "A", tool_call_id="a"), msg("tool", "B", tool_call_id="b"), msg("user", "2")),
+    )
+    assert made.history == (user("1"), assistant(ToolUse("a", "f", {}), ToolUse("b", "f", {})))
+    assert made.question == user(ToolResult("a", ("A",)), ToolResult("b", ("B",)), later("S"), "2")
 
 
 def test_neighbours_of_one_role_are_merged() -> None:
     made = turn(
         msg("user", "1"),
-        msg("system", "S"),
         msg("user", [part("2"), part("3")]),
         msg("assistant", "4"),
         msg("assistant", "5"),
@@ -421,23 +449,27 @@ def test_a_part_without_its_text(kind: str) -> None:
     "content", ["", "  \n", "\ufeff", " \ufeff", None, [], [part("")], [part(" "), part("\t")]]
 )
 def test_a_blank_last_message(content: Any) -> None:
-    error = refusal(msg("user", "1"), msg("user", content))
-    assert (type(error), error.param) == (InvalidRequest, "messages[1]")
-    assert error.message == "The last message is blank: there is nothing to answer."
+    """It is left out like any blank text; what stands before it is the question, or asks for more."""
+    assert turn(msg("user", "1"), msg("user", content)).question == user("1")
+    made = turn(msg("user", "1"), msg("assistant", "2"), msg("user", content))
+    assert (made.history, made.question) == ((user("1"), assistant("2")), user(CONTINUE))
+    assert made.notices == ("the messages end with the assistant's: 'Please continue.' was asked",)
 
 
 @pytest.mark.parametrize(
-    "messages",
+    ("messages", "system"),
     [
-        [msg("system", "S")],
-        [msg("developer", "S"), msg("system", "S")],
-        [msg("user", ""), msg("system", "S")],
+        ([msg("system", "S")], "S"),
+        ([msg("developer", "S"), msg("system", "T")], "S\n\nT"),
+        ([msg("user", "")], ""),
+        ([msg("system", "S"), msg("user", " ")], "S"),
     ],
 )
-def test_nothing_to_answer(messages: list[dict[str, Any]]) -> None:
-    error = refusal(*messages)
-    assert (type(error), error.param) == (InvalidRequest, "messages")
-    assert "nothing to answer" in error.message
+def test_nothing_of_the_users(messages: list[dict[str, Any]], system: str) -> None:
+    """The smallest example of OpenAI's own has a developer message only."""
+    made = turn(*messages)
+    assert (made.system, made.history, made.question) == (system, (), user("Please go ahead."))
+    assert made.notices == ("the messages hold nothing of the user's: 'Please go ahead.' was asked",)
 
 
 def test_a_blank_answer_at_the_end_is_left_out() -> None:
@@ -469,14 +501,15 @@ MESSAGES = st.lists(st.tuples(ROLES, st.text("ab \n", max_size=3)), min_size=1, 
 
 @given(MESSAGES)
 def test_a_conversation_always_alternates_from_user_to_user(pairs: list[tuple[str, str]]) -> None:
-    messages = [msg(role, text) for role, text in pairs]
-    try:
-        made = turn(*messages)
-    except InvalidRequest:
-        return
+    made = turn(*(msg(role, text) for role, text in pairs))
     roles = [message.role for message in (*made.history, made.question)]
     assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
     texts = [text for message in (*made.history, made.question) for text in message.texts]
     assert all(text.strip() for text in texts)
-    kept = [text for role, text in pairs if role in ("user", "assistant") and text.strip()]
-    assert [text for text in texts if text not in (OPENING, CONTINUE)] == kept
+    leading = list(itertools.takewhile(lambda pair: pair[0] in ("system", "developer"), pairs))
+    kept = [
+        text if role in ("user", "assistant") else later(text)
+        for role, text in pairs[len(leading) :]
+        if text.strip()
+    ]
+    assert [text for text in texts if text not in (OPENING, CONTINUE, BEGIN)] == kept
