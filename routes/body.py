@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from routes import errors
 from routes.state import app_context
+from translate import encoding
 from turns import strict_json
 from turns.errors import InvalidRequest, QueueFull, RequestTooLarge
 
@@ -39,11 +40,13 @@ async def parse_body(request: Request, kind: type[_Body]) -> _Body:
 
 
 async def read_body(request: Request) -> bytes:
-    """Read the body, with the application's limits. Raises what `read_bounded` raises, and InvalidRequest for
-    one that holds more values than anybody needs."""
+    """Read the body, with the application's limits, as UTF-8. Raises what `read_bounded` raises, and
+    InvalidRequest for another encoding and for one that holds more values than anybody needs."""
     context = app_context(request)
     raw = await read_bounded(request, context.max_request_size, context.body_within)
     request.state.body_size = len(raw)
+    kind, packed = (request.headers.get(name, "") for name in ("content-type", "content-encoding"))
+    raw = await beside(request, lambda: encoding.utf8(raw, kind, packed))
     if await beside(request, lambda: strict_json.has_too_many_values(raw)):
         raise InvalidRequest(
             f"The body holds more than {strict_json.MAX_VALUES} JSON values (objects, lists, texts and "

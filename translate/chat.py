@@ -11,7 +11,7 @@ from translate.messages import has_later_system, split
 from translate.parameters import ignored_parameters
 from translate.tools import to_answer_format, to_tools
 from turns.answer_format import AnswerFormat
-from turns.errors import UnsupportedParameter
+from turns.errors import InvalidRequest, UnsupportedParameter
 from turns.model import CliTools, Image, Message, TurnRequest
 from wire import chat
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -322,3 +323,31 @@ def test_results_as_system_messages_keep_the_cache(each_cli: Path, api: StandIn,
                 {"role": "assistant", "content": f"Step {number}."},
                 {"role": "system", "content": f"Result {number}"},
             ]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "charset"),
+    [("utf-8-sig", ""), ("utf-16", ""), ("utf-32", ""), ("latin-1", "; charset=ISO-8859-1")],
+)
+def test_bodies_in_other_encodings(server: Server, api: StandIn, encoding: str, charset: str) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": "Grüße"}]}, ensure_ascii=False)
+    for path, told in (("chat/completions", "x_claude"), ("debug/request", "debug_info")):
+        answer = httpx.post(
+            f"{server.base_url}/{path}",
+            content=body.encode(encoding),
+            headers={"content-type": f"application/json{charset}"},
+            timeout=PATIENCE,
+        )
+        assert answer.status_code == 200 and told in answer.json(), answer.text
+    assert api.last.last_user_text == "Grüße"
+
+
+def test_a_body_in_an_encoding_that_is_not_taken(server: Server, api: StandIn) -> None:
+    for headers, named in (
+        ({"content-type": "application/json; charset=shift_jis"}, "shift_jis"),
+        ({**JSON, "content-encoding": "gzip"}, "gzip"),
+    ):
+        url = f"{server.base_url}/chat/completions"
+        answer = httpx.post(url, content=b'{"messages": "\x83\x65"}', headers=headers, timeout=PATIENCE)
+        assert named in check_error(answer, 400, "invalid_request_error")["message"]
+    assert api.turns == []
