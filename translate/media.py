@@ -7,12 +7,15 @@ import binascii
 import re
 from urllib.parse import unquote_to_bytes
 
+from translate import pictures
 from turns.errors import InvalidRequest, UnsupportedParameter
 from turns.model import Document, Image
 
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),(.*)", re.DOTALL)
 _BLANK = re.compile(r"\s+")
 _PDF_HEAD = 1024
+# Pixels; the API's own limit.
+MAX_SIDE = 8000
 
 
 def data_url(url: str, place: str) -> tuple[str, bytes]:
@@ -31,10 +34,21 @@ def data_url(url: str, place: str) -> tuple[str, bytes]:
 
 def image(data: bytes, place: str) -> Image:
     """An image of one of the kinds that Claude sees. What it is shows in its first bytes; what it is called
-    is not looked at. Raises InvalidRequest."""
-    media_type = _kind(data)
+    is not looked at. Raises InvalidRequest.
+
+    Some that the CLI can't shrink it would replace by a text, without a word.
+    """
+    media_type = pictures.kind(data)
     if media_type is None:
         raise InvalidRequest(f"'{place}' is no PNG, JPEG, GIF or WebP image.", param=place)
+    size = pictures.size(data)
+    if size is None:
+        raise InvalidRequest(
+            f"'{place}' is damaged: its size can't be read from its first bytes.", param=place
+        )
+    if max(size) > MAX_SIDE:
+        pixels = f"{size[0]} x {size[1]} pixels"
+        raise InvalidRequest(f"'{place}' is {pixels} large: a side may have {MAX_SIDE} at most.", param=place)
     return Image(media_type, base64.b64encode(data).decode())
 
 
@@ -47,13 +61,3 @@ def document(url: str, title: str | None, place: str) -> Document:
         raise InvalidRequest(f"'{place}' is no PDF.", param=place)
     what = media_type or "no type"
     raise UnsupportedParameter(f"'{place}': only PDF files are supported, not {what}.", param=place)
-
-
-def _kind(data: bytes) -> str | None:
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None

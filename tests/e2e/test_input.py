@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +354,36 @@ def test_a_body_in_an_encoding_that_is_not_taken(server: Server, api: StandIn) -
         answer = httpx.post(url, content=b'{"messages": "\x83\x65"}', headers=headers, timeout=PATIENCE)
         assert named in check_error(answer, 400, "invalid_request_error")["message"]
     assert api.turns == []
+
+
+def picture(width: int, height: int) -> str:
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(height * (1 + (width + 7) // 8)), 9)
+    chunks = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in ((b"IHDR", head), (b"IDAT", rows), (b"IEND", b""))
+    )
+    return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + chunks).decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        (picture(30_000, 300), "30000 x 300 pixels"),
+        (picture(9, 9)[:60], "damaged"),
+        (picture(0, 5), "damaged"),
+    ],
+)
+def test_a_picture_that_would_not_arrive(server: Server, api: StandIn, url: str, told: str) -> None:
+    """The CLI would put a text in its place, and nobody would know."""
+    parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": url}}]
+    answer = post(server, {"messages": [{"role": "user", "content": parts}]})
+    detail = check_error(answer, 400, "invalid_request_error")
+    assert detail["param"] == "messages[0].content[1].image_url" and told in detail["message"]
+    assert api.turns == []
+
+
+def test_a_large_picture_arrives_as_one(server: Server, api: StandIn) -> None:
+    parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": picture(8000, 4000)}]
+    assert post(server, {"messages": [{"role": "user", "content": parts}]}).status_code == 200
+    assert "image" in [block["type"] for message in api.last.messages for block in message["content"]]

@@ -17,7 +17,7 @@ from turns.errors import TurnError
 from turns.model import TurnRequest
 from wire.chat import ChatRequest
 
-PIXEL = "data:image/png;base64,iVBORw0KGgo="
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
 # Few names, so that they meet: calls and results, the same call twice, results of nothing.
 IDS = st.sampled_from(["call_1", "call_2", "", "über / 3", "x" * 200])
 NAMES = st.sampled_from(["f", "g", "", "a b", "StructuredOutput", "y" * 65])

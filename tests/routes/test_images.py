@@ -17,7 +17,7 @@ from routes.images import Address, ImageFetcher, public
 from turns.errors import InvalidRequest
 from turns.model import Image
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1" + bytes(range(256)) * 8
 LIMIT = 4096
 # Reachable from here, and not what the server listens on.
 FORBIDDEN = "127.0.0.2"
@@ -95,7 +95,7 @@ async def test_several_images(site: Site) -> None:
 async def test_many_images_are_no_way_around_the_size_of_a_request(site: Site) -> None:
     """A body of a few kB can name any number of them."""
     size = LIMIT // 2
-    urls = [site.says(f"/{n}", "200 OK", PNG[:8] + b"x" * (size - 8)) for n in range(6)]
+    urls = [site.says(f"/{n}", "200 OK", PNG[:24] + b"x" * (size - 24)) for n in range(6)]
     with pytest.raises(InvalidRequest, match=rf"larger than {3 * LIMIT} bytes together \(MAX_REQUEST_SIZE\)"):
         await fetched(*urls)
     # One of them was too many, and no more were asked for. In base64 they are a third larger.

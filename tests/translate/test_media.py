@@ -10,7 +10,7 @@ from translate import media
 from turns.errors import InvalidRequest, TurnError, UnsupportedParameter
 from turns.model import Document, Image
 
-PNG = b"\x89PNG\r\n\x1a\n" + b"p" * 20
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1" + b"p" * 20
 PDF = b"%PDF-1.7\n"
 
 
@@ -52,10 +52,10 @@ def test_what_is_no_data_url(url: str) -> None:
     ("data", "media_type"),
     [
         (PNG, "image/png"),
-        (b"\xff\xd8\xff\xe0x", "image/jpeg"),
-        (b"GIF87a", "image/gif"),
-        (b"GIF89a...", "image/gif"),
-        (b"RIFF\x01\x02\x03\x04WEBPVP8 ", "image/webp"),
+        (b"\xff\xd8\xff\xc0\0\x11\x08\0\1\0\1", "image/jpeg"),
+        (b"GIF87a\1\0\1\0", "image/gif"),
+        (b"GIF89a\1\0\1\0...", "image/gif"),
+        (b"RIFF\x01\x02\x03\x04WEBPVP8L\1\0\0\0\x2f\0\0\0\0", "image/webp"),
     ],
 )
 def test_images_are_known_by_their_first_bytes(data: bytes, media_type: str) -> None:

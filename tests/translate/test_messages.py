@@ -18,7 +18,7 @@ from turns.errors import InvalidRequest, UnsupportedParameter
 from turns.model import Block, Document, Image, Message, ToolResult, ToolUse, TurnRequest
 
 OPENING = "(The conversation begins with the assistant's message.)"
-PNG = Image("image/png", base64.b64encode(b"\x89PNG\r\n\x1a\n").decode())
+PNG = Image("image/png", base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1").decode())
 PNG_URL = f"data:image/png;base64,{PNG.data}"
 IMAGE_PART = {"type": "image_url", "image_url": {"url": PNG_URL}}
 PDF = Document(base64.b64encode(b"%PDF-1.4").decode(), "a.pdf")
