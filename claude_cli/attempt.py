@@ -19,8 +19,9 @@ from claude_cli.worker import Worker
 from turns.errors import CliFailed, TurnError
 from turns.model import TextDelta, ThinkingDelta, ToolCallDelta, TurnEvent
 
-# An interrupted CLI answers within some 25 ms.
-_INTERRUPT_TIMEOUT = 2.0
+# An interrupted CLI answers within some 25 ms, and so comes the result of a whole answer, unless the API
+# leaves the connection open.
+_RESULT_TIMEOUT = 2.0
 # Events buffered for a slow client; beyond this the CLI's output is no longer read.
 _MAX_BUFFERED_EVENTS = 64
 _TEXT_EVENTS = TextDelta | ThinkingDelta | ToolCallDelta
@@ -63,7 +64,7 @@ class CliAttempt:
         self._closed = False
         self._reading_paused = False
         self._length = 0
-        self._cut_timer: asyncio.TimerHandle | None = None
+        self._result_timer: asyncio.TimerHandle | None = None
         if lease.done():
             self._begin(lease)
         else:
@@ -107,14 +108,17 @@ class CliAttempt:
             return
         if self._script.translator.answered:
             self._login.answered()
+        if self._script.translator.deserted:
+            self._worker.process.kill()
         if data:
             self._worker.process.write(data)
         if events:
             self._events.extend(events)
             self._wake()
             self._enforce_limits(events, self._worker)
-        if self._script.translator.cut and self._cut_timer is None:
-            self._cut_timer = asyncio.get_running_loop().call_later(_INTERRUPT_TIMEOUT, self._finish_cut)
+        translator = self._script.translator
+        if (translator.cut or translator.said_all) and self._result_timer is None:
+            self._result_timer = asyncio.get_running_loop().call_later(_RESULT_TIMEOUT, self._finish_early)
 
     def _enforce_limits(self, events: Sequence[TurnEvent], worker: Worker) -> None:
         """Bound the memory of a turn: pause the process while many events wait, fail an endless answer."""
@@ -138,7 +142,7 @@ class CliAttempt:
             return
         if self._script is not None and self._script.translator.cut:
             # The answer is complete; only the reply to the interrupt is missing.
-            self._finish_cut()
+            self._finish_early()
             return
         if problem is not None:
             self.fail(CliFailed(f"The claude CLI {problem}."))
@@ -159,17 +163,17 @@ class CliAttempt:
             self._error = error
             self._wake()
 
-    def _finish_cut(self) -> None:
+    def _finish_early(self) -> None:
         if self._script is not None and not self._done and self._error is None:
-            self._events.append(self._script.translator.finish_cut())
+            self._events.append(self._script.translator.finish_early())
             self._wake()
 
     def close(self) -> None:
         """Give the worker back, or give up waiting for one."""
         self._closed = True
         self._resume_reading()
-        if self._cut_timer is not None:
-            self._cut_timer.cancel()
+        if self._result_timer is not None:
+            self._result_timer.cancel()
         if not self._lease.done():
             self._lease.cancel()
         self._login.ended(complete=self._done)

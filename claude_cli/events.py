@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +35,10 @@ _STOP_REASONS = frozenset(get_args(StopReason))
 _CLI_CONTINUES_AFTER = frozenset({"max_tokens", "model_context_window_exceeded", "refusal", "tool_use"})
 # What a session's model is told, in the next turn, of the call that gave a structured answer.
 _ANSWER_TAKEN = "The answer was delivered."
+# After these too, if the answer has no visible text.
+_NO_MORE_TO_SAY = frozenset({"end_turn", "stop_sequence"})
+# What the CLI, a program in JavaScript, takes for blank.
+_BLANK = f"{string.whitespace}\u00a0\ufeff\u2028\u2029"
 # Model name the CLI gives to messages of its own, such as the text of an error.
 _SYNTHETIC = "<synthetic>"
 
@@ -80,6 +85,11 @@ class TurnTranslator:
         self.answered = False
         # The answer has ended, and the CLI is about to go on by itself: it must be interrupted.
         self.cut = False
+        # The same, and an interrupt would come too late: the process must be killed.
+        self.deserted = False
+        # The model has said all; the CLI's result is still to come.
+        self.said_all = False
+        self._visible = False
         self._texts: list[str] = []
         self._blocks = 0
         self._api_requests = 0
@@ -148,6 +158,7 @@ class TurnTranslator:
                 # begins anew, and both answers would be one.
                 raise CliFailed("The answer broke off, and the claude CLI asked the model again by itself.")
             self._stop = None
+            self._visible = False
             first = not self._model
             self._model = event["message"]["model"]
             self._usage = _usage(event["message"].get("usage"), Usage())
@@ -155,14 +166,21 @@ class TurnTranslator:
                 self._cli_tools.message_started()
             return (TurnStarted(self._model),) if first else ()
         if kind == "message_delta":
-            self._stop = event["delta"].get("stop_reason")
-            self._usage = _usage(event.get("usage"), self._usage)
-            self.cut = self._stop in _CLI_CONTINUES_AFTER and not (
-                self._cli_tools and self._stop == "tool_use"
-            )
-            if self._stop == "tool_use" and not self._calls and self._cli_tools is None:
-                # A call of the answer tool, or of a tool that was not offered.
-                self._stop = "end_turn"
+            return self._message_ending(event)
+        # With tools of the CLI's own the model may be asked again.
+        self.said_all = kind == "message_stop" and self._stop in _NO_MORE_TO_SAY and self._cli_tools is None
+        return ()
+
+    def _message_ending(self, event: Frame) -> Sequence[TurnEvent]:
+        self._stop = event["delta"].get("stop_reason")
+        self._usage = _usage(event.get("usage"), self._usage)
+        self.cut = self._stop in _CLI_CONTINUES_AFTER and not (self._cli_tools and self._stop == "tool_use")
+        if self._stop in _NO_MORE_TO_SAY and not self._visible:
+            self.deserted = True
+            return (self.finish_early(),)
+        if self._stop == "tool_use" and not self._calls and self._cli_tools is None:
+            # A call of the answer tool, or of a tool that was not offered.
+            self._stop = "end_turn"
         return ()
 
     def _block_started(self, block: Frame) -> Sequence[TurnEvent]:
@@ -172,6 +190,7 @@ class TurnTranslator:
             self._block = self._stop_text
         if block["type"] != "tool_use":
             return ()
+        self._visible = True
         if self._answer is not None and block["name"] == self._answer.tool.name:
             self._block = AnswerBlock(self._answer.wrapped)
             return ()
@@ -184,6 +203,8 @@ class TurnTranslator:
 
     def _delta(self, delta: Frame) -> Sequence[TurnEvent]:
         kind = delta["type"]
+        if kind == "text_delta" and delta["text"].strip(_BLANK):
+            self._visible = True
         if kind == "text_delta" and self._answer is None:
             text = delta["text"]
             if isinstance(self._block, StopText):
@@ -246,9 +267,10 @@ class TurnTranslator:
         self._stop = self._stop or result.get("stop_reason")
         return (self._finish(usage, self._cost(result, usage)),)
 
-    def finish_cut(self) -> TurnDone:
-        """The end of a cut turn whose interrupt was not answered. No session may continue from it."""
-        self.mark = None
+    def finish_early(self) -> TurnDone:
+        """The end of a turn without the CLI's result. No session may continue from a cut one."""
+        if self.cut or self.deserted:
+            self.mark = None
         return self._finish(self._usage, None)
 
     def _cost(self, result: Frame, usage: Usage) -> float | None:

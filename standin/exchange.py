@@ -127,8 +127,11 @@ class Exchange:
             if number == 1:
                 begun()
                 await self._start(200, {**_STREAM_HEADERS, **reply.headers})
-            more = number < len(steps) or not complete
+            more = number < len(steps) or not complete or reply.linger > 0
             await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        if complete and reply.linger > 0:
+            await self._pause(reply.linger)
+            await self._send({"type": "http.response.body", "body": b""})
 
     async def _error_first(self, answer: StreamError) -> str:
         """A stream whose first event is the error."""

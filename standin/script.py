@@ -107,6 +107,7 @@ class Reply:
     stop_sequence: what the API would name beside `stop_reason="stop_sequence"`.
     first_delay: seconds before the first byte (the status line included).
     delay: seconds between two content deltas.
+    linger: seconds for which a stream stays open after its last event.
     chunk_chars: size of a delta; None puts every block into one.
     output_tokens: None is estimated from the text; a number is reported as it is, up to `max_tokens`.
     max_tokens: the answer is cut there, whatever the request allows. So a tool call can end half-way.
@@ -119,6 +120,7 @@ class Reply:
     stop_sequence: str | None = None
     first_delay: float = 0.0
     delay: float = 0.0
+    linger: float = 0.0
     chunk_chars: int | None = 24
     output_tokens: int | None = None
     max_tokens: int | None = None

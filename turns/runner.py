@@ -38,6 +38,8 @@ _WRONG_KIND = {
     False: "This session was begun without 'enable_tools': leave it out, or use another session_id.",
 }
 
+_NOT_KEPT = "nothing can follow on this answer: the session goes on as if this had not been asked"
+
 
 class Runner:
     """Runs turns on a backend. `run()` is an async generator; closing it releases all that it holds."""
@@ -242,6 +244,8 @@ class _SessionTurn:
     async def _record(self, done: TurnDone, retries: int) -> TurnDone:
         """Record the turn before its end is sent: a client must be able to continue from what it has seen."""
         session = self._session
+        if session is not None and done.mark is None:
+            self._notices += (_NOT_KEPT,)
         if session is not None and done.mark is not None:
             try:
                 if session.record is None:

@@ -187,6 +187,14 @@ CUT: dict[str, Any] = {
     "type": "stream_event",
     "event": {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"output_tokens": 3}},
 }
+MESSAGE_STOP: dict[str, Any] = {"type": "stream_event", "event": {"type": "message_stop"}}
+
+
+def stop(reason: str) -> dict[str, Any]:
+    event = {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 3}}
+    return {"type": "stream_event", "event": event}
+
+
 MARK: dict[str, Any] = {"type": "assistant", "uuid": "m1", "message": {"model": "m"}}
 
 
@@ -217,7 +225,7 @@ async def test_a_cut_turn_ends_with_its_result() -> None:
 
 
 async def test_a_cut_turn_without_a_result_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt_module, "_INTERRUPT_TIMEOUT", 0.01)
+    monkeypatch.setattr(attempt_module, "_RESULT_TIMEOUT", 0.01)
     home = Home()
     attempt = cut(home)
     *events, end = await collect(attempt)
@@ -231,7 +239,7 @@ async def test_a_cut_turn_without_a_result_is_given_up(monkeypatch: pytest.Monke
 
 async def test_a_cut_turn_that_was_given_up_has_no_second_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its result comes while the client still takes what was said."""
-    monkeypatch.setattr(attempt_module, "_INTERRUPT_TIMEOUT", 0.01)
+    monkeypatch.setattr(attempt_module, "_RESULT_TIMEOUT", 0.01)
     home = Home()
     attempt = cut(home)
     assert types(await collect(attempt)) == [TurnStarted, TextDelta, TurnDone]
@@ -240,9 +248,39 @@ async def test_a_cut_turn_that_was_given_up_has_no_second_end(monkeypatch: pytes
     attempt.close()
 
 
+async def test_an_answer_without_visible_text_ends_its_process() -> None:
+    """Before it can ask the model again."""
+    home = Home()
+    home.hand_over()
+    attempt = home.attempt()
+    home.process.say(START, stop("end_turn"))
+    assert home.process.killed
+    home.process.exit(-9)
+    assert types(await collect(attempt)) == [TurnStarted, TurnDone]
+    attempt.close()
+    (_, script) = home.returned[0]
+    assert script is not None and not script.translator.clean
+
+
+async def test_a_whole_answer_whose_result_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API may leave its connection open, and then the CLI waits."""
+    monkeypatch.setattr(attempt_module, "_RESULT_TIMEOUT", 0.01)
+    home = Home()
+    home.hand_over()
+    attempt = home.attempt()
+    home.process.say(START, text("a"), MARK, stop("end_turn"), MESSAGE_STOP)
+    *events, end = await collect(attempt)
+    assert events == [TurnStarted("m"), TextDelta("a")]
+    assert isinstance(end, TurnDone)
+    assert (end.stop_reason, end.mark, end.cost_usd) == ("end_turn", "m1", None)
+    attempt.close()
+    (_, script) = home.returned[0]
+    assert script is not None and not script.translator.clean
+
+
 @pytest.mark.parametrize("last", ["a result", "an error", "a close"])
 async def test_a_cut_turn_that_has_ended_is_not_given_up(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
-    monkeypatch.setattr(attempt_module, "_INTERRUPT_TIMEOUT", 0.0)
+    monkeypatch.setattr(attempt_module, "_RESULT_TIMEOUT", 0.0)
     home = Home()
     attempt = cut(home)
     if last == "a close":

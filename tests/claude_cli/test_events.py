@@ -84,14 +84,15 @@ def test_a_turn() -> None:
 def test_the_start_is_told_once() -> None:
     frames = [
         start("one"),
-        *ending("stop_sequence"),
+        *ending("pause_turn"),
         start("two", input_tokens=5),
+        text("a"),
         *ending("end_turn"),
         result(),
     ]
     events = run(frames)
     assert events[0] == TurnStarted("one")
-    assert [type(event) for event in events] == [TurnStarted, TurnDone]
+    assert [type(event) for event in events] == [TurnStarted, TextDelta, TurnDone]
     end = events[-1]
     assert isinstance(end, TurnDone)
     assert (end.model, end.stop_reason, end.usage.input_tokens) == ("two", "end_turn", 5)
@@ -214,12 +215,69 @@ def test_a_turn_that_the_cli_would_go_on_with_ends_with_its_result(reason: str, 
 def test_a_cut_turn_without_a_result(reason: str) -> None:
     translator = TurnTranslator(restored_cost=2.0)
     cut(reason, translator)
-    end = translator.finish_cut()
+    end = translator.finish_early()
     assert (end.stop_reason, end.usage, end.mark, end.cost_usd) == (reason, Usage(3, 0, 0, 1), None, None)
     # A total of nothing would charge the session's next turn for all the turns before.
     assert end.total_cost_usd is None
     # The process goes on asking the model: it must not be used again.
     assert (translator.done, translator.clean) == (True, False)
+
+
+# An answer that nobody sees
+
+NOTHING: list[list[dict[str, Any]]] = [
+    [],
+    block("text"),
+    block("text", text(" \n\t\u00a0\ufeff")),
+    block("thinking", stream("content_block_delta", delta={"type": "thinking_delta", "thinking": "hm"})),
+    [*block("redacted_thinking"), *block("text", text("\n"))],
+]
+
+
+@pytest.mark.parametrize("said", NOTHING)
+@pytest.mark.parametrize("reason", ["end_turn", "stop_sequence"])
+def test_an_answer_without_visible_text_ends_at_once(reason: str, said: list[dict[str, Any]]) -> None:
+    """The CLI would ask the model again by itself, so its process is not even waited for."""
+    translator = TurnTranslator()
+    delta, *_ = ending(reason, output_tokens=4)
+    end = end_of([start(), *said, assistant("m1"), delta], translator)
+    assert (end.stop_reason, end.usage.output_tokens, end.api_requests) == (reason, 4, 1)
+    assert (end.mark, end.cost_usd, end.total_cost_usd) == (None, None, None)
+    assert (translator.deserted, translator.done, translator.clean) == (True, True, False)
+    again = [start(), text("more"), *ending("end_turn"), result()]
+    assert run(again, translator) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (block("text", text(" "), text("a")), "end_turn"),
+        (call("f", "{}"), "tool_use"),
+        ([], "max_tokens"),
+        ([], "refusal"),
+        ([], None),
+    ],
+)
+def test_what_the_cli_does_not_ask_again_for(said: list[dict[str, Any]], reason: str | None) -> None:
+    translator = TurnTranslator()
+    run([start(), *said, *ending(reason)], translator)
+    assert (translator.deserted, translator.done) == (False, False)
+
+
+@pytest.mark.parametrize(("reason", "answered"), [("end_turn", True), ("stop_sequence", True), (None, False)])
+def test_a_whole_answer_whose_result_is_not_there(reason: str | None, answered: bool) -> None:
+    translator = TurnTranslator()
+    run([start(), text("a"), assistant("m1"), *ending(reason)[:1]], translator)
+    assert not translator.said_all
+    run([stream("message_stop")], translator)
+    assert translator.said_all is answered
+    end = translator.finish_early()
+    # The answer is whole: a session goes on from it.
+    assert (end.mark, end.cost_usd, end.total_cost_usd) == ("m1", None, None)
+    assert not translator.clean
+    running = TurnTranslator(runs_tools=True)
+    run([start(), text("a"), *ending(reason), stream("message_stop")], running)
+    assert not running.said_all
 
 
 # Costs
@@ -233,20 +291,20 @@ def test_costs_add_up_over_a_process() -> None:
 
 def test_a_resumed_session_that_counts_on() -> None:
     translator = TurnTranslator(restored_cost=0.25)
-    frames = [start(input_tokens=10), *ending("end_turn", output_tokens=5)]
+    frames = [start(input_tokens=10), text("a"), *ending("end_turn", output_tokens=5)]
     end = end_of([*frames, result(total_cost_usd=0.375, modelUsage=used(110, 55))], translator)
     assert (end.cost_usd, end.total_cost_usd) == (0.125, 0.375)
 
 
 def test_a_resumed_session_that_begins_anew() -> None:
     translator = TurnTranslator(restored_cost=0.25)
-    frames = [start(input_tokens=10), *ending("end_turn", output_tokens=5)]
+    frames = [start(input_tokens=10), text("a"), *ending("end_turn", output_tokens=5)]
     end = end_of([*frames, result(total_cost_usd=0.125, modelUsage=used(10, 5))], translator)
     assert end.cost_usd == 0.125
 
 
 def test_a_session_whose_total_is_not_known() -> None:
-    frames = [start(input_tokens=10), *ending("end_turn", output_tokens=5)]
+    frames = [start(input_tokens=10), text("a"), *ending("end_turn", output_tokens=5)]
     end = end_of([*frames, result(total_cost_usd=0.5, modelUsage=used(110, 55))])
     assert (end.cost_usd, end.total_cost_usd) == (None, 0.5)
 
@@ -256,7 +314,7 @@ def test_all_kinds_of_tokens_tell_that_a_session_counts_on() -> None:
         "a": {"cacheReadInputTokens": 10, "cacheCreationInputTokens": None},
         "b": {"cacheCreationInputTokens": 5, "costUSD": 1},
     }
-    frames = [start(input_tokens=10), *ending("end_turn", output_tokens=5)]
+    frames = [start(input_tokens=10), text("a"), *ending("end_turn", output_tokens=5)]
     assert end_of([*frames, result(modelUsage=models)]).cost_usd == 0.25
     models["b"]["outputTokens"] = 1
     assert end_of([*frames, result(modelUsage=models)]).cost_usd is None

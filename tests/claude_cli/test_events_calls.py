@@ -83,7 +83,7 @@ def test_a_call_ends_the_turn_and_what_the_cli_does_then_is_nobodys() -> None:
 
 @pytest.mark.parametrize("again", [0, 1, 3])
 def test_the_answers_that_the_api_began_are_counted(again: int) -> None:
-    frames = [start(), *ending("stop_sequence")] * again
+    frames = [start(), *ending("pause_turn")] * again
     _, end = run(TurnTranslator(), *frames, *block("text", text("a")), *ending("end_turn"), result())
     assert end.api_requests == 1 + again
 

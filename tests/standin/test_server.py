@@ -96,6 +96,17 @@ def test_delays_are_kept(api: StandIn, client: httpx.Client) -> None:
     assert time.monotonic() - begun >= 0.10
 
 
+def test_a_stream_can_stay_open_after_its_end(api: StandIn, client: httpx.Client) -> None:
+    api.push(Reply.of("abcd", linger=0.1))
+    with client.stream("POST", "/v1/messages", json=STREAM) as response:
+        pieces = response.iter_raw()
+        assert b"message_stop" in next(pieces)
+        begun = time.monotonic()
+        assert list(pieces) == []
+        assert time.monotonic() - begun >= 0.05
+    assert api.wait_ended(api.last) == "complete"
+
+
 @pytest.mark.parametrize("body", [BODY, STREAM])
 def test_errors(api: StandIn, client: httpx.Client, body: dict[str, Any]) -> None:
     api.push(ApiError.rate_limited(7))

@@ -571,7 +571,11 @@ async def test_a_turn_that_left_no_mark_is_not_recorded(
     bench: Make, stored: Callable[[], list[tuple[Any, ...]]]
 ) -> None:
     made = bench([STARTED, done(None)])
-    await made.turn(session_id="s")
+    *_, end = await made.turn(session_id="s")
+    assert isinstance(end, TurnDone)
+    assert end.notices == (
+        "nothing can follow on this answer: the session goes on as if this had not been asked",
+    )
     assert stored() == [("s", "Be kind", None, None, 0)]
 
 

@@ -1,0 +1,89 @@
+"""Answers that end oddly: with no text that anybody sees, and on a connection that stays open."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from standin import Cut, RedactedThinking, Reply, StandIn, Thinking
+from tests.support import PATIENCE, Server, clean_environment, serving
+
+UNSEEN = {
+    "thinking alone": Reply.of(Thinking("Hm.")),
+    "redacted thinking alone": Reply.of(RedactedThinking()),
+    "an empty text": Reply.of(""),
+    "a blank text": Reply.of(" \n"),
+    "thinking and a blank text": Reply.of(Thinking("Hm."), "\n\n"),
+    "nothing": Reply(),
+    "a stop text at once": Reply.of("END of it"),
+}
+
+
+@pytest.fixture(scope="module")
+def served(each_cli: Path, shared_api: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("home")
+    environment = clean_environment(
+        home, shared_api.url, CLAUDE_BIN=str(each_cli), CLAUDE_BASE_BACKOFF="0.05", CLAUDE_MAX_RETRIES="2"
+    )
+    with serving(home, environment) as running:
+        yield running
+
+
+def post(server: Server, text: str, **more: Any) -> httpx.Response:
+    body = {"model": "sonnet", "messages": [{"role": "user", "content": text}], **more}
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("session", [False, True], ids=["", "in a session"])
+@pytest.mark.parametrize("case", UNSEEN)
+def test_no_visible_text_is_an_answer(case: str, session: bool, served: Server, api: StandIn) -> None:
+    """One request to the API, though the CLI would ask again; the next turn is as good as any."""
+    more: dict[str, Any] = {"stop": ["END"]}
+    if session:
+        more["session_id"] = str(uuid.uuid4())
+    api.push(UNSEEN[case], "First.", UNSEEN[case], "Second.")
+    whole = post(served, "one", **more)
+    assert whole.status_code == 200, whole.text
+    (choice,) = whole.json()["choices"]
+    assert (choice["message"]["content"].strip(), choice["finish_reason"]) == ("", "stop")
+    assert whole.json()["usage"]["completion_tokens"] >= 1
+    assert whole.json()["x_claude"]["api_requests"] == 1
+    assert bool(whole.json()["x_claude"].get("notices")) is session
+    assert post(served, "two", **more).json()["choices"][0]["message"]["content"] == "First."
+    streamed = post(served, "three", **more, stream=True)
+    assert streamed.status_code == 200 and streamed.text.rstrip().endswith("data: [DONE]")
+    assert '"finish_reason":"stop"' in streamed.text
+    assert post(served, "four", **more).json()["choices"][0]["message"]["content"] == "Second."
+    assert len(api.turns) == 4
+    if session:
+        kept = [text for role, text in api.last.conversation if role == "user"]
+        assert kept == ["two", "four"]
+
+
+def test_a_cut_answer_without_text_is_still_a_failure(served: Server, api: StandIn) -> None:
+    for cut in (Cut(chars=0), Cut(after=Reply.of(Thinking("Hm."), "text"), chars=3)):
+        api.push(cut, cut, cut)
+        assert post(served, "go").status_code == 502
+    api.push("Well.")
+    assert post(served, "go").json()["choices"][0]["message"]["content"] == "Well."
+
+
+@pytest.mark.parametrize("session", [False, True], ids=["", "in a session"])
+def test_a_connection_that_stays_open_holds_nobody(session: bool, served: Server, api: StandIn) -> None:
+    """The answer is whole; its process is not used again, since it still waits."""
+    more = {"session_id": str(uuid.uuid4())} if session else {}
+    for stream in (False, True):
+        api.push(Reply.of("Done.", linger=30.0), "Next.")
+        begun = time.monotonic()
+        answer = post(served, "one", stream=stream, **more)
+        assert answer.status_code == 200 and "Done." in answer.text
+        assert time.monotonic() - begun < 8
+        assert post(served, "two", **more).json()["choices"][0]["message"]["content"] == "Next."
+        if session:
+            assert ("assistant", "Done.") in api.last.conversation
