@@ -1,5 +1,6 @@
 # make serve: install what is missing and start.  make demo: the demos, without an account.
 # make test: the tests, the real CLI included.     make check: style and types.
+# make test-long: the tests that take minutes.     make coverage: of the parts that do no I/O.
 # make test-clients: what real client libraries do with the server; it installs them first.
 # make bench: the figures of docs/performance.md, in some 40 minutes.
 # make chaos, make soak: those of docs/reliability.md, in five minutes and in an hour.
@@ -11,6 +12,9 @@ CLIS := .cache/cli
 TEST_CLIS := $(foreach v,2.1.50 2.1.90 2.1.197,$(CLIS)/$(v)/.installed)
 # Test files at a time: much of a test is waiting for a process.
 JOBS ?= 3
+# In the order of their folders, since the quick ones come last: a long file that begins last runs alone.
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15 \
+  --durations-min=5
 # Client libraries: their wishes for one another contradict, so each group has an environment of its own.
 CLIENTS := .cache/clients
 CLIENT_GROUPS := node $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
@@ -18,7 +22,7 @@ CLIENT_GROUPS := node $(basename $(notdir $(wildcard tests/clients/requirements/
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 NPM := npm install --no-audit --no-fund --loglevel=error
 
-.PHONY: serve demo test test-clients check bench chaos soak env-example clean npm
+.PHONY: serve demo test test-long test-clients coverage check bench chaos soak env-example clean npm
 
 serve: $(VENV)/.installed
 	@$(BIN)/python tools/find_cli.py --install $(BIN)/claude
@@ -28,10 +32,17 @@ demo: $(VENV)/.dev
 	@$(BIN)/python -m standin.demo
 
 test: npm $(VENV)/.dev $(TEST_CLIS)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/clients $(ARGS)
+	@$(PYTEST) --ignore=tests/clients -m "not long" $(ARGS)
+
+test-long: npm $(VENV)/.dev $(TEST_CLIS)
+	@$(PYTEST) --ignore=tests/clients -m long $(ARGS)
 
 test-clients: npm $(VENV)/.dev $(CLIENT_GROUPS:%=$(CLIENTS)/%/.installed)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/clients $(ARGS)
+	@$(PYTEST) tests/clients $(ARGS)
+
+coverage: $(VENV)/.dev
+	@$(BIN)/coverage run -m pytest tests/configuration tests/translate tests/test_config.py
+	@$(BIN)/coverage report
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -50,7 +61,7 @@ soak: $(VENV)/.dev
 env-example: $(VENV)/.installed
 	@$(BIN)/python -c "import config; print(config.env_example(), end='')" > .env.example
 
-# Asked for first, before minutes of installing.
+# Required first, before minutes of installing.
 npm:
 	@command -v npm > /dev/null || { \
 	  echo "npm is needed, which installs claude CLIs and libraries for Node that the tests run." >&2; \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from standin import StandIn
+from tests import support
 from tests.invariants import Invariants
 from tests.proxy import Proxy, proxying
 from tests.support import PATIENCE, ROOT, Server, clean_environment, serving
@@ -30,6 +32,13 @@ def older_cli(version: str = OLDER) -> Path:
     path = ROOT / ".cache" / "cli" / version / "node_modules" / ".bin" / "claude"
     assert path.exists(), "run the tests with: make test"
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_self_test_for_all_processes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Each worker's own folder is one in that of the run.
+        support.shared_folder = tmp_path_factory.getbasetemp().parent
 
 
 @pytest.fixture(scope="session")

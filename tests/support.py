@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import functools
+import hashlib
 import os
 import re
 import signal
@@ -25,6 +27,8 @@ from turns.model import Attempt, AttemptRequest, EngineState, ModelInfo
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
 BASE_PATH = "/usr/bin:/bin"
+# Of all processes of a run with xdist; None: there is one process.
+shared_folder: Path | None = None
 PROGRAM = (sys.executable, str(ROOT / "claude_api.py"))
 
 
@@ -72,7 +76,22 @@ class Clock:
 
 @functools.lru_cache
 def abilities_of(binary: str) -> Abilities:
-    """What the self-test finds, once for each binary in a run of the tests."""
+    """What the self-test finds, once for each binary in a run of the tests, by however many processes."""
+    if shared_folder is None:
+        return _self_test(binary)
+    name = hashlib.sha256(binary.encode()).hexdigest()[:16]
+    store = selftest.AbilityStore(shared_folder / f"abilities-{name}.json")
+    with (shared_folder / f"abilities-{name}.lock").open("w") as lock:
+        # Who comes second waits for what the first one finds.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = store.load(signature_of(binary))
+        if found is None:
+            found = _self_test(binary)
+            store.save(signature_of(binary), found)
+    return found
+
+
+def _self_test(binary: str) -> Abilities:
     abilities, sure = asyncio.run(selftest.run(binary, BASE_PATH))
     assert sure
     return abilities

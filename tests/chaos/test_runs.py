@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import older_cli
 from tests.support import BASE_PATH, ROOT
 
@@ -22,6 +24,7 @@ def run(program: str, folder: Path, *arguments: str) -> tuple[subprocess.Complet
     return ran, out
 
 
+@pytest.mark.long
 def test_chaos(claude_bin: Path, tmp_path: Path) -> None:
     clis = ("--claude-bin", str(claude_bin), "--claude-bin", str(older_cli()))
     ran, out = run("chaos", tmp_path, "--minutes", "0.2", "--seed", "7", *clis)
@@ -32,6 +35,7 @@ def test_chaos(claude_bin: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(report)
 
 
+@pytest.mark.long
 def test_soak(claude_bin: Path, tmp_path: Path) -> None:
     arguments = ("--minutes", "0.3", "--turns", "100", "--claude-bin", str(claude_bin))
     ran, out = run("chaos.soak", tmp_path, *arguments)

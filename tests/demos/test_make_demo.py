@@ -63,7 +63,7 @@ def test_from_start_to_end(tmp_path: Path) -> None:
     ("number", "line"),
     [
         (signal.SIGHUP, "the answers are made up"),
-        (signal.SIGTERM, "$ python parallel_client_demo.py"),
+        pytest.param(signal.SIGTERM, "$ python parallel_client_demo.py", marks=pytest.mark.long),
         (signal.SIGINT, "Claude: Nice to meet you"),
     ],
     ids=["while the server starts", "while a demo starts", "in a demo"],

@@ -107,13 +107,13 @@ def without_the_date(body: str) -> str:
     return re.sub(r', \{"content": "", "role": "system"\}', "", kept)
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("count", [60, pytest.param(300, marks=pytest.mark.long)])
 def test_a_warm_worker_sends_what_a_fresh_process_sends(
-    warm: Server, claude_bin: Path, api: StandIn, tmp_path: Path, seed: int
+    warm: Server, claude_bin: Path, api: StandIn, tmp_path: Path, count: int
 ) -> None:
-    """300 random requests through two workers; each body is compared with that of a fresh process."""
-    rng = random.Random(seed)
-    requests = [random_request(rng) for _ in range(300)]
+    """Random requests through two workers; each body is compared with that of a fresh process."""
+    rng = random.Random(count)
+    requests = [random_request(rng) for _ in range(count)]
     for number, body in enumerate(requests):
         body["messages"][-1]["content"] += f" number {number}"
 
@@ -130,7 +130,7 @@ def test_a_warm_worker_sends_what_a_fresh_process_sends(
     # Same folder, so that the same path is printed into the requests; the fresh ones come after.
     sent = bodies(warm)
     seen = workers(warm)
-    assert seen["reused"] > 200
+    assert seen["reused"] > 0.6 * count
     assert warm.stop() == 0
     environment = clean_environment(
         tmp_path / "home",
@@ -144,8 +144,9 @@ def test_a_warm_worker_sends_what_a_fresh_process_sends(
             assert warmed == cold
 
 
-def test_nothing_of_one_conversation_reaches_another(warm: Server, api: StandIn) -> None:
-    """1,000 conversations with a nonce each, some cancelled, some failed, through two workers."""
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.long)])
+def test_nothing_of_one_conversation_reaches_another(warm: Server, api: StandIn, count: int) -> None:
+    """Many conversations with a nonce each, some cancelled, some failed, through two workers."""
     rng = random.Random(7)
 
     def respond(request: ApiRequest) -> Any:
@@ -183,12 +184,12 @@ def test_nothing_of_one_conversation_reaches_another(warm: Server, api: StandIn)
         assert set(re.findall(r"nonce-\w+", "".join(pieces))) == ({nonce} if kind == "k" else set())
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(talk, range(1000)))
+        list(pool.map(talk, range(count)))
     mixed = [r for r in api.turns if len(set(re.findall(rb"nonce-\w+", r.raw))) != 1]
     assert mixed == []
-    assert len({n for r in api.turns for n in re.findall(rb"nonce-\w+", r.raw)}) >= 980
+    assert len({n for r in api.turns for n in re.findall(rb"nonce-\w+", r.raw)}) >= 0.98 * count
     seen = workers(warm)
-    assert seen["reused"] > 900
+    assert seen["reused"] > 0.9 * count
     assert warm.health()["slots"]["running"] == 0
 
 
