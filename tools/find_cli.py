@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -60,14 +61,23 @@ def bundled() -> Path | None:
     return Path(package.origin).parent / "_bundled" / "claude"
 
 
+def is_pinned() -> bool:
+    """Is the installed package the one that requirements-cli.txt names?"""
+    try:
+        installed = importlib.metadata.version(_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return f"{_PACKAGE}=={installed}" in _REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+
+
 def install(path: Path) -> None:
     """Put the package's binary at `path`. Raises NoCli."""
     binary = bundled()
-    known = binary is not None and runs(str(binary))
+    known = binary is not None and is_pinned() and runs(str(binary))
     if not known:
         print(f"There is no claude CLI yet: installing the one in {_PACKAGE} ...", flush=True)
         command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
-        # --force-reinstall: what is there, if anything, has no binary that runs.
+        # --force-reinstall: what is there, if anything, is another version or has no binary that runs.
         command += ["--force-reinstall", "-r", str(_REQUIREMENTS)]
         # Its progress and its errors are for the person at the terminal.
         if subprocess.run(command).returncode != 0:

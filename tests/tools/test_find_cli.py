@@ -18,7 +18,9 @@ SCRIPT = ROOT / "tools" / "find_cli.py"
 GOOD = "#!/bin/sh\necho '2.1.330 (Claude Code)'\n"
 BROKEN = "#!/bin/sh\necho 'no such processor' >&2\nexit 1\n"
 SAYS_NOTHING = "#!/bin/sh\n"
-PINNED = re.search(r"^claude-agent-sdk==(\S+)$", (ROOT / "requirements-cli.txt").read_text(), re.MULTILINE)
+(PINNED,) = re.findall(
+    r"^claude-agent-sdk==(\S+)$", (ROOT / "requirements-cli.txt").read_text(), re.MULTILINE
+)
 HINT = "Install it yourself: npm install -g @anthropic-ai/claude-code\n"
 
 
@@ -48,16 +50,15 @@ class Environment:
         # Made anew it would take five seconds each time.
         shutil.copytree(venv, folder / "venv", symlinks=True)
 
-    def wheel(self, binary: str) -> None:
-        """Offer a package like claude-agent-sdk in the version that is pinned, which has this as its CLI."""
-        assert PINNED
-        name = f"claude_agent_sdk-{PINNED[1]}"
+    def wheel(self, binary: str, version: str = PINNED) -> None:
+        """Offer a package like claude-agent-sdk, which has this as its CLI."""
+        name = f"claude_agent_sdk-{version}"
         about = f"{name}.dist-info"
         files = {
             "claude_agent_sdk/__init__.py": "",
             "claude_agent_sdk/_bundled/claude": binary,
             f"{about}/METADATA": "Metadata-Version: 2.1\nName: claude-agent-sdk\n"
-            f"Version: {PINNED[1]}\n"
+            f"Version: {version}\n"
             "Requires-Dist: a-package-that-nobody-has\n",
             f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
             f"{about}/RECORD": "",
@@ -79,7 +80,7 @@ class Environment:
 
 def venv(folder: Path, *options: str) -> Path:
     command = [sys.executable, "-m", "venv", *options, str(folder)]
-    subprocess.run(command, check=True, timeout=PATIENCE, env={"PATH": BASE_PATH})
+    subprocess.run(command, check=True, timeout=5 * PATIENCE, env={"PATH": BASE_PATH})
     return folder
 
 
@@ -138,14 +139,16 @@ def test_another_package_does_not_exchange_it(environment: Environment) -> None:
     """As `make test` does when its pin has moved: the operator's CLI stays what it was."""
     environment.wheel(GOOD)
     assert environment.run()[0] == 0
-    for wheel in environment.wheels.iterdir():
-        wheel.unlink()
-    environment.wheel(GOOD.replace("2.1.330", "2.1.999"))
+    environment.wheel(GOOD.replace("2.1.330", "2.1.999"), "9999.0")
     pip = [str(environment.bin / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
-    command = [*pip, "--force-reinstall", "--disable-pip-version-check", "claude-agent-sdk"]
+    command = [*pip, "--disable-pip-version-check", "claude-agent-sdk==9999.0"]
     subprocess.run(command, env=environment.variables, check=True, timeout=PATIENCE)
     assert "2.1.999" in next(environment.bin.parent.rglob("_bundled/claude")).read_text()
     assert "2.1.330" in environment.link.read_text()
+
+    environment.link.unlink()
+    assert environment.run()[0] == 0
+    assert "2.1.330" in environment.link.read_text(), "one that is asked for anew is the pinned one"
 
 
 def test_a_package_without_a_cli_that_runs(environment: Environment) -> None:
@@ -160,9 +163,9 @@ def test_it_can_not_be_installed(environment: Environment) -> None:
     """All that pip says, and what to do."""
     code, _, errors = environment.run()
     first, second, ours = errors.splitlines()
-    assert code == 1 and PINNED
+    assert code == 1
     assert first.startswith("ERROR: Could not find a version that satisfies the requirement")
-    assert second == f"ERROR: No matching distribution found for claude-agent-sdk=={PINNED[1]}"
+    assert second == f"ERROR: No matching distribution found for claude-agent-sdk=={PINNED}"
     assert f"{ours}\n" == f"The claude CLI could not be installed; the lines above say why. {HINT}"
 
 
