@@ -14,6 +14,9 @@ from turns.model import CliTools, SessionPlan
 OLDEST = (2, 1, 50)
 # Set in every process we start, with our own process id: how a later start finds what was left behind.
 OWNER_MARK = "CLAUDE_API_OWNER"
+# Leaves out the notes on the environment and the date that the CLI adds to a conversation, and most of its
+# own tools. A login with an account (claude.ai) can't be used with it.
+SIMPLE = "CLAUDE_CODE_SIMPLE"
 # In the process's own folder, for the plain way of asking.
 SYSTEM_PROMPT_FILE = "system-prompt"
 # Of the CLI's own tool Bash: what it adds to a question, on how to sign commits, for any tool of that name.
@@ -84,6 +87,8 @@ def arguments(
 
 def environment(base: Mapping[str, str], owner: int, tmp: Path, launch: Launch) -> dict[str, str]:
     """The environment: `base` (already an allow-list) and what we set. `owner` is our process id."""
+    if launch.tools is not None:
+        base = {name: value for name, value in base.items() if name != SIMPLE}
     custom = {"ANTHROPIC_CUSTOM_MODEL_OPTION": launch.custom_model} if launch.custom_model else {}
     if launch.tools is not None:
         custom |= tool_environment(launch.tools)

@@ -13,7 +13,7 @@ import structlog
 
 from claude_cli import catalogue, control, selftest, state, transcripts
 from claude_cli.advice import LoginAdvice
-from claude_cli.argv import Launch, valid_model
+from claude_cli.argv import SIMPLE, Launch, valid_model
 from claude_cli.attempt import CliAttempt, Script
 from claude_cli.attempt_spec import AttemptSpec, attempt_spec
 from claude_cli.binary_cache import signature_of
@@ -48,6 +48,8 @@ class EngineOptions:
     kept_sessions: int = 4
     limits: Limits = field(default_factory=Limits)
     share: SharePolicy = "key"
+    # May the CLI's own notes be left out, where it can do that (argv.SIMPLE)? Not with a claude.ai login.
+    simple: bool = False
     # Where the CLI's own tools work; None: they are never used.
     work_folder: Path | None = None
 
@@ -169,7 +171,14 @@ class CliEngine:
         wanted = self._options.level
         abilities = UNTESTED if wanted in UNTESTED_LEVELS else await self._load_abilities(binary, signature)
         level = abilities.level if wanted == "auto" else wanted
-        table = ProcessTable(binary, signature, self._state_dir, self._environ, self._options.setting_sources)
+        environ = self._environ
+        # Settings of the operator's may need what it leaves out.
+        if abilities.simple and self._options.simple and not self._options.setting_sources:
+            environ = {**environ, SIMPLE: "1"}
+            abilities = replace(abilities, stable_prefix=True)
+        else:
+            abilities = replace(abilities, simple=False)
+        table = ProcessTable(binary, signature, self._state_dir, environ, self._options.setting_sources)
         if killed := await asyncio.to_thread(sweep, table.tmp):
             log.warning("killed claude processes that a server left behind", count=killed)
         info = parse_info(version, await handshake(table))
@@ -205,6 +214,12 @@ class CliEngine:
                 raise NotReady("The claude CLI was replaced by another one while it was tried out.")
             if conclusive:
                 store.save(signature, abilities)
+            else:
+                log.warning(
+                    "the claude CLI was too slow to be tried out to the end: what wasn't seen to work isn't "
+                    "used; the next start tries again",
+                    level=abilities.level,
+                )
         return abilities
 
     @property

@@ -44,6 +44,7 @@ class OneShotWorkers:
     level: Level = "spawn"
     # The list of tools is the CLI's own.
     tools_in_body = False
+    stable_prefix = False
 
     def __init__(
         self,

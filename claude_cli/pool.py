@@ -63,6 +63,7 @@ class Pool:
         self._abilities = abilities
         self.level = level
         self.tools_in_body = abilities.tools_in_body
+        self.stable_prefix = abilities.stable_prefix
         self._reuses = level in ("warm", "keyed")
         self._initializes_ahead = level == "warm"
         self._size = size

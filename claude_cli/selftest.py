@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from claude_cli import control, frames, state
-from claude_cli.argv import Launch
+from claude_cli.argv import SIMPLE, Launch
 from claude_cli.binary_cache import BinaryCache
 from claude_cli.control import Expect, Step, conversation, initialize
 from claude_cli.process import CliProcess
@@ -41,6 +42,11 @@ _PARALLEL_CHECKS = 2
 _BASE_PROMPT = "selftest base prompt"
 # Neither an alias nor a model id that an alias stands for.
 _UNLISTED_MODEL = "claude-selftest-1"
+# Checks whose process is started in a way of its own.
+_LAUNCHES = {
+    "custom_model": Launch(custom_model=_UNLISTED_MODEL),
+    "simple": Launch(flags=((SIMPLE, "1"),)),
+}
 
 
 def _tool(name: str, argument: str = "x") -> Tool:
@@ -85,6 +91,8 @@ class SelfTest:
             "extra_body": self._extra_body,
             "tools_in_body": self._tools_in_body,
             "cache_ttl": self._cache_ttl,
+            "simple": self._simple,
+            "stable_prefix": self._stable_prefix,
         }
 
     async def _check(self, name: str, check: Callable[[StepRunner], Awaitable[bool]]) -> bool:
@@ -98,7 +106,7 @@ class SelfTest:
 
     async def _check_once(self, name: str, check: Callable[[StepRunner], Awaitable[bool]]) -> bool:
         self._api.reset()
-        launch = Launch(custom_model=_UNLISTED_MODEL) if name == "custom_model" else Launch()
+        launch = _LAUNCHES.get(name, Launch())
         process: CliProcess | None = None
         try:
             process = await self._table.start(launch)
@@ -251,11 +259,58 @@ class SelfTest:
             found.append(b'"ttl":"1h"' in (await self._ask(runner, "selftest")).raw)
         return found == [False, True, False]
 
+    async def _simple(self, runner: StepRunner) -> bool:
+        """All that a warm worker is used for, with nothing of the CLI's in the conversation."""
+        needed = (self._inject, self._set_system, self._set_flags, self._extra_body, self._swap_tools)
+        for check in needed:
+            self._api.reset()
+            if not await check(runner) or any(_notes(turn) for turn in self._api.turns):
+                return False
+        self._api.reset()
+        self._api.push(Reply.of("so", ToolUse("b", {"x": "1"})))
+        await self._ask(runner, "selftest", (_tool("b"),))
+        return len(self._api.turns) == 1
+
+    async def _stable_prefix(self, runner: StepRunner) -> bool:
+        """Go on with a conversation, then inject it: does the one begin like the other?"""
+        said = (Message("user", ("one",)), Message("assistant", ("two",)), Message("user", ("three",)))
+        self._api.push("two", "four")
+        await runner.run(conversation((), said[0]), _STEP_TIMEOUT)
+        await runner.run(conversation((), said[2]), _STEP_TIMEOUT)
+        held = _messages(self._last())
+        first, *others = conversation((*said, Message("assistant", ("four",))), Message("user", ("five",)))
+        emptied = Step((frames.boundary(), *first.frames), first.expect)
+        await runner.run([emptied, *others], _STEP_TIMEOUT)
+        return len(held) >= len(said) and _messages(self._last())[: len(held)] == held
+
     async def _extra_request(self, runner: StepRunner) -> bool:
         request = control.control("set_model", model=_UNLISTED_MODEL, system_prompt="selftest")
         await runner.run([Step((frames.boundary(), request), Expect.ACKS)], _STEP_TIMEOUT)
         await self._ask(runner, "selftest")
         return len(self._api.turns) > 1
+
+
+def _messages(request: ApiRequest) -> list[Any]:
+    """The messages of a request as the API's cache compares them."""
+    return [
+        {**message, "content": [_uncached(block) for block in _blocks(message)]}
+        for message in request.body["messages"]
+    ]
+
+
+def _blocks(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _uncached(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in block.items() if name != "cache_control"}
+
+
+def _notes(request: ApiRequest) -> bool:
+    """Is there anything in the conversation that the check didn't say?"""
+    texts = [block.get("text") for message in request.body["messages"] for block in _blocks(message)]
+    return texts != [text for _, text in request.conversation]
 
 
 async def run(binary: str, path: str) -> tuple[Abilities, bool]:

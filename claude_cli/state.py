@@ -46,6 +46,9 @@ class Abilities:
     they can be exchanged for others, and taken away. extra_body: fields can be added to the API's request.
     tools_in_body: the list of tools is such a field, and stands in place of the CLI's own. cache_ttl: what
     the API caches can be kept for an hour.
+    simple: without its notes (CLAUDE_CODE_SIMPLE) the CLI does all that the level "warm" needs.
+    stable_prefix: an injected conversation begins with the bytes of one that was held; else today's date
+    moves in it.
     """
 
     stream_json: bool = False
@@ -62,6 +65,8 @@ class Abilities:
     extra_body: bool = False
     tools_in_body: bool = False
     cache_ttl: bool = False
+    simple: bool = False
+    stable_prefix: bool = False
 
     @property
     def level(self) -> Level:
@@ -126,6 +131,8 @@ class WorkerState:
     The process needs no more than their names, to wait at a call; it keeps those of earlier turns, `known`.
     Without that ability the process tells the API of the tools that it was given, and goes on with the first
     description of each, `first_described`, whatever it is given later.
+
+    `stable_prefix`: see Abilities.
     """
 
     current: WorkerConfig = field(default_factory=WorkerConfig)
@@ -134,20 +141,34 @@ class WorkerState:
     servers: int = 0
     first_described: Mapping[tuple[str, str], Tool] = field(default_factory=dict)
     tools_in_body: bool = False
+    stable_prefix: bool = False
     known: frozenset[str] = frozenset()
 
     @classmethod
     def initialized(
-        cls, config: WorkerConfig, custom: str | None, *, tools_in_body: bool = False
+        cls,
+        config: WorkerConfig,
+        custom: str | None,
+        *,
+        tools_in_body: bool = False,
+        stable_prefix: bool = False,
     ) -> WorkerState:
         """The state after `initialize`, with the model, the system prompt and the tools of `config`; their
         names only, if they go by the body."""
         now = WorkerConfig(model=config.model, system=config.system)
-        return cls(now, custom, tools_in_body=tools_in_body)._with_tools(config.tools)
+        begun = cls(now, custom, tools_in_body=tools_in_body, stable_prefix=stable_prefix)
+        return begun._with_tools(config.tools)
 
     def holds(self, config: WorkerConfig, history: Sequence[Message]) -> bool:
-        """Does the worker hold exactly this conversation, so that only the question has to be sent?"""
-        return bool(history) and self.current == config and self.messages == tuple(history)
+        """Does the worker hold exactly this conversation, so that it need not be sent again?
+
+        A conversation with tools is injected after each call. Where that moves the date, it is injected after
+        each text as well: otherwise the API's cache would end at the last text that was continued here.
+        """
+        if config.tools and not self.stable_prefix:
+            return False
+        same = _prefix_of(self.current) == _prefix_of(config)
+        return bool(history) and same and self.messages == tuple(history)
 
     def after(self, config: WorkerConfig, messages: tuple[Message, ...] | None) -> WorkerState:
         """The state after a turn; `messages` None: the answer can't be repeated as text."""
@@ -184,6 +205,11 @@ class WorkerState:
     def next_server(self) -> str:
         """A server name that is new to this worker: under an old name the CLI may find the old tools."""
         return f"f{self.servers}"
+
+
+def _prefix_of(config: WorkerConfig) -> tuple[object, ...]:
+    """What of a configuration can't change in a conversation; the rest is told to the CLI in its midst."""
+    return config.model, config.system, config.tools
 
 
 def custom_model(model: str | None, listed: frozenset[str], abilities: Abilities) -> str | None:
@@ -230,7 +256,7 @@ def turn_steps(
 ) -> list[Step]:
     """The steps that configure a worker for a turn and ask the question; see can_serve()."""
     if state.holds(config, history):
-        return control.conversation((), question)
+        return session_steps(state, config, (), question)
     setup = setup_frames(state, config)
     talk = control.conversation(history, question)
     if not setup and state.messages == ():
@@ -247,7 +273,8 @@ def turn_steps(
 def session_steps(
     state: WorkerState, config: WorkerConfig, history: Sequence[Message], question: Message
 ) -> list[Step]:
-    """The steps of a turn in a session's process: never a boundary, which would empty the session."""
+    """The steps of a turn in a process that holds its conversation, as a session's does: never a boundary,
+    which would empty it."""
     setup = setup_frames(state, config)
     before = [Step(tuple(setup), Expect.ACKS)] if setup else []
     return [*before, *control.conversation(history, question)]

@@ -33,10 +33,11 @@ class Limits:
 
 class WorkerSource(Protocol):
     """What leases out a worker and takes it back: the pool, or OneShotWorkers. `level`: its engine level.
-    `tools_in_body`: see WorkerState."""
+    `tools_in_body`, `stable_prefix`: see WorkerState."""
 
     level: Level
     tools_in_body: bool
+    stable_prefix: bool
 
     def release(self, worker: Worker, *, clean: bool) -> None: ...
 
@@ -105,7 +106,10 @@ class Worker:
         """Record `initialize`: the process has its first system prompt, and the tools of its first turn."""
         begun = WorkerConfig(model=self.launch.model, system=config.system, tools=config.tools)
         self.state = WorkerState.initialized(
-            begun, self.launch.custom_model, tools_in_body=self.source.tools_in_body
+            begun,
+            self.launch.custom_model,
+            tools_in_body=self.source.tools_in_body,
+            stable_prefix=self.source.stable_prefix,
         )
 
     def frame(self, frame: Frame) -> None:

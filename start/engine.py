@@ -27,6 +27,16 @@ def cli_engine(settings: Settings) -> CliEngine:
                 memory=settings.worker_memory * 1024 * 1024,
             ),
             share=settings.share_workers,
+            simple=_can_be_simple(settings),
             work_folder=work_folder(settings),
         ),
     )
+
+
+def _can_be_simple(settings: Settings) -> bool:
+    """Can the CLI log in while its own notes are left out? It uses a key or a provider's credentials then,
+    and no login and no bearer token (it sends one, but says that it isn't logged in)."""
+    if settings.login.method == "anthropic":
+        found = settings.child_env.keys() & {"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"}
+        return found == {"ANTHROPIC_API_KEY"}
+    return settings.login.method in ("bedrock", "vertex")

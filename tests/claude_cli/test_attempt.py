@@ -42,6 +42,7 @@ class Home:
 
     level: Level = "warm"
     tools_in_body = True
+    stable_prefix = True
 
     def __init__(self, *, plain: bool = False) -> None:
         self.process = ScriptedProcess()

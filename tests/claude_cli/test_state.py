@@ -257,7 +257,7 @@ def test_what_cannot_be_told_any_more_is_emptied(history: tuple[Message, ...]) -
 
 
 def test_a_worker_that_holds_the_conversation_is_asked_at_once() -> None:
-    held = WorkerState(current=NOW, messages=(Q1, A1))
+    held = WorkerState(current=NOW, messages=(Q1, A1), stable_prefix=True)
     assert held.holds(NOW, (Q1, A1))
     made = turn_steps(held, NOW, (Q1, A1), Q2)
     assert plan(made) == [(["Q"], Expect.TURN)]
@@ -268,7 +268,8 @@ def test_a_worker_that_holds_the_conversation_is_asked_at_once() -> None:
 @pytest.mark.parametrize(
     ("state", "config", "history"),
     [
-        (WorkerState(NOW, None, (Q1, A1)), replace(NOW, effort="high"), (Q1, A1)),
+        (WorkerState(NOW, None, (Q1, A1)), replace(NOW, system="Be brief."), (Q1, A1)),
+        (WorkerState(NOW, None, (Q1, A1)), replace(NOW, tools=()), (Q1, A1)),
         (WorkerState(NOW, None, (Q1, A1)), replace(NOW, model=None), (Q1, A1)),
         (WorkerState(NOW, None, (Q1, A1)), NOW, (Q1, A2)),
         (WorkerState(NOW, None, (Q1, A1)), NOW, (Q1,)),
@@ -280,7 +281,24 @@ def test_a_worker_that_holds_the_conversation_is_asked_at_once() -> None:
 def test_what_is_not_holding_the_conversation(
     state: WorkerState, config: WorkerConfig, history: tuple[Message, ...]
 ) -> None:
-    assert not state.holds(config, history)
+    assert not replace(state, stable_prefix=True).holds(config, history)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"effort": "high"}, {"max_output_tokens": 7}, {"thinking": True}, {"body": ""}],
+)
+def test_a_conversation_goes_on_under_other_limits(change: dict[str, Any]) -> None:
+    held = WorkerState(current=NOW, messages=(Q1, A1), stable_prefix=True)
+    made = turn_steps(held, replace(NOW, **change), (Q1, A1), Q2)
+    assert plan(made) == [(["apply_flag_settings"], Expect.ACKS), (["Q"], Expect.TURN)]
+
+
+def test_where_the_date_moves_a_conversation_with_tools_is_injected_each_time() -> None:
+    """After a call it is injected in any case, and must begin like the requests before."""
+    assert not WorkerState(current=NOW, messages=(Q1, A1)).holds(NOW, (Q1, A1))
+    no_tools = replace(NOW, tools=())
+    assert WorkerState(current=no_tools, messages=(Q1, A1)).holds(no_tools, (Q1, A1))
 
 
 def test_a_text_in_other_parts_is_another_conversation() -> None:
@@ -423,10 +441,16 @@ needs = st.builds(
     body=st.sampled_from(["", '{"top_p":0.5}']),
 )
 states = st.builds(
-    lambda now, messages: WorkerState.initialized(now, None).after(now, messages),
+    lambda now, messages, stable: WorkerState.initialized(now, None, stable_prefix=stable).after(
+        now, messages
+    ),
     needs,
     st.one_of(st.none(), st.just(()), histories),
+    st.booleans(),
 )
+
+
+_TOLD = [(["apply_flag_settings"], Expect.ACKS)]
 
 
 @settings(max_examples=300, deadline=None)
@@ -439,14 +463,17 @@ def test_any_row_of_turns_reaches_the_api_as_if_each_were_alone(
     cli = Cli(state.current, unknown if state.messages is None else told(state.messages))
     for config, history, asked, answer, goes_on in wanted:
         if goes_on and state.messages:
-            config, history = state.current, state.messages
+            # Under other limits, maybe.
+            now = state.current
+            config = replace(config, model=now.model, system=now.system, tools=now.tools)
+            history = state.messages
         if not can_serve(state, config, None, ALL):
             continue
         question = Message("user", asked)
         made = turn_steps(state, config, history, question)
         answers_fit(made)
         if state.holds(config, history):
-            assert plan(made) == [(["Q"], Expect.TURN)]
+            assert plan(made) in ([(["Q"], Expect.TURN)], [*_TOLD, (["Q"], Expect.TURN)])
         for step in made:
             cli.run(step, config.tools)
         assert cli.asked == told([*history, question])
@@ -457,7 +484,7 @@ def test_any_row_of_turns_reaches_the_api_as_if_each_were_alone(
         cli.said.append(("assistant", answer))
         cli.asked = None
         state = state.after(config, answered)
-        assert state.holds(config, answered)
+        assert state.holds(config, answered) == (state.stable_prefix or not config.tools)
         assert not state.after(config, None).holds(config, answered)
 
 

@@ -21,6 +21,7 @@ class Place:
 
     level: Level = "warm"
     tools_in_body = True
+    stable_prefix = True
 
     def __init__(self, launch: Launch | None = None) -> None:
         self.now = 50.0
@@ -49,7 +50,9 @@ def test_its_first_system_prompt() -> None:
     worker = Place(Launch("opus", custom_model="x")).worker
     assert worker.blank
     worker.initialized(WorkerConfig("haiku", "S", "high"))
-    assert worker.state == WorkerState(WorkerConfig("opus", "S"), "x", (), tools_in_body=True)
+    assert worker.state == WorkerState(
+        WorkerConfig("opus", "S"), "x", (), tools_in_body=True, stable_prefix=True
+    )
     assert not worker.blank
     worker.initialized(WorkerConfig())
     assert worker.blank

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from claude_cli.state import Abilities
-from standin import ApiError, ApiRequest, Reply, StandIn
+from standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
 from tests.conftest import newest_cli, older_cli
 from tests.support import PATIENCE, Server, abilities_of, clean_environment, seed_abilities, serving
 
@@ -241,6 +241,71 @@ def test_the_history_is_read_from_the_cache(version: str, holds: bool, api: Stan
                 floor = seen[-1] if holds else seen[-2]
                 assert usage["cache_read_input_tokens"] >= floor - _DATE_TOKENS, (number, usage, seen)
             seen.append(usage["prompt_tokens"])
+
+
+LOGIN = {"CLAUDE_AUTH_METHOD": "cli", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-made-up"}
+LOOKUP = {"type": "function", "function": {"name": "lookup", "description": "looks up", "parameters": {}}}
+
+
+def as_cached(request: ApiRequest) -> list[Any]:
+    """Its messages as the API's cache compares them, but for what newer CLIs say after the question."""
+    text = json.dumps(request.body["messages"])
+    messages: list[Any] = json.loads(re.sub(r', "cache_control": {[^}]*}', "", text))
+    return messages[:-1] if messages[-1]["role"] == "system" else messages
+
+
+@pytest.mark.parametrize(
+    ("version", "login"),
+    [("newest", {}), ("newest", LOGIN), ("2.1.197", {})],
+    ids=["key", "login", "2.1.197"],
+)
+def test_a_conversation_with_tools_begins_the_same_each_time(
+    version: str, login: dict[str, str], api: StandIn, tmp_path: Path
+) -> None:
+    """Calls and texts in turn, and other limits in between: no request leaves what was cached before."""
+    binary = newest_cli() if version == "newest" else older_cli(version)
+    environment = clean_environment(tmp_path / "home", api.url, CLAUDE_BIN=str(binary), **login)
+    messages: list[dict[str, Any]] = [{"role": "system", "content": "Look things up."}]
+    seen: list[Any] = []
+    with serving(tmp_path / "home", environment) as server:
+        for number, calls in enumerate((True, False, False, True, True, False, False)):
+            messages.append({"role": "user", "content": f"Question {number}"})
+            answers = [Reply.of(ToolUse("lookup", {"x": "1"}))] * calls + [Reply.of(f"Answer {number}")]
+            for answer in answers:
+                api.push(answer)
+                body = {
+                    "model": "sonnet",
+                    "messages": messages,
+                    "tools": [LOOKUP],
+                    "max_tokens": 900 + number,
+                }
+                said = post(server, body).json()["choices"][0]["message"]
+                sent = as_cached(api.last)
+                assert sent[: len(seen)] == seen
+                seen = sent
+                messages.append({key: said[key] for key in said if key in ("role", "content", "tool_calls")})
+                for call in said.get("tool_calls") or ():
+                    messages.append({"role": "tool", "tool_call_id": call["id"], "content": "found"})
+    assert len(seen) >= 2 * 10 - 1
+
+
+def test_the_clis_own_notes_are_left_out_where_they_can_be(
+    claude_bin: Path, api: StandIn, tmp_path: Path
+) -> None:
+    """With an API key; not with a login, which the CLI couldn't use then."""
+    sizes = {}
+    for name, login in (("key", {}), ("login", LOGIN)):
+        home = tmp_path / name
+        environment = clean_environment(home, api.url, CLAUDE_BIN=str(claude_bin), **login)
+        with serving(home, environment) as server:
+            body = {"model": "sonnet", "messages": [{"role": "user", "content": "hi"}]}
+            assert post(server, body).status_code == 200
+            cli: dict[str, Any] = server.health()["cli"]
+            assert (cli["engine"], cli["abilities"]["simple"]) == ("warm", name == "key")
+        sizes[name] = len(api.last.raw)
+        noted = [note in api.last.raw for note in (b"# Environment", b"Today's date")]
+        assert noted == [name == "login"] * 2
+    assert sizes["key"] < 800 < 1500 < sizes["login"]
 
 
 # A date that newer CLIs add after the question is no part of the history.

@@ -72,6 +72,7 @@ class Stage:
 
     level: Level = "warm"
     tools_in_body = True
+    stable_prefix = True
 
     def __init__(self, *, whole_dialogue: bool = False) -> None:
         self.process = ScriptedProcess()
