@@ -25,11 +25,11 @@ NPM := npm install --no-audit --no-fund --loglevel=error
 .PHONY: serve demo test test-long test-clients coverage check bench chaos soak env-example clean npm
 
 serve: $(VENV)/.installed
-	@$(BIN)/python tools/find_cli.py --install $(BIN)/claude
+	@$(BIN)/python lab/find_cli.py --install $(BIN)/claude
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python claude_api.py $(ARGS)
 
 demo: $(VENV)/.dev
-	@$(BIN)/python -m standin.demo
+	@$(BIN)/python -m lab.demo
 
 test: npm $(VENV)/.dev $(TEST_CLIS)
 	@$(PYTEST) --ignore=tests/clients -m "not long" $(ARGS)
@@ -41,7 +41,7 @@ test-clients: npm $(VENV)/.dev $(CLIENT_GROUPS:%=$(CLIENTS)/%/.installed)
 	@$(PYTEST) tests/clients $(ARGS)
 
 coverage: $(VENV)/.dev
-	@$(BIN)/coverage run -m pytest tests/configuration tests/translate tests/test_config.py
+	@$(BIN)/coverage run -m pytest tests/configuration tests/translate tests/configuration/test_settings.py
 	@$(BIN)/coverage report
 
 check: $(VENV)/.dev
@@ -50,13 +50,13 @@ check: $(VENV)/.dev
 	@$(BIN)/mypy .
 
 bench: npm $(VENV)/.dev $(CLIS)/2.1.197/.installed
-	@$(BIN)/python -m bench --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)
+	@$(BIN)/python -m lab.bench --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)
 
 chaos: npm $(VENV)/.dev $(CLIS)/2.1.197/.installed
-	@$(BIN)/python -m chaos --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)
+	@$(BIN)/python -m lab.chaos --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)
 
 soak: $(VENV)/.dev
-	@$(BIN)/python -m chaos.soak $(ARGS)
+	@$(BIN)/python -m lab.chaos.soak $(ARGS)
 
 env-example: $(VENV)/.installed
 	@$(BIN)/python -c "import config; print(config.env_example(), end='')" > .env.example

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-import demo_support as demo
+from lab import demo_support as demo
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-import demo_support as demo
+from lab import demo_support as demo
 
 COUNTRIES = ("Portugal", "Japan", "Kenya", "Peru", "Norway", "Egypt", "Canada", "India")
 

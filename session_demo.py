@@ -15,7 +15,7 @@ from argparse import Namespace
 
 from rich.console import Console
 
-import demo_support as demo
+from lab import demo_support as demo
 
 
 def talk(options: Namespace, console: Console) -> None:

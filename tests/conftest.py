@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests import support
 from tests.invariants import Invariants
 from tests.proxy import Proxy, proxying

@@ -19,10 +19,10 @@ from pathlib import Path
 import httpx
 from openai import OpenAI
 
-from claude_cli import selftest
-from claude_cli.binary_cache import signature_of
-from claude_cli.state import Abilities
-from turns.model import Attempt, AttemptRequest, EngineState, ModelInfo
+from claude_server.core.model import Attempt, AttemptRequest, EngineState, ModelInfo
+from claude_server.engine.discovery import selftest
+from claude_server.engine.processes.binary_cache import signature_of
+from claude_server.engine.workers.state import Abilities
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0

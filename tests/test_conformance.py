@@ -10,7 +10,7 @@ import httpx
 import httpx2
 import pytest
 
-from standin import Reply, StandIn
+from claude_server.standin import Reply, StandIn
 from tests import conformance
 from tests.support import PATIENCE, Server
 

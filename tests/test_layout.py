@@ -1,4 +1,4 @@
-"""The arrows between the folders, read from the imports."""
+"""The arrows between the rooms, read from the imports."""
 
 from __future__ import annotations
 
@@ -11,68 +11,83 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# What each place may import of ours, beside itself. A place that isn't here has no arrows yet: draw them in
-# docs/ARCHITECTURE.md, then here.
+PACKAGE = "claude_server"
+# What each room may import of ours, beside itself and the rooms inside it. A room that isn't here has no
+# arrows yet: draw them in docs/ARCHITECTURE.md, then here. The longest name that fits a module is its room.
 ARROWS: dict[str, set[str]] = {
-    "config": {"configuration"},
-    "configuration": set(),
-    "commands": {"config", "configuration", "guard", "start", "telemetry"},
-    "start": {"sessions", "toolbox", "config", "claude_cli", "guard", "turns", "telemetry"},
-    "sessions": {"storage"},
-    "descriptors": set(),
-    "turns": {"sessions", "descriptors"},
-    "claude_cli": {"turns", "standin", "storage", "descriptors"},
-    "storage": set(),
-    "toolbox": {"turns", "storage"},
-    "wire": set(),
-    "translate": {"wire", "turns"},
-    "telemetry": set(),
-    "guard": {"wire", "telemetry", "storage"},
-    "routes": {"translate", "wire", "turns", "sessions", "guard", "telemetry", "toolbox"},
-    "standin": set(),
-    "bench": set(),
-    "chaos": {"bench", "standin"},
-    "tools": set(),
+    "claude_server.app": {
+        *("claude_server.http", "claude_server.dialects", "claude_server.core", "claude_server.engine"),
+        *("claude_server.stores", "claude_server.toolbox", "claude_server.telemetry"),
+        "claude_server.configuration",
+    },
+    "claude_server.http": {
+        *("claude_server.dialects", "claude_server.core", "claude_server.stores"),
+        *("claude_server.toolbox", "claude_server.telemetry"),
+    },
+    "claude_server.http.guard": {
+        *("claude_server.dialects", "claude_server.telemetry", "claude_server.private"),
+    },
+    "claude_server.dialects": {"claude_server.core"},
+    "claude_server.core": {"claude_server.stores", "claude_server.descriptors"},
+    "claude_server.engine": {"claude_server.core"},
+    # The four layers of the engine: each knows those below it.
+    "claude_server.engine.protocol": {"claude_server.core"},
+    "claude_server.engine.processes": {
+        *("claude_server.core", "claude_server.private", "claude_server.engine.protocol"),
+        "claude_server.descriptors",
+    },
+    "claude_server.engine.workers": {
+        *("claude_server.core", "claude_server.engine.protocol", "claude_server.engine.processes"),
+    },
+    "claude_server.engine.discovery": {
+        *("claude_server.core", "claude_server.standin", "claude_server.descriptors"),
+        *("claude_server.engine.protocol", "claude_server.engine.processes", "claude_server.engine.workers"),
+    },
+    "claude_server.stores": set(),
+    "claude_server.toolbox": {"claude_server.core", "claude_server.private"},
+    "claude_server.telemetry": set(),
+    "claude_server.configuration": set(),
+    "claude_server.private": set(),
+    "claude_server.descriptors": set(),
+    "claude_server.standin": set(),
+    # The faces at the top, and programs that know the server from outside.
+    "claude_api": {"claude_server.app"},
+    "config": {"claude_server.configuration"},
+    "sessions": {"claude_server.stores"},
+    "lab.bench": set(),
+    "lab.chaos": {"lab.bench", "claude_server.standin"},
+    "lab.demo": {"claude_server.standin"},
+    "lab.demo_support": set(),
+    "lab.find_cli": set(),
     "deploy": set(),
     "examples": set(),
-    # The demos are clients: they know the server by its HTTP API only.
-    "demo_support": set(),
-    "parallel_client_demo": {"demo_support"},
-    "multi_turn_demo": {"demo_support"},
-    "session_demo": {"demo_support"},
+    "parallel_client_demo": {"lab.demo_support"},
+    "multi_turn_demo": {"lab.demo_support"},
+    "session_demo": {"lab.demo_support"},
 }
-# Single files that may do more.
-MORE: dict[str, set[str]] = {
-    # What a CLI can do is seen at a stand-in for the API.
-    "claude_cli/selftest.py": {"standin"},
-    "claude_cli/sandbox.py": {"standin"},
-}
-# These put the parts together, or look at them.
-EVERYTHING = {"claude_api", "tests"}
-# Plain functions and classes, driven by bytes and events.
-PURE_OF_THE_ENGINE = (
-    *("framing", "frames", "control", "events", "argv", "state", "plain"),
-    *("blocks", "mcp", "attempt_spec", "redact"),
-    *("cli_tools", "cli_tool_events", "unsupported"),
-)
-PURE = [
-    *(f"claude_cli/{name}.py" for name in PURE_OF_THE_ENGINE),
+# They look at everything.
+EVERYTHING = {"tests"}
+# Rooms and modules without I/O: plain functions and classes, driven by bytes and events.
+PURE = (
+    "claude_server/engine/protocol",
+    *(f"claude_server/engine/processes/{name}.py" for name in ("argv", "cli_tools")),
+    *(f"claude_server/engine/workers/{name}.py" for name in ("state", "attempt_spec", "thinking")),
+    "claude_server/engine/discovery/unsupported.py",
     *(
-        "turns/answer_format.py",
-        "turns/answer_check.py",
-        "turns/calls.py",
-        "turns/errors.py",
-        "turns/model.py",
-        "turns/retry.py",
+        f"claude_server/core/{name}.py"
+        for name in ("answer_format", "answer_check", "calls", "errors", "model", "retry")
     ),
-    *("translate", "wire"),
-]
+    "claude_server/dialects",
+    "claude_server/http/admin/wire",
+    *(f"claude_server/http/admin/{name}.py" for name in ("compatibility", "page_text", "times")),
+    *(f"claude_server/http/{name}.py" for name in ("tool_requests", "model_names", "encoding")),
+)
 NOT_IN_PURE = {
     *("asyncio", "anyio", "fastapi", "starlette", "httpx", "socket", "subprocess", "threading", "logging"),
     *("structlog", "random"),
 }
-# The demos and the tools are programs of their own.
-MAY_READ_THE_ENVIRONMENT = {"config.py", "tests", "tools", "bench", "demo_support", "deploy", "examples"}
+# The demos and the tests are programs of their own.
+MAY_READ_THE_ENVIRONMENT = ("claude_server/configuration/settings.py", "tests", "lab", "deploy", "examples")
 
 
 def python_files(place: Path) -> Iterator[Path]:
@@ -83,17 +98,28 @@ def python_files(place: Path) -> Iterator[Path]:
             yield from python_files(inner)
 
 
-def name_of(path: Path) -> str:
-    """The top-level name that a file belongs to."""
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] in ("__init__", "__main__") else parts)
+
+
+def room_of(module: str) -> str | None:
+    """The room that a module belongs to; None for what is not ours."""
+    fitting = [room for room in ARROWS if module == room or module.startswith(f"{room}.")]
+    return max(fitting, key=len, default=None)
 
 
 FILES = list(python_files(ROOT))
-OURS = {name_of(path) for path in FILES}
+PRODUCT = [path for path in FILES if path.relative_to(ROOT).parts[0] not in EVERYTHING]
+TOPS = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in FILES}
 
 
 def imports(path: Path) -> set[str]:
-    """The modules that a file names in its imports, wherever in the file they are."""
+    """The names that a file imports, wherever in the file they are."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -109,40 +135,46 @@ def tops(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(path)}
 
 
-def shown(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
-PRODUCT = [path for path in FILES if name_of(path) not in EVERYTHING]
-
-
-def test_every_place_has_its_arrows() -> None:
-    assert {"claude_api", "config", "sessions", "turns", "claude_cli", "wire", "translate", "routes"} <= OURS
-    assert not OURS - set(ARROWS) - EVERYTHING
-
-
 @pytest.mark.parametrize("path", PRODUCT, ids=map(shown, PRODUCT))
 def test_arrows(path: Path) -> None:
-    place = name_of(path)
-    assert tops(path) & OURS <= ARROWS[place] | MORE.get(shown(path), set()) | {place}
+    if module_of(path) in (PACKAGE, "lab"):
+        assert not tops(path) & TOPS
+        return
+    room = room_of(module_of(path))
+    assert room is not None, "draw its arrows in docs/ARCHITECTURE.md, then in this test"
+    for name in imports(path):
+        if name.split(".")[0] not in TOPS:
+            continue
+        other = room_of(name)
+        assert other is not None, name
+        allowed = ARROWS[room] | {room}
+        assert any(other == one or other.startswith(f"{one}.") for one in allowed), f"{name} in {room}"
 
 
-def test_each_file_that_may_do_more_needs_to() -> None:
-    for name, more in MORE.items():
-        assert more <= tops(ROOT / name), name
+def test_every_arrow_is_used() -> None:
+    used: dict[str, set[str]] = {room: set() for room in ARROWS}
+    for path in PRODUCT:
+        if (room := room_of(module_of(path))) is not None:
+            used[room] |= {other for name in imports(path) if (other := room_of(name)) is not None}
+    for room, others in ARROWS.items():
+        for other in others:
+            assert any(u == other or u.startswith(f"{other}.") for u in used[room]), f"{room} -> {other}"
+
+
+def words_of_the_core(place: str) -> set[str]:
+    core = f"{PACKAGE}.core."
+    names = {name for path in python_files(ROOT / place) for name in imports(path) if name.startswith(core)}
+    return {name.removeprefix(core).split(".")[0] for name in names}
 
 
 def test_the_engine_knows_only_the_words_of_the_core() -> None:
-    for path in python_files(ROOT / "claude_cli"):
-        of_turns = {".".join(name.split(".")[:2]) for name in imports(path) if name.startswith("turns")}
-        assert of_turns <= {"turns.errors", "turns.model"}, shown(path)
+    assert words_of_the_core("claude_server/engine") <= {"errors", "model"}
 
 
-def test_translation_knows_only_the_words_of_the_core() -> None:
-    for path in python_files(ROOT / "translate"):
-        of_turns = {".".join(name.split(".")[:2]) for name in imports(path) if name.startswith("turns")}
-        words = {"answer_format", "calls", "errors", "model", "strict_json"}
-        assert of_turns <= {f"turns.{name}" for name in words}, shown(path)
+def test_dialects_know_only_the_words_of_the_core() -> None:
+    assert words_of_the_core("claude_server/dialects") <= {
+        *("answer_format", "calls", "errors", "model", "strict_json"),
+    }
 
 
 @pytest.mark.parametrize("place", PURE)
@@ -155,7 +187,7 @@ def test_what_decides_does_no_io(place: str) -> None:
 
 def test_only_the_settings_read_the_environment() -> None:
     for path in FILES:
-        if path.relative_to(ROOT).parts[0] in MAY_READ_THE_ENVIRONMENT:
+        if shown(path).startswith(MAY_READ_THE_ENVIRONMENT):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             # Names of parameters are fine; what counts is the module's.
@@ -166,15 +198,11 @@ def test_only_the_settings_read_the_environment() -> None:
 
 def test_no_name_of_ours_hides_a_library() -> None:
     installed = set(importlib.metadata.packages_distributions()) | sys.stdlib_module_names
-    assert not OURS & installed
+    assert not TOPS & (installed - {PACKAGE})
     # Not installed everywhere, but what clients and demos import.
-    assert not OURS & {
-        "openai",
-        "anthropic",
-        "http",
-        "queue",
-        "types",
-        "httpx",
-        "limits",
-        "prometheus_client",
-    }
+    assert not TOPS & {"openai", "anthropic", "httpx", "limits", "prometheus_client"}
+
+
+def test_few_folders_stand_at_the_top() -> None:
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
+    assert len(folders) <= 8

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from config import load, setting_fields
-from standin import Reply, StandIn, default_reply
-from tests.guard.application import BODY, CHAT, Running, running
+from claude_server.configuration.settings import load, setting_fields
+from claude_server.standin import Reply, StandIn, default_reply
+from tests.http.guard.application import BODY, CHAT, Running, running
 from tests.readme import document
 from tests.support import PATIENCE, ROOT, Server, clean_environment, serving
 

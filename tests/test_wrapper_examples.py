@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from standin import Reply, StandIn, ToolUse
+from claude_server.standin import Reply, StandIn, ToolUse
 from tests.support import BASE_PATH, PATIENCE, Server, clean_environment, serving
 
 KEY = "your-generated-api-key"

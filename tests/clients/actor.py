@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from standin import ApiRequest, Reply, ToolUse
+from claude_server.standin import ApiRequest, Reply, ToolUse
 
 
 def act(request: ApiRequest) -> Reply:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.clients.environments import NODE
 from tests.clients.program import Program
 from tests.proxy import Proxy, proxying

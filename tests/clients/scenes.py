@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from standin import ApiRequest, Reply, StandIn, ToolUse
+from claude_server.standin import ApiRequest, Reply, StandIn, ToolUse
 
 WEATHER = "What is the weather in Lisbon?"
 CALL = ["get_weather", {"city": "Lisbon"}]

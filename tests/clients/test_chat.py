@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from standin import ApiError, Reply, StandIn, Text, Thinking
+from claude_server.standin import ApiError, Reply, StandIn, Text, Thinking
 from tests.clients.conftest import Start
 from tests.clients.environments import NODE
 from tests.clients.program import Program

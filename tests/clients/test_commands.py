@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from standin import Reply, StandIn
+from claude_server.standin import Reply, StandIn
 from tests.clients.environments import FOLDER
 from tests.clients.program import environment
 from tests.clients.scenes import (

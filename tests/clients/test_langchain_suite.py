@@ -7,7 +7,7 @@ import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.clients.actor import act
 from tests.clients.environments import HERE, interpreter
 from tests.clients.program import environment

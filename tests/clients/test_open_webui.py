@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import Reply, StandIn
+from claude_server.standin import Reply, StandIn
 from tests.clients.environments import interpreter
 from tests.clients.program import environment
 from tests.proxy import Proxy

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import Reply, StandIn, ToolUse
+from claude_server.standin import Reply, StandIn, ToolUse
 from tests.clients.environments import HERE
 from tests.clients.scenes import blocks
 from tests.support import PATIENCE, Server

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from standin import ApiRequest, Reply, StandIn, ToolUse
+from claude_server.standin import ApiRequest, Reply, StandIn, ToolUse
 from tests.clients.conftest import Start
 from tests.clients.environments import NODE
 from tests.clients.program import Program

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.clients.conftest import Start
 from tests.clients.environments import NODE
 from tests.clients.program import Program

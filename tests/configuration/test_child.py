@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from configuration.child import child_environment, login_variables
-from configuration.login import Method
+from claude_server.configuration.child import child_environment, login_variables
+from claude_server.configuration.login import Method
 
 COMMON = [
     *("HOME", "PATH", "LANG", "TZ", "USER", "TMPDIR", "LC_ALL", "LC_CTYPE"),

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from configuration.arguments import add_options, server_parser
-from configuration.fields import Env, default_text, env, example, setting_fields
-from configuration.sources import error_messages, resolve_values
+from claude_server.configuration.arguments import add_options, server_parser
+from claude_server.configuration.fields import Env, default_text, env, example, setting_fields
+from claude_server.configuration.sources import error_messages, resolve_values
 
 
 class Some(BaseModel):

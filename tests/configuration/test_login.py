@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configuration.login import Choice, Login, Method, detect_login
+from claude_server.configuration.login import Choice, Login, Method, detect_login
 
 KEY = {"ANTHROPIC_API_KEY": "k"}
 BEDROCK = {

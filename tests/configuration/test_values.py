@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configuration.values import listed, network, origin
+from claude_server.configuration.values import listed, network, origin
 
 
 @given(st.text())

@@ -27,7 +27,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.deploy import dockerfile
 from tests.deploy.dockerfile import Step
 from tests.support import ROOT

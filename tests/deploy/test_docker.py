@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 import httpx
 import pytest
 
-from config import Settings
-from standin import StandIn
-from start.guards import lacks_key
+from claude_server.app.guards import lacks_key
+from claude_server.configuration.settings import Settings
+from claude_server.standin import StandIn
 from tests.deploy import dockerfile
 from tests.readme import document
 from tests.support import PATIENCE, ROOT, Server, clean_environment, wait_until_gone
@@ -133,7 +133,7 @@ def test_it_serves_a_mounted_source(app: Path, environment: dict[str, str], tmp_
     command = [str(source / "deploy/docker/entrypoint.sh"), "--reload", "--log-level", "debug"]
     server = Server(tmp_path / "home", environment, command=command, folder=source)
     try:
-        file = source / "config.py"
+        file = source / "claude_server" / "configuration" / "settings.py"
         file.write_text(re.sub(r"^VERSION = .*$", 'VERSION = "0.0.2"', file.read_text(), flags=re.MULTILINE))
         assert server.wait_for_line(r"claude-api 0\.0\.2 is ready on (\S+)") == server.url
     finally:
@@ -144,9 +144,9 @@ def test_what_gets_into_the_image(app: Path) -> None:
     """Nothing secret, nothing of no use. That nothing is missing is shown by the server that runs from it."""
     names = {path.name for path in app.iterdir()}
     assert names >= {"claude_api.py", "requirements.txt", "deploy", "session_demo.py"}
-    assert not names & {".git", ".env", "tests", "bench", "docs"}
+    assert not names & {".git", ".env", "tests", "docs"} and not (app / "lab" / "bench").exists()
     assert dockerfile.is_left_out(PurePosixPath(".env"))
-    assert dockerfile.is_left_out(PurePosixPath("turns/__pycache__/model.cpython-312.pyc"))
+    assert dockerfile.is_left_out(PurePosixPath("claude_server/core/__pycache__/model.cpython-312.pyc"))
 
 
 def test_the_dockerfile() -> None:

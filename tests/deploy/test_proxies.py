@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from standin import Reply, StandIn, default_reply
+from claude_server.standin import Reply, StandIn, default_reply
 from tests.support import PATIENCE, ROOT, Server, clean_environment, serving
 
 PROXIES = ROOT / "deploy" / "proxies"

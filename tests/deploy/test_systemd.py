@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from config import Settings
-from standin import StandIn
+from claude_server.configuration.settings import Settings
+from claude_server.standin import StandIn
 from tests.readme import document
 from tests.support import PATIENCE, ROOT, Server, clean_environment, wait_until_gone
 
@@ -102,7 +102,7 @@ def test_the_steps_that_are_written(kind: str) -> None:
     source = {"system": "/opt/claude-api/", "user": "~/claude-api/"}[kind]
     settings = read(UNITS / kind / "claude-api.service")
     assert f"cp {source}deploy/systemd/{kind}/claude-api.service" in block.text
-    for used in ("requirements.txt", "tools/find_cli.py"):
+    for used in ("requirements.txt", "lab/find_cli.py"):
         assert (ROOT / used).exists() and (f"{source}{used}" in block.text) is (kind == "system")
     if kind == "system":
         assert f"install -m 0600 /dev/null {settings['EnvironmentFile'][0].removeprefix('-')}\n" in block.text

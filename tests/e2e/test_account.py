@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from standin import ApiError, StandIn, StreamError
+from claude_server.standin import ApiError, StandIn, StreamError
 from tests.conftest import newest_cli, older_cli
 from tests.e2e.faulty import failure, readiness, said
 from tests.support import PATIENCE, Server, clean_environment, serving

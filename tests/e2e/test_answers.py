@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from standin import Reply, StandIn, Text, Thinking, ToolUse
+from claude_server.standin import Reply, StandIn, Text, Thinking, ToolUse
 from tests.e2e.test_tools import TOOLS, ask, post, streamed
 from tests.support import Server, clean_environment, serving
 

@@ -13,7 +13,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from standin import Answer, ApiError, Cut, Reply, Silence, StandIn, StreamError, Text, Thinking
+from claude_server.standin import Answer, ApiError, Cut, Reply, Silence, StandIn, StreamError, Text, Thinking
 from tests.support import PATIENCE, Server, clean_environment, serving
 
 LONG = "The quick brown fox — señor 狐 🦊 — jumps over the lazy dog. " * 8

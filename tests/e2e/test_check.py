@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from commands.check import CHECKS, main
-from standin import Reply, StandIn
+from claude_server.app.commands.check import CHECKS, main
+from claude_server.standin import Reply, StandIn
 from tests.support import PATIENCE, Server
 
 Change = Callable[[str, httpx.Response], tuple[int, bytes]]

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
+from claude_server.standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
 from tests.invariants import eventually
 from tests.support import PATIENCE, Server, clean_environment, serving
 

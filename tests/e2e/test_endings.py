@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import Cut, RedactedThinking, Reply, StandIn, Thinking
+from claude_server.standin import Cut, RedactedThinking, Reply, StandIn, Thinking
 from tests.support import PATIENCE, Server, clean_environment, serving
 
 UNSEEN = {

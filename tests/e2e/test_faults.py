@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from standin import Silence, StandIn
+from claude_server.standin import Silence, StandIn
 from tests.e2e.faulty import (
     NOWHERE,
     Call,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.support import PATIENCE, Server
 
 BODY = '{"messages": [{"role": "user", "content": "hi"}]}'

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.support import PATIENCE, Server, clean_environment, serving
 
 # After each test: nothing is held, no process is lost, descriptors and tasks are as many as before.

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from openai import APIStatusError, AuthenticationError, OpenAI, RateLimitError
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.support import PATIENCE, ROOT, clean_environment, serving
 
 

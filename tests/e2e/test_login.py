@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import ApiError, ApiRequest, Reply, StandIn
+from claude_server.standin import ApiError, ApiRequest, Reply, StandIn
 from tests.provider import provider
 from tests.support import PATIENCE, Server, clean_environment, serving
 

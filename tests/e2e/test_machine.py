@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import ApiError, StandIn
+from claude_server.standin import ApiError, StandIn
 from tests.e2e.faulty import chat, readiness, serving_fake, write_fake
 from tests.fakes.fake_cli import ASKED
 from tests.invariants import Invariants, eventually

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from standin import Reply, StandIn, ToolUse
+from claude_server.standin import Reply, StandIn, ToolUse
 from tests.e2e.test_cli_tools import KEYS, alive, answer, ask, results, serving_tools
 from tests.invariants import eventually
 from tests.support import PATIENCE, Server, clean_environment, serving

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from standin import Reply, StandIn, ToolUse
+from claude_server.standin import Reply, StandIn, ToolUse
 from tests.e2e.test_cli_tools import KEYS, answer, results, serving_tools
 from tests.e2e.test_mcp import OTHER, answer_when_connected, listed, post
 from tests.support import BASE_PATH, PATIENCE, ROOT

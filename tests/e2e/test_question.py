@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from guard.keyfile import KeyFile
+from claude_server.http.guard.keyfile import KeyFile
 from tests.invariants import eventually
 from tests.support import PATIENCE, ROOT, clean_environment
 

@@ -18,11 +18,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from config import Settings
-from standin import Reply, StandIn, default_reply
+from claude_server.configuration.settings import Settings
+from claude_server.standin import Reply, StandIn, default_reply
 from tests.support import PATIENCE, ROOT, Server, clean_environment, wait_until_gone
 
-NOT_SERVED = ("bench", "docs", "tests", ".*", "__pycache__")
+NOT_SERVED = ("docs", "tests", ".*", "__pycache__")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def descendants(pid: int) -> list[int]:
 
 def change(source: Path, version: str) -> None:
     """A change that the server's first line shows."""
-    file = source / "config.py"
+    file = source / "claude_server" / "configuration" / "settings.py"
     lines = file.read_text().splitlines()
     lines = [f'VERSION = "{version}"' if line.startswith("VERSION = ") else line for line in lines]
     file.write_text("\n".join(lines) + "\n")
@@ -127,11 +127,11 @@ def test_a_second_signal_ends_it_at_once(reloading: Server, api: StandIn) -> Non
 
 def test_a_mistake_waits_for_the_next_change(reloading: Server, source: Path) -> None:
     """And SIGKILL for the supervisor ends the server too."""
-    good = (source / "config.py").read_text()
-    (source / "config.py").write_text("def broken(\n")
+    good = (source / "claude_server" / "configuration" / "settings.py").read_text()
+    (source / "claude_server" / "configuration" / "settings.py").write_text("def broken(\n")
     reloading.wait_for_line("SyntaxError")
     said = len(reloading.output)
-    (source / "config.py").write_text(good)
+    (source / "claude_server" / "configuration" / "settings.py").write_text(good)
     reloading.wait_for_line("is ready on", start=said)
     family = descendants(reloading.process.pid)
     assert family

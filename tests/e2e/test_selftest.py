@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import fields
 from pathlib import Path
 
-from claude_cli import selftest
+from claude_server.engine.discovery import selftest
 from tests.support import BASE_PATH, abilities_of
 
 # Of its starts, some are killed, and in one of them the standard output is written into.

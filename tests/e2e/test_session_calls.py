@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import Answer, ApiError, ApiRequest, Cut, Reply, StandIn, ToolUse
+from claude_server.standin import Answer, ApiError, ApiRequest, Cut, Reply, StandIn, ToolUse
 from tests.conftest import older_cli
 from tests.e2e.test_tools import TOOLS, reached
 from tests.support import PATIENCE, Server, clean_environment, serving, wait_until_gone

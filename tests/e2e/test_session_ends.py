@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from standin import ApiError, Reply, StandIn
+from claude_server.standin import ApiError, Reply, StandIn
 from tests.e2e.test_sessions import say, text
 from tests.support import PATIENCE, Server, clean_environment, serving, wait_until_gone
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from standin import Answer, ApiError, Cut, Reply, StandIn
+from claude_server.standin import Answer, ApiError, Cut, Reply, StandIn
 from tests.support import PATIENCE, Server, clean_environment, serving, wait_until_gone
 
 LONG = "All work and no play makes Jack a dull boy. " * 20

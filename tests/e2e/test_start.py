@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.conftest import older_cli
 from tests.support import PATIENCE, ROOT, Server, clean_environment, serving
 

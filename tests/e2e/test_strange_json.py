@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.support import PATIENCE, Server, clean_environment, serving
 
 # What one program takes for a pattern is none to another; the last takes 100 MB to compile.

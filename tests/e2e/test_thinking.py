@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import ApiRequest, Reply, StandIn, Text, Thinking, ToolUse
+from claude_server.standin import ApiRequest, Reply, StandIn, Text, Thinking, ToolUse
 from tests.support import PATIENCE, Server, clean_environment, serving
 
 BUDGET = "claude-sonnet-4-5"

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import ApiRequest, Reply, StandIn, ToolUse
+from claude_server.standin import ApiRequest, Reply, StandIn, ToolUse
 from tests.conftest import newest_cli, older_cli
 from tests.support import (
     BASE_PATH,

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import ApiRequest, Reply, StandIn, ToolUse
+from claude_server.standin import ApiRequest, Reply, StandIn, ToolUse
 from tests.support import PATIENCE, Server, clean_environment, serving
 
 LEVELS = ("warm", "keyed", "spawn", "text")

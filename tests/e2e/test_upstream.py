@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import Answer, ApiError, ApiRequest, Reply, Silence, StandIn
+from claude_server.standin import Answer, ApiError, ApiRequest, Reply, Silence, StandIn
 from tests.e2e.faulty import failure, readiness, said
 from tests.invariants import Invariants, eventually
 from tests.support import PATIENCE, Server, clean_environment, serving

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from claude_cli.state import Abilities
-from standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
+from claude_server.engine.workers.state import Abilities
+from claude_server.standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
 from tests.conftest import newest_cli, older_cli
 from tests.support import PATIENCE, Server, abilities_of, clean_environment, seed_abilities, serving
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from standin import Reply, StandIn, default_reply
-from standin.demo import answer
+from claude_server.standin import Reply, StandIn, default_reply
+from lab.demo import answer
 from tests.support import BASE_PATH, PATIENCE, ROOT, Server, clean_environment, serving
 
 EXAMPLES = ROOT / "examples"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from standin import Answer, ApiError, Reply
+from claude_server.standin import Answer, ApiError, Reply
 
 _HI = {"role": "user", "content": "hi"}
 

@@ -12,18 +12,18 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_cli.argv import Launch
-from claude_cli.attempt import CliAttempt, Script
-from claude_cli.attempt_spec import attempt_spec
-from claude_cli.control import Dialogue, conversation, initialize
-from claude_cli.events import TurnTranslator
-from claude_cli.frames import encode
-from claude_cli.state import Level
-from claude_cli.worker import Worker
-from tests.claude_cli.lines import login_use
-from tests.claude_cli.scripted import ScriptedProcess
-from turns.errors import TurnError
-from turns.model import AttemptRequest, Message, TextDelta, TurnDone, TurnEvent, TurnRequest
+from claude_server.core.errors import TurnError
+from claude_server.core.model import AttemptRequest, Message, TextDelta, TurnDone, TurnEvent, TurnRequest
+from claude_server.engine.processes.argv import Launch
+from claude_server.engine.protocol.control import Dialogue, conversation, initialize
+from claude_server.engine.protocol.events import TurnTranslator
+from claude_server.engine.protocol.frames import encode
+from claude_server.engine.workers.attempt import CliAttempt, Script
+from claude_server.engine.workers.attempt_spec import attempt_spec
+from claude_server.engine.workers.state import Level
+from claude_server.engine.workers.worker import Worker
+from tests.engine.lines import login_use
+from tests.engine.scripted import ScriptedProcess
 
 QUESTION = Message("user", ("Q",))
 HISTORY = (Message("user", ("q",)), Message("assistant", ("a",)))

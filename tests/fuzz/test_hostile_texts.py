@@ -8,7 +8,7 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.support import PATIENCE, Server
 
 # What the CLI, a shell, JSON, a terminal or the API's own prompt format read something into.

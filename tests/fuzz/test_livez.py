@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from standin import StandIn
+from claude_server.standin import StandIn
 from tests.fuzz.hostile import HOSTILE, Hostile
 from tests.support import PROGRAM, ROOT, Server, clean_environment
 

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from claude_cli import frames
-from routes.errors import error_mapping
-from standin import rules
-from translate.chat import ChatPolicy, to_turn
-from turns.errors import TurnError
-from turns.model import TurnRequest
-from wire.chat import ChatRequest
+from claude_server.core.errors import TurnError
+from claude_server.core.model import TurnRequest
+from claude_server.dialects.chat.request import ChatPolicy, to_turn
+from claude_server.dialects.chat.wire import ChatRequest
+from claude_server.engine.protocol import frames
+from claude_server.http.errors import error_mapping
+from claude_server.standin import rules
 
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
 # Few names, so that they meet: calls and results, the same call twice, results of nothing.

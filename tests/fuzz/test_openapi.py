@@ -20,11 +20,19 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import response_schema_conformance
 
-from claude_api import create_app
-from config import Settings
+from claude_server.app.main import create_app
+from claude_server.configuration.settings import Settings
+from claude_server.core.errors import TurnError
+from claude_server.core.model import (
+    AttemptRequest,
+    EngineState,
+    TextDelta,
+    TurnDone,
+    TurnEvent,
+    TurnStarted,
+    Usage,
+)
 from tests.support import IdleBackend
-from turns.errors import TurnError
-from turns.model import AttemptRequest, EngineState, TextDelta, TurnDone, TurnEvent, TurnStarted, Usage
 
 FUZZED = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 

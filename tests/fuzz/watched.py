@@ -16,9 +16,9 @@ import uvicorn
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from claude_api import create_app
-from config import load
-from start.server import http_config
+from claude_server.app.main import create_app
+from claude_server.app.server import http_config
+from claude_server.configuration.settings import load
 
 _BEAT = 0.002
 

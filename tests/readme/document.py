@@ -12,11 +12,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import config
-from configuration.fields import default_text
+from claude_server.configuration import settings as config
+from claude_server.configuration.fields import default_text
+from claude_server.dialects.chat.parameters import RULES
 from tests.conftest import newest_cli
 from tests.support import ROOT
-from translate.parameters import RULES
 
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"

@@ -19,17 +19,23 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-import config
-from claude_cli import argv
-from configuration.fields import default_text
-from configuration.login import METHODS, detect_login
-from guard import keys as guard_keys
-from guard import rate_limit, refusal
-from guard.protocol import BoundedProtocol
-from routes import errors
-from routes.state import AppContext
-from standin import Reply, StandIn, default_reply
-from standin.demo import answer
+from claude_server.configuration import settings as config
+from claude_server.configuration.fields import default_text
+from claude_server.configuration.login import METHODS, detect_login
+from claude_server.core import retry
+from claude_server.core.errors import QueueFull, RateLimited, TurnError
+from claude_server.dialects.chat.parameters import RULES
+from claude_server.dialects.chat.request import PLACEHOLDERS
+from claude_server.dialects.chat.wire import ChatRequest
+from claude_server.engine.processes import argv
+from claude_server.http import errors
+from claude_server.http.guard import keys as guard_keys
+from claude_server.http.guard import rate_limit, refusal
+from claude_server.http.guard.protocol import BoundedProtocol
+from claude_server.http.model_names import ALIASES
+from claude_server.http.state import AppContext
+from claude_server.standin import Reply, StandIn, default_reply
+from lab.demo import answer
 from tests import test_layout
 from tests.proxy import Proxy
 from tests.readme import document
@@ -51,12 +57,6 @@ from tests.readme.document import (
     section,
 )
 from tests.support import BASE_PATH, PATIENCE, ROOT, Server, clean_environment, serving
-from translate.chat import PLACEHOLDERS
-from translate.models import ALIASES
-from translate.parameters import RULES
-from turns import retry
-from turns.errors import QueueFull, RateLimited, TurnError
-from wire.chat import ChatRequest
 
 WRITTEN_URL = "http://127.0.0.1:8765"
 NODE_SDK = "7.57.0"
@@ -568,8 +568,8 @@ def test_the_layout() -> None:
     for place, _, imports in rows("Layout", ARCHITECTURE):
         (name,) = names(place)
         assert (ROOT / name).exists()
-        written[name.removesuffix("/").removesuffix(".py")] = imports
-    assert set(written) == test_layout.OURS
+        written[name.removesuffix("/").removesuffix(".py").replace("/", ".")] = imports
+    assert set(written) == {*test_layout.ARROWS, *test_layout.EVERYTHING}
     for name, imports in written.items():
         if name in test_layout.EVERYTHING:
             assert imports == "everything"
@@ -580,7 +580,7 @@ def test_the_layout() -> None:
 def test_the_files_that_are_named() -> None:
     text = ARCHITECTURE.read_text(encoding="utf-8")
     for name in re.findall(r"`([\w/]+\.py)`", text):
-        assert (ROOT / name).exists() or list(ROOT.glob(f"*/{name}")), name
+        assert (ROOT / name).exists() or list((ROOT / "claude_server").rglob(name)), name
 
 
 # docs/migrating.md

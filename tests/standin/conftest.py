@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from standin import StandIn
+from claude_server.standin import StandIn
 
 # The argv and the environment that a turn is run with; see the facts about the CLI.
 ARGUMENTS = (

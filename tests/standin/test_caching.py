@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from standin.caching import CacheControlError, PromptCache, Usage, count_tokens, estimate_tokens
+from claude_server.standin.caching import CacheControlError, PromptCache, Usage, count_tokens, estimate_tokens
 
 MARK = {"type": "ephemeral"}
 HOUR = {"type": "ephemeral", "ttl": "1h"}

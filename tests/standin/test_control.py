@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import (
+from claude_server.standin import (
     Answer,
     ApiError,
     Cut,
@@ -21,7 +21,7 @@ from standin import (
     Thinking,
     ToolUse,
 )
-from standin.control import answer_from_json
+from claude_server.standin.control import answer_from_json
 
 BODY = {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
 

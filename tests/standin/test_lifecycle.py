@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import Cut, Silence, StandIn
+from claude_server.standin import Cut, Silence, StandIn
 
 STREAM: dict[str, Any] = {
     "model": "m",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from standin.log import ApiRequest, RequestLog
+from claude_server.standin.log import ApiRequest, RequestLog
 
 ENVIRONMENT = "# Environment\nYou have been invoked in the following environment:\n - Platform: linux"
 

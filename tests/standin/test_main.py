@@ -1,4 +1,4 @@
-"""`python -m standin` as another process."""
+"""`python -m claude_server.standin` as another process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from standin.__main__ import main
+from claude_server.standin.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 BODY = {"model": "m", "max_tokens": 1000, "messages": [{"role": "user", "content": "hello"}]}
@@ -21,7 +21,7 @@ BODY = {"model": "m", "max_tokens": 1000, "messages": [{"role": "user", "content
 
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    command = [sys.executable, "-m", "standin", *arguments]
+    command = [sys.executable, "-m", "claude_server.standin", *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from standin import (
+from claude_server.standin import (
     Answer,
     ApiError,
     Cut,
@@ -24,7 +24,7 @@ from standin import (
     ToolUse,
     unified_limit_headers,
 )
-from standin.signatures import data_is_ours, sign
+from claude_server.standin.signatures import data_is_ours, sign
 
 Start = Callable[..., Any]
 Events = list[dict[str, Any]]

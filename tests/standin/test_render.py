@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
-from standin.caching import Usage
-from standin.render import Step, apply_limits, error_body, error_event, message_json, stream_steps
-from standin.script import (
+from claude_server.standin.caching import Usage
+from claude_server.standin.render import (
+    Step,
+    apply_limits,
+    error_body,
+    error_event,
+    message_json,
+    stream_steps,
+)
+from claude_server.standin.script import (
     ApiError,
     RedactedThinking,
     Reply,
@@ -18,7 +25,7 @@ from standin.script import (
     ToolUse,
     unified_limit_headers,
 )
-from standin.signatures import data_is_ours, signature_is_ours
+from claude_server.standin.signatures import data_is_ours, signature_is_ours
 
 USAGE = Usage(input_tokens=3, cache_creation_input_tokens=4, cache_read_input_tokens=5)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from standin.log import ApiRequest
-from standin.respond import default_reply, minimal_instance
-from standin.script import Text, ToolUse
+from claude_server.standin.log import ApiRequest
+from claude_server.standin.respond import default_reply, minimal_instance
+from claude_server.standin.script import Text, ToolUse
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 TOOLS = [{"name": "first", "input_schema": {}}, {"name": "second", "input_schema": SCHEMA}]

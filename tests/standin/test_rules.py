@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from standin.rules import validation_error
-from standin.signatures import fresh_data, sign
+from claude_server.standin.rules import validation_error
+from claude_server.standin.signatures import fresh_data, sign
 
 USER: dict[str, Any] = {"role": "user", "content": "hi"}
 ANSWER: dict[str, Any] = {"role": "assistant", "content": "hello"}

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from standin import ApiError, ApiRequest, Cut, Reply, Silence, StandIn, StreamError, ToolUse
+from claude_server.standin import ApiError, ApiRequest, Cut, Reply, Silence, StandIn, StreamError, ToolUse
 
 BODY: dict[str, Any] = {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
 STREAM = {**BODY, "stream": True}

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from telemetry.logs import SafeStream
+from claude_server.telemetry.logs import SafeStream
 
 
 def test_what_is_written_goes_through() -> None:

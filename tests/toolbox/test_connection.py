@@ -11,11 +11,11 @@ from typing import Literal
 
 import pytest
 
+from claude_server.core.errors import ServerFailed
+from claude_server.core.model import McpServer
+from claude_server.toolbox import connection
+from claude_server.toolbox.connection import McpInventory, probe
 from tests.invariants import eventually
-from toolbox import connection
-from toolbox.connection import McpInventory, probe
-from turns.errors import ServerFailed
-from turns.model import McpServer
 
 ENVIRON = {"PATH": "/usr/bin:/bin", "ANTHROPIC_API_KEY": "sk-ant-made-up"}
 # Three tools on two pages.

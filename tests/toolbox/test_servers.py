@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from toolbox.connection import McpInventory
-from toolbox.servers import McpServerConfig, McpServers, parse_config, parse_servers
-from turns.errors import InvalidRequest
-from turns.model import McpServer
+from claude_server.core.errors import InvalidRequest
+from claude_server.core.model import McpServer
+from claude_server.toolbox.connection import McpInventory
+from claude_server.toolbox.servers import McpServerConfig, McpServers, parse_config, parse_servers
 
 URL = "https://mcp.example/mcp"
 TIMES = McpServerConfig(name="times", command="times")
@@ -88,7 +88,7 @@ async def test_records_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 async def test_records_that_cannot_be_written_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolbox.servers.probe", answering)
+    monkeypatch.setattr("claude_server.toolbox.servers.probe", answering)
     servers = McpServers(tmp_path / "gone", {}, [TIMES])
     with capture_logs() as logs:
         await servers.resume()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from toolbox import tool_configs
-from toolbox.tool_configs import ToolConfigStore
-from turns.errors import StateFailed
+from claude_server.core.errors import StateFailed
+from claude_server.toolbox import tool_configs
+from claude_server.toolbox.tool_configs import ToolConfigStore
 
 
 def test_a_key_with_many_sessions_pushes_out_its_own_oldest_only(

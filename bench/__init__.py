@@ -1,4 +1,0 @@
-"""The benchmark: our server beside the stand-in itself, a process per request and a bare loop.
-
-`python -m bench --help`. It knows the server and the stand-in by their HTTP APIs only.
-"""

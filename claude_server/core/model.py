@@ -1,0 +1,410 @@
+"""The model of a turn: its request, the events of its answer, and the protocols that an engine implements."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from claude_server.core.answer_format import AnswerFormat
+from claude_server.core.errors import TurnError
+
+Role = Literal["user", "assistant"]
+SessionState = Literal["created", "resumed", "recreated"]
+StopReason = Literal[
+    "end_turn",
+    "max_tokens",
+    "model_context_window_exceeded",
+    "stop_sequence",
+    "tool_use",
+    "refusal",
+    "max_turns",
+    "other",
+]
+PermissionMode = Literal["default", "acceptEdits", "plan", "dontAsk", "bypassPermissions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """`data` is base64; `media_type` one of image/png, image/jpeg, image/gif, image/webp."""
+
+    media_type: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A PDF, in base64."""
+
+    data: str
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A call that the model made; `id` is of letters, digits, "_" and "-"."""
+
+    id: str
+    name: str
+    input: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The caller's answer to the call `id`."""
+
+    id: str
+    blocks: tuple[str | Image | Document, ...]
+
+
+# What the model is told where the caller gives no result to a call.
+NO_RESULT = "No result was given."
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call in an answer. `default`: the text of its result if the caller gives none."""
+
+    id: str
+    name: str
+    default: str = NO_RESULT
+
+
+# A text is simply a string.
+Block = str | Image | Document | ToolUse | ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation: its blocks in order, no text among them empty.
+
+    Every ToolUse of an assistant's message has its ToolResult in the next one, where the results come first.
+    """
+
+    role: Role
+    blocks: tuple[Block, ...]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(block for block in self.blocks if isinstance(block, str))
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function of the caller. `schema` is the JSON text of the schema of its arguments, an object.
+    `strict`: the API is to hold the model to it."""
+
+    name: str
+    description: str
+    schema: str
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model may, must or must not call a tool: any, or the one named `name`. `parallel`: several
+    calls in one answer are allowed."""
+
+    mode: Literal["auto", "any", "none", "tool"] = "auto"
+    name: str | None = None
+    parallel: bool = True
+
+
+# Variables that programs need to run at all, and to reach the network.
+_SEEN_BY_SERVERS = frozenset(
+    {
+        *("HOME", "PATH", "LANG", "TZ", "USER", "TMPDIR", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"),
+        *("SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+        *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+        # Marks of our processes: the next start finds by them what outlived us.
+        *("CLAUDE_API_OWNER", "CLAUDE_CODE_TMPDIR"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class McpServer:
+    """An MCP server: a program that the CLI starts, or one at `url` (`transport` http or sse). `env` and
+    `headers` are pairs of name and value, and may be secret."""
+
+    name: str
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    transport: Literal["stdio", "http", "sse"] = "stdio"
+    url: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @staticmethod
+    def may_see(variable: str) -> bool:
+        """May the server's program inherit this variable? Logins and keys it may not."""
+        return variable in _SEEN_BY_SERVERS or variable.startswith("LC_")
+
+
+@dataclass(frozen=True, slots=True)
+class CliTools:
+    """The CLI's own tools, which it runs by itself in a turn, in the operator's work folder.
+
+    `offered`: names that the model is offered. `allowed`, `denied`: rules, a name or one like
+    "Bash(git *)"; what no rule allows is refused. `thinking_tokens`: None leaves it to the CLI.
+    """
+
+    offered: tuple[str, ...]
+    allowed: tuple[str, ...]
+    denied: tuple[str, ...] = ()
+    max_turns: int = 10
+    permission_mode: PermissionMode = "default"
+    thinking_tokens: int | None = None
+    servers: tuple[McpServer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """A turn to be run: the conversation so far, the message to answer, and where it belongs.
+
+    `session_id` is the client's name for its session, `owner` the key it came with ("" without keys).
+    `buffered`: nothing is sent before the answer is complete. `effort` None is the model's own,
+    `max_output_tokens` None the CLI's own limit. `answer` is the format that the answer must have.
+    `service_tier`: the API's name of one, None its default; `long_cache`: it caches for an hour.
+    `shows_thinking`: thinking is sent to the client. `notices` tell the client how the request was
+    understood. `cli_tools` None: the CLI runs none of its own tools.
+    """
+
+    id: str
+    question: Message
+    history: tuple[Message, ...] = ()
+    system: str = ""
+    model: str | None = None
+    session_id: str | None = None
+    owner: str = ""
+    buffered: bool = False
+    effort: str | None = None
+    max_output_tokens: int | None = None
+    thinking: bool = True
+    shows_thinking: bool = False
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    answer: AnswerFormat | None = None
+    stop: tuple[str, ...] = ()
+    temperature: float | None = None
+    top_p: float | None = None
+    cli_tools: CliTools | None = None
+    service_tier: str | None = None
+    long_cache: bool = False
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """How the engine opens a session's conversation. `uuid` names the CLI's transcript.
+
+    create: a new transcript; what a failed first turn left under that name is dropped.
+    resume: the transcript up to the event `at`, the last one that was answered (None: to its end). `cost_usd`
+    is the CLI's total for the session so far: newer CLIs count on from it. `results`: those of the calls in
+    that answer, which the question holds too. `called`: the names of all tools that were called before.
+    """
+
+    uuid: str
+    how: Literal["create", "resume"]
+    at: str | None = None
+    cost_usd: float | None = None
+    results: tuple[ToolResult, ...] = ()
+    called: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the API counts them: `input_tokens` is without cache reads and writes."""
+
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.input_tokens + self.cache_read_tokens + self.cache_creation_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """The API has begun to answer: `model` is the one that does."""
+
+    model: str
+    session: SessionState | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The model calls a tool; what follows are its arguments."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of the JSON text of the arguments of the call that was started last."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRun:
+    """The CLI runs one of its own tools, which can't be undone. `what`: its arguments in one line."""
+
+    name: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDone:
+    """The successful end of a turn. `duration_ms`: wall time of the attempt; `cost_usd`: the CLI's estimate,
+    None where the turn was cut before the CLI gave one. `api_requests`: answers that the API began, more than
+    one where the CLI asked again by itself.
+
+    `mark` is the CLI's name for the last event of the answer: what a session is resumed at ("": at its end);
+    `total_cost_usd` is where the CLI's own count for the session stands. `calls` are those of the answer, the
+    one that gave a structured answer too: in a session they wait for their results.
+    """
+
+    stop_reason: StopReason
+    usage: Usage
+    model: str
+    cost_usd: float | None
+    duration_ms: int
+    mark: str | None = None
+    total_cost_usd: float | None = None
+    engine: str = ""
+    api_requests: int = 1
+    retries: int = 0
+    session: SessionState | None = None
+    notices: tuple[str, ...] = ()
+    calls: tuple[OpenCall, ...] = ()
+
+
+TurnEvent = TurnStarted | TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | ToolRun | TurnDone
+
+
+def merge_deltas(events: Iterable[TurnEvent]) -> Iterator[TurnEvent]:
+    """Join neighbouring deltas of one kind into one."""
+    for kind, group in itertools.groupby(events, type):
+        if issubclass(kind, TextDelta | ThinkingDelta | ToolCallDelta):
+            yield kind("".join(event.text for event in group if isinstance(event, kind)))
+        else:
+            yield from group
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRequest:
+    """One attempt at a turn. `history` is whole, or without a part that the session holds already."""
+
+    turn: TurnRequest
+    system: str
+    history: tuple[Message, ...]
+    session: SessionPlan | None = None
+
+
+class Attempt(Protocol):
+    """A running attempt. Iterating gives TurnEvents up to TurnDone, or raises a TurnError."""
+
+    def __aiter__(self) -> AsyncIterator[TurnEvent]: ...
+
+    def fail(self, error: TurnError) -> None:
+        """Make the iteration raise `error` (a deadline); callable from the loop's callbacks."""
+
+    def close(self) -> None:
+        """Release the worker, now and without awaiting: kept if the turn is done, killed otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class CliTool:
+    """One of the CLI's own tools, as the API is told. `schema`: JSON text of its arguments' schema."""
+
+    name: str
+    description: str
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """The engine's state for /health, and the CLI's own tools where they are allowed. Holds no secret.
+
+    `problem`: why no turn can succeed. `account_problem`: what turns have lately met of the account's plan,
+    its billing and its limits, though others may succeed.
+    """
+
+    ready: bool
+    level: str
+    cli_version: str | None = None
+    logged_in: bool | None = None
+    login_method: str | None = None
+    problem: str | None = None
+    account_problem: str | None = None
+    processes: int = 0
+    abilities: Mapping[str, bool] = field(default_factory=dict)
+    workers: Mapping[str, int] = field(default_factory=dict)
+    tools: tuple[CliTool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model that the CLI lists. `adaptive_thinking`: it thinks as much as the task needs, not within a
+    budget of tokens."""
+
+    id: str
+    display_name: str
+    resolves_to: str | None = None
+    adaptive_thinking: bool = False
+
+
+class Backend(Protocol):
+    """The engine, as the core uses it."""
+
+    async def start(self) -> None:
+        """Find out what the CLI can do. Doesn't raise: a CLI that can't serve shows in `state`."""
+
+    def probe_if_due(self) -> None:
+        """Start a new probe of the CLI if no turn can succeed and its backoff is over. Doesn't wait."""
+
+    async def close(self) -> None:
+        """End every process; returns when none is left."""
+
+    async def recheck_login(self) -> None:
+        """Ask the CLI again if it was not logged in; `state` tells. Spends no tokens, raises nothing."""
+
+    def open(self, request: AttemptRequest) -> Attempt:
+        """Begin an attempt. Never raises: errors come out of the iteration."""
+
+    def has_transcript(self, session_uuid: str, mark: str = "", *, tools: bool = False) -> bool:
+        """Is there a conversation of the CLI under this UUID, with the event `mark` in it?
+        `tools`: one that has tools of its own."""
+
+    def kept_sessions(self) -> frozenset[str]:
+        """The UUIDs of the sessions that have an idle process."""
+
+    def end_session(self, session_uuid: str) -> None:
+        """End a session's idle process, now and without awaiting; one that serves a turn goes on."""
+
+    async def erase(self, session_uuid: str) -> bool:
+        """End a session's process and remove all that the CLI keeps of the conversation. No turn runs in it.
+        Was there anything to remove? Raises StateFailed."""
+
+    @property
+    def state(self) -> EngineState: ...
+
+    @property
+    def models(self) -> tuple[ModelInfo, ...]: ...

@@ -1,0 +1,60 @@
+"""The deadlines of one attempt, on one timer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from claude_server.core.errors import TurnTimeout
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Deadlines in seconds: the whole attempt, its first event, the silence between two events."""
+
+    attempt: float
+    first_event: float
+    idle: float
+
+
+class Watchdog:
+    """Calls `expire(TurnTimeout)` once, when a deadline passes. `touch()` at each event sets no timer: the
+    running one checks, when it fires, whether a deadline is really due."""
+
+    def __init__(self, deadlines: Deadlines, expire: Callable[[TurnTimeout], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._expire = expire
+        self._deadlines = deadlines
+        now = self._loop.time()
+        self._end = now + deadlines.attempt
+        self._due = now + deadlines.first_event
+        self._what = f"sent no event within {deadlines.first_event:g} s (CLAUDE_FIRST_EVENT_TIMEOUT)"
+        self._timer = self._loop.call_at(min(self._end, self._due), self._fire)
+
+    def touch(self) -> None:
+        """Note an event: the deadline of silence starts anew."""
+        idle = self._deadlines.idle
+        self._due = self._loop.time() + idle
+        self._what = f"was silent for {idle:g} s (CLAUDE_IDLE_TIMEOUT)"
+        if self._due < self._timer.when():
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._due, self._fire)
+
+    def pause(self) -> None:
+        """Ignore silence until the next touch; the deadline of the whole attempt stays."""
+        self._due = math.inf
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _fire(self) -> None:
+        now = self._loop.time()
+        if now >= self._end:
+            limit = self._deadlines.attempt
+            self._expire(TurnTimeout(f"The attempt took longer than {limit:g} s (CLAUDE_TIMEOUT)."))
+        elif now >= self._due:
+            self._expire(TurnTimeout(f"The claude CLI {self._what}."))
+        else:
+            self._timer = self._loop.call_at(min(self._end, self._due), self._fire)

@@ -1,0 +1,180 @@
+"""Translates a chat request into a turn. Pure: no clock, no randomness, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from claude_server.core.answer_format import AnswerFormat
+from claude_server.core.errors import InvalidRequest, UnsupportedParameter
+from claude_server.core.model import CliTools, Image, Message, TurnRequest
+from claude_server.dialects.chat import wire as chat
+from claude_server.dialects.chat.messages import has_later_system, split
+from claude_server.dialects.chat.parameters import ignored_parameters
+from claude_server.dialects.chat.tools import to_answer_format, to_tools
+
+# Model names that mean "the default": for clients that must send one.
+PLACEHOLDERS = frozenset({"", "default", "auto", "claude", "claude-cli"})
+MAX_CHOICES = 8
+# Messages, their parts and their calls. The CLI takes some milliseconds for each message.
+MAX_LENGTH = 10_000
+CONTINUE = "Please continue."
+# Also right in a session, which may hold more than the request shows.
+BEGIN = "Please go ahead."
+# The API requires a user message first; some clients begin with the assistant's greeting.
+_FIRST_USER_MESSAGE = "(The conversation begins with the assistant's message.)"
+# OpenAI's effort names that Claude doesn't have.
+_EFFORT = {"none": None, "minimal": "low"}
+# OpenAI's names of tiers by the API's; what isn't named is the API's default.
+_SERVICE_TIERS = {"default": "standard_only", "standard_only": "standard_only"}
+_SYSTEM_IN_PLACE = "system messages after the first others keep their place, as marked text of the user's"
+_VERBOSITY = {"low": "Answer briefly.", "high": "Answer in detail."}
+_ONE_OBJECT = "Answer with one JSON object and nothing else: no words around it, no code fence."
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPolicy:
+    """The operator's settings for chats, under the same names. `sampling_models`: patterns of model names."""
+
+    default_model: str | None = None
+    stream_mode: str = "live"
+    strict: bool = False
+    sampling_models: tuple[str, ...] = ()
+    shows_thinking: bool = True
+
+
+def check_length(request: chat.ChatRequest) -> None:
+    """Refuse a chat of more messages, parts and calls than the CLI can be told in time. Raises
+    InvalidRequest."""
+    length = sum(
+        1 + (len(message.content) if isinstance(message.content, list) else 0) + len(message.tool_calls or ())
+        for message in request.messages
+    )
+    if length > MAX_LENGTH:
+        raise InvalidRequest(
+            f"'messages' has {length} messages, parts and calls; {MAX_LENGTH} are possible. Put the text of "
+            "several into one.",
+            param="messages",
+        )
+
+
+def to_turn(
+    request: chat.ChatRequest,
+    turn_id: str,
+    policy: ChatPolicy,
+    fetched: Mapping[str, Image] | None = None,
+    cli_tools: CliTools | None = None,
+) -> tuple[TurnRequest, tuple[str, ...]]:
+    """Translate a request: (turn, names of ignored parameters). `fetched`: the images at remote URLs.
+    `cli_tools`: the CLI's own tools that the turn may use.
+
+    Raises InvalidRequest or UnsupportedParameter with `param`.
+    """
+    name = (request.model or "").strip()
+    model = policy.default_model if name in PLACEHOLDERS else name
+    sampling = _sampling(request)
+    forwards = any(fnmatchcase(model or "default", pattern) for pattern in policy.sampling_models)
+    ignored = ignored_parameters(
+        {
+            **(request.model_extra or {}),
+            **({} if forwards else sampling),
+            "service_tier": request.service_tier,
+            "prompt_cache_retention": request.prompt_cache_retention,
+        },
+        strict=policy.strict,
+    )
+    _check_choices(request)
+    if cli_tools is not None:
+        _check_cli_tools_conflicts(request)
+    system, conversation = split(request.messages, fetched or {}, session=request.session_id is not None)
+    notices = _pad_conversation(conversation)
+    if has_later_system(request.messages):
+        notices.append(_SYSTEM_IN_PLACE)
+    tools, choice, about_tools = to_tools(request)
+    answer = to_answer_format(request)
+    line = _VERBOSITY.get(request.verbosity or "", "")
+    turn = TurnRequest(
+        id=turn_id,
+        question=_question(conversation[-1], answer),
+        history=tuple(conversation[:-1]),
+        system="\n\n".join(text for text in (system, line) if text),
+        model=model,
+        session_id=request.session_id,
+        effort=_EFFORT.get(request.reasoning_effort or "", request.reasoning_effort),
+        max_output_tokens=request.max_completion_tokens or request.max_tokens,
+        thinking=_thinks(request, cli_tools),
+        shows_thinking=policy.shows_thinking,
+        tools=tools,
+        tool_choice=choice,
+        answer=answer,
+        stop=_stops(request),
+        temperature=min(sampling["temperature"], 1.0) if forwards and "temperature" in sampling else None,
+        top_p=sampling.get("top_p") if forwards else None,
+        # A reply that isn't streamed is collected anyway: it can be retried to its end.
+        buffered=not request.stream or (request.stream_mode or policy.stream_mode) == "buffered",
+        cli_tools=cli_tools,
+        service_tier=_SERVICE_TIERS.get(request.service_tier or ""),
+        long_cache=request.prompt_cache_retention == "24h",
+        notices=(*notices, *about_tools),
+    )
+    return turn, ignored
+
+
+def _thinks(request: chat.ChatRequest, cli_tools: CliTools | None) -> bool:
+    # The CLI heeds a budget for models that have one only: the others are told not to think.
+    no_budget = cli_tools is not None and cli_tools.thinking_tokens == 0
+    return request.reasoning_effort != "none" and not no_budget
+
+
+def _question(last: Message, answer: AnswerFormat | None) -> Message:
+    if answer is None or answer.schema is not None:
+        return last
+    # Not in the system prompt: a session keeps its first one.
+    return replace(last, blocks=(*last.blocks, _ONE_OBJECT))
+
+
+def _check_choices(request: chat.ChatRequest) -> None:
+    if request.n is not None and request.n > MAX_CHOICES:
+        raise UnsupportedParameter(f"'n' above {MAX_CHOICES} is not supported.", param="n")
+    if request.n is not None and request.n > 1 and request.session_id is not None:
+        raise UnsupportedParameter("A session has one answer to a message: 'n' must be 1.", param="n")
+
+
+def _check_cli_tools_conflicts(request: chat.ChatRequest) -> None:
+    """Refuse parameters that don't work together with the CLI's own tools."""
+    both = {
+        "tools": request.tools or request.functions,
+        "response_format": request.response_format and request.response_format.type != "text",
+        "n": (request.n or 1) > 1,
+    }
+    for name, given in both.items():
+        if given:
+            raise UnsupportedParameter(f"'{name}' can't be had together with 'enable_tools'.", param=name)
+
+
+def _pad_conversation(conversation: list[Message]) -> list[str]:
+    """Make the conversation begin and end with a user message, as the API requires; returns notices."""
+    notices = []
+    if not conversation:
+        conversation.append(Message("user", (BEGIN,)))
+        notices.append(f"the messages hold nothing of the user's: '{BEGIN}' was asked")
+    if conversation[-1].role == "assistant":
+        conversation.append(Message("user", (CONTINUE,)))
+        notices.append(f"the messages end with the assistant's: '{CONTINUE}' was asked")
+    if conversation[0].role == "assistant":
+        conversation.insert(0, Message("user", (_FIRST_USER_MESSAGE,)))
+        notices.append("the messages begin with the assistant's: a line of the user was put before it")
+    return notices
+
+
+def _stops(request: chat.ChatRequest) -> tuple[str, ...]:
+    given = [request.stop] if isinstance(request.stop, str) else request.stop or ()
+    return tuple(text for text in given if text)
+
+
+def _sampling(request: chat.ChatRequest) -> dict[str, Any]:
+    """The sampling parameters that differ from OpenAI's default."""
+    asked = {"temperature": request.temperature, "top_p": request.top_p}
+    return {name: value for name, value in asked.items() if value is not None and value != 1}

@@ -1,0 +1,274 @@
+"""POST /v1/chat/completions: what comes in and what goes out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_serializer,
+)
+
+_T = TypeVar("_T")
+# The first wrong one is told: complaints about millions of them would take gigabytes.
+FailFastList = Annotated[list[_T], Field(fail_fast=True)]
+
+
+class ImageUrl(BaseModel):
+    url: StrictStr
+
+
+class FilePart(BaseModel):
+    """`file_data` is a data URL."""
+
+    file_data: StrictStr | None = None
+    file_id: StrictStr | None = None
+    filename: StrictStr | None = None
+
+
+class ContentPart(BaseModel):
+    """A part of a message; which field it has goes by its type."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: StrictStr
+    text: StrictStr | None = None
+    refusal: StrictStr | None = None
+    image_url: ImageUrl | StrictStr | None = None
+    file: FilePart | None = None
+
+
+class FunctionCall(BaseModel):
+    """`arguments` is JSON text, as the model wrote it."""
+
+    name: StrictStr
+    arguments: StrictStr = ""
+
+
+class ToolCall(BaseModel):
+    id: StrictStr
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class ChatMessage(BaseModel):
+    """A message in any of OpenAI's roles; `content` may be null beside tool calls."""
+
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    content: StrictStr | FailFastList[ContentPart] | None = None
+    name: StrictStr | None = None
+    refusal: StrictStr | None = None
+    tool_calls: FailFastList[ToolCall] | None = None
+    tool_call_id: StrictStr | None = None
+    function_call: FunctionCall | None = None
+
+
+class Function(BaseModel):
+    """A function that the model may call; `parameters` is the schema of its arguments."""
+
+    name: StrictStr
+    description: StrictStr | None = None
+    parameters: dict[str, Any] | None = None
+    strict: StrictBool | None = None
+
+
+class ToolDefinition(BaseModel):
+    type: Literal["function"] = "function"
+    function: Function
+
+
+class Named(BaseModel):
+    name: StrictStr
+
+
+class NamedTool(BaseModel):
+    type: Literal["function"] = "function"
+    function: Named
+
+
+class AllowedTools(BaseModel):
+    mode: Literal["auto", "required"]
+    tools: FailFastList[NamedTool]
+
+
+class AllowedToolsChoice(BaseModel):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+class JsonSchema(BaseModel):
+    """`schema` left out is any JSON."""
+
+    name: StrictStr | None = None
+    description: StrictStr | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+
+class ResponseFormat(BaseModel):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(BaseModel):
+    include_usage: StrictBool | None = None
+
+
+class ChatRequest(BaseModel):
+    """The fields that are acted on. Of the others some are refused, and some named in x-ignored-params."""
+
+    # The others are kept in `model_extra`, for claude_server/dialects/chat/parameters.py to judge.
+    model_config = ConfigDict(extra="allow")
+
+    messages: Annotated[FailFastList[ChatMessage], Field(min_length=1)]
+    model: StrictStr | None = None
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[StrictInt, Field(ge=1)] | None = None
+    max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
+    stop: StrictStr | Annotated[list[StrictStr], Field(max_length=4)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    tools: FailFastList[ToolDefinition] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
+    parallel_tool_calls: StrictBool | None = None
+    functions: FailFastList[Function] | None = None
+    function_call: Literal["none", "auto"] | Named | None = None
+    response_format: ResponseFormat | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: StrictStr | None = None
+    prompt_cache_retention: StrictStr | None = None
+    session_id: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = Field(
+        None, description="ours: continue a conversation that the server keeps"
+    )
+    enable_tools: StrictBool | None = Field(
+        None, description="ours: the CLI may run tools of its own, where the operator allows it"
+    )
+    stream_mode: Literal["live", "buffered"] | None = Field(None, description="ours: see CLAUDE_STREAM_MODE")
+
+
+class PromptTokensDetails(BaseModel):
+    """What was read from the API's cache, and what was written to it."""
+
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class CompletionTokensDetails(BaseModel):
+    reasoning_tokens: int
+
+
+class Usage(BaseModel):
+    """Real counts. `prompt_tokens` includes cache reads and writes, which are also given by themselves."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+    cache_read_input_tokens: int
+    cache_creation_input_tokens: int
+
+
+class XClaude(BaseModel):
+    """What OpenAI's shape has no place for. `cost_usd` is an estimate: a subscription bills nothing.
+    `api_requests`: answers that the API began for this one, more where the CLI asked again by itself."""
+
+    model: str
+    cost_usd: float | None
+    duration_ms: int
+    retries: int
+    api_requests: int
+    engine: str
+    session_id: str | None = None
+    session: Literal["created", "resumed", "recreated"] | None = None
+    notices: list[str] = []
+
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
+
+class AnswerMessage(BaseModel):
+    """Thinking is under the name that CLAUDE_REASONING_FIELD says, `reasoning_content` or `reasoning`."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: FunctionCall | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _present(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What isn't there is left out, but for the two that OpenAI has always."""
+        return {k: v for k, v in whole(self).items() if v is not None or k in ("content", "refusal")}
+
+
+class Choice(BaseModel):
+    index: int
+    message: AnswerMessage
+    logprobs: None = None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(BaseModel):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    system_fingerprint: None = None
+    metadata: dict[str, Any] | None = None
+    x_claude: XClaude
+
+
+class FunctionCallDelta(BaseModel):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(BaseModel):
+    """`id`, `type` and the function's name come once, with the call's first piece."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionCallDelta
+
+
+class Delta(BaseModel):
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+    function_call: FunctionCallDelta | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class ChunkChoice(BaseModel):
+    index: int
+    delta: Delta
+    logprobs: None = None
+    finish_reason: FinishReason | None = None
+
+
+class ChatChunk(BaseModel):
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    system_fingerprint: None = None
+    usage: Usage | None = None
+    x_claude: XClaude | None = None

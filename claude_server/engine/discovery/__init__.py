@@ -1,0 +1,1 @@
+"""Finding the binary, finding out what it can do, and its login."""

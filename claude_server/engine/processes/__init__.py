@@ -1,0 +1,1 @@
+"""Processes of the CLI: command line, environment, start, table, sweep, transcripts."""

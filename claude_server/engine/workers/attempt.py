@@ -1,0 +1,204 @@
+"""One attempt at a turn: an async iterator of events, fed by the process's callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from claude_server.core.errors import CliFailed, TurnError
+from claude_server.core.model import TextDelta, ThinkingDelta, ToolCallDelta, TurnEvent
+from claude_server.engine.processes.step_runner import MALFORMED_FRAME, check_texts, malformed_frame
+from claude_server.engine.protocol.control import Dialogue
+from claude_server.engine.protocol.events import TurnTranslator
+from claude_server.engine.protocol.failures import error_from_exit
+from claude_server.engine.protocol.frames import Frame
+from claude_server.engine.protocol.plain import PlainDialogue
+from claude_server.engine.workers.attempt_spec import AttemptSpec
+from claude_server.engine.workers.login import LoginUse
+from claude_server.engine.workers.worker import Worker
+
+# An interrupted CLI answers within some 25 ms, and so comes the result of a whole answer, unless the API
+# leaves the connection open.
+_RESULT_TIMEOUT = 2.0
+# Events buffered for a slow client; beyond this the CLI's output is no longer read.
+_MAX_BUFFERED_EVENTS = 64
+_TEXT_EVENTS = TextDelta | ThinkingDelta | ToolCallDelta
+# No model answers so much; a CLI that never stops writing would fill the memory.
+_MAX_ANSWER_CHARS = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The exchange with a worker for one turn: what to write, how to read the answer, the spec."""
+
+    dialogue: Dialogue | PlainDialogue
+    translator: TurnTranslator
+    spec: AttemptSpec
+
+
+class CliAttempt:
+    """Waits for `lease`, then runs the script that `write` makes for the leased worker.
+
+    Not a task: frames come in as callbacks, events go out by iteration. `release` gets the worker back, with
+    the script if the turn was begun. `login` learns what the turn shows of the login.
+    """
+
+    def __init__(
+        self,
+        lease: asyncio.Future[Worker],
+        write: Callable[[Worker], Script],
+        release: Callable[[Worker, Script | None], None],
+        login: LoginUse,
+    ) -> None:
+        self._lease = lease
+        self._login = login
+        self._write = write
+        self._release = release
+        self._events: deque[TurnEvent] = deque()
+        self._error: TurnError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._worker: Worker | None = None
+        self._script: Script | None = None
+        self._closed = False
+        self._reading_paused = False
+        self._length = 0
+        self._result_timer: asyncio.TimerHandle | None = None
+        if lease.done():
+            self._begin(lease)
+        else:
+            lease.add_done_callback(self._begin)
+
+    def _begin(self, lease: asyncio.Future[Worker]) -> None:
+        if lease.cancelled():
+            self.fail(CliFailed("The wait for a claude process was given up."))
+            return
+        error = lease.exception()
+        if error is not None:
+            self.fail(error if isinstance(error, TurnError) else CliFailed(f"The engine failed: {error!r}"))
+            return
+        worker = lease.result()
+        if self._closed:
+            # Closed between the hand-over and this callback: nothing was written to the worker.
+            self._release(worker, None)
+            return
+        self._worker = worker
+        if worker.process.ended:
+            self.ended(None)
+            return
+        self._script = self._write(worker)
+        worker.process.listener = self
+        worker.process.write(self._script.dialogue.start())
+        if self._script.dialogue.closes_input:
+            worker.process.close_input()
+
+    def frame(self, frame: Frame) -> None:
+        """A frame of the process."""
+        if self._script is None or self._worker is None or self._error is not None:
+            return
+        try:
+            data, events = self._script.dialogue.receive(frame)
+            check_texts(events)
+        except TurnError as error:
+            self._fail_truly(error)
+            return
+        except MALFORMED_FRAME as error:
+            self.fail(malformed_frame(frame, error))
+            return
+        if self._script.translator.answered:
+            self._login.answered()
+        if self._script.translator.deserted:
+            self._worker.process.kill()
+        if data:
+            self._worker.process.write(data)
+        if events:
+            self._events.extend(events)
+            self._wake()
+            self._enforce_limits(events, self._worker)
+        translator = self._script.translator
+        if (translator.cut or translator.said_all) and self._result_timer is None:
+            self._result_timer = asyncio.get_running_loop().call_later(_RESULT_TIMEOUT, self._finish_early)
+
+    def _enforce_limits(self, events: Sequence[TurnEvent], worker: Worker) -> None:
+        """Bound the memory of a turn: pause the process while many events wait, fail an endless answer."""
+        if len(self._events) > _MAX_BUFFERED_EVENTS and not self._reading_paused:
+            self._reading_paused = True
+            worker.process.set_paused(True)
+        self._length += sum(len(e.text) for e in events if isinstance(e, _TEXT_EVENTS))
+        if self._length > _MAX_ANSWER_CHARS:
+            self.fail(
+                CliFailed(f"The claude CLI wrote an answer of more than {_MAX_ANSWER_CHARS} characters.")
+            )
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and self._worker is not None:
+            self._reading_paused = False
+            self._worker.process.set_paused(False)
+
+    def ended(self, problem: str | None) -> None:
+        """The process ended."""
+        if self._done or self._worker is None:
+            return
+        if self._script is not None and self._script.translator.cut:
+            # The answer is complete; only the reply to the interrupt is missing.
+            self._finish_early()
+            return
+        if problem is not None:
+            self.fail(CliFailed(f"The claude CLI {problem}."))
+        else:
+            process = self._worker.process
+            advice = self._script.translator.advice if self._script is not None else None
+            self.fail(self._login.failed(error_from_exit(process.returncode, process.stderr, advice)))
+
+    def _fail_truly(self, error: TurnError) -> None:
+        """Fail with what the CLI or the API said."""
+        if self._script is not None and self._script.translator.answered:
+            self._login.answered()
+        self.fail(self._login.failed(error))
+
+    def fail(self, error: TurnError) -> None:
+        """End the iteration with `error`, after the events that came before it."""
+        if self._error is None and not self._done:
+            self._error = error
+            self._wake()
+
+    def _finish_early(self) -> None:
+        if self._script is not None and not self._done and self._error is None:
+            self._events.append(self._script.translator.finish_early())
+            self._wake()
+
+    def close(self) -> None:
+        """Give the worker back, or give up waiting for one."""
+        self._closed = True
+        self._resume_reading()
+        if self._result_timer is not None:
+            self._result_timer.cancel()
+        if not self._lease.done():
+            self._lease.cancel()
+        self._login.ended(complete=self._done)
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self._release(worker, self._script)
+
+    @property
+    def _done(self) -> bool:
+        return self._script is not None and self._script.translator.done
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __aiter__(self) -> CliAttempt:
+        return self
+
+    async def __anext__(self) -> TurnEvent:
+        while not self._events:
+            self._resume_reading()
+            if self._error is not None:
+                raise self._error
+            if self._done:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._events.popleft()

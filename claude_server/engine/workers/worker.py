@@ -1,0 +1,151 @@
+"""A worker: one warm claude process, with its state, its owner and its age."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import psutil
+
+from claude_server.engine.processes.argv import Launch
+from claude_server.engine.processes.process import CliProcess
+from claude_server.engine.protocol.frames import Frame
+from claude_server.engine.workers.state import Level, WorkerConfig, WorkerState
+
+SharePolicy = Literal["key", "any", "never"]
+_INITIAL_BACKOFF = 0.5
+_MAX_BACKOFF = 30.0
+# Reading the memory costs some 20 us: not worth it after each turn.
+_MEMORY_CHECK_TURNS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a worker is retired: number of turns, age in seconds, idle seconds, bytes of memory."""
+
+    turns: int = 1000
+    age: float = 3600.0
+    idle: float = 300.0
+    memory: int = 400 * 1024 * 1024
+
+
+class WorkerSource(Protocol):
+    """What leases out a worker and takes it back: the pool, or OneShotWorkers. `level`: its engine level.
+    `tools_in_body`, `stable_prefix`: see WorkerState."""
+
+    level: Level
+    tools_in_body: bool
+    stable_prefix: bool
+
+    def release(self, worker: Worker, *, clean: bool) -> None: ...
+
+    def worker_ended(self, worker: Worker) -> None: ...
+
+    def count(self, what: str, number: int) -> None: ...
+
+
+class Backoff:
+    """Exponential backoff: `first` seconds after a failure, doubled each time, 30 s at most."""
+
+    def __init__(self, first: float = _INITIAL_BACKOFF) -> None:
+        self._first = self._next = first
+        self.failures = 0
+        self._until = 0.0
+
+    def failed(self, now: float) -> None:
+        self.failures += 1
+        self._until = now + self._next
+        self._next = min(_MAX_BACKOFF, 2 * self._next)
+
+    def reset(self) -> None:
+        self.failures, self._until, self._next = 0, 0.0, self._first
+
+    def remaining(self, now: float) -> float:
+        """Seconds until the next attempt is allowed."""
+        return max(0.0, self._until - now)
+
+
+class Worker:
+    """One claude process. While it serves a turn its frames go to the attempt, otherwise to this object.
+
+    `state` None: not initialized yet; its first turn does that. `owner`: id of the key whose conversations it
+    has seen, None before its first turn. `cost_usd`: the process's total so far. `mark`: UUID of the last
+    answered event.
+    """
+
+    def __init__(
+        self,
+        process: CliProcess,
+        launch: Launch,
+        source: WorkerSource,
+        clock: Callable[[], float],
+    ) -> None:
+        self.process = process
+        self.launch = launch
+        self.state: WorkerState | None = None
+        self.owner: str | None = None
+        self.turns = 0
+        self.cost_usd = 0.0
+        self.mark: str | None = None
+        self._clock = clock
+        self.born = clock()
+        self.idle_since = self.born
+        self.source = source
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.process.pid} turns={self.turns} {self.state}>"
+
+    @property
+    def blank(self) -> bool:
+        """Has the process never had a system prompt?"""
+        return self.state is None or not self.state.current.system
+
+    def initialized(self, config: WorkerConfig) -> None:
+        """Record `initialize`: the process has its first system prompt, and the tools of its first turn."""
+        begun = WorkerConfig(model=self.launch.model, system=config.system, tools=config.tools)
+        self.state = WorkerState.initialized(
+            begun,
+            self.launch.custom_model,
+            tools_in_body=self.source.tools_in_body,
+            stable_prefix=self.source.stable_prefix,
+        )
+
+    def frame(self, frame: Frame) -> None:
+        """Ignore a frame that arrives while no turn runs."""
+
+    def ended(self, problem: str | None) -> None:
+        """The process ended while no turn ran."""
+        self.source.worker_ended(self)
+
+    def mark_idle(self) -> None:
+        """Note the end of a turn, and take the process's frames over from the attempt."""
+        self.idle_since = self._clock()
+        self.process.listener = self
+
+    def retirement_reason(self, limits: Limits, share: SharePolicy) -> str | None:
+        """Why this worker must not serve another turn, or None."""
+        if self.process.ended:
+            return "ended"
+        if share == "never" and self.turns:
+            return "not shared"
+        if self.turns >= limits.turns:
+            return "turns"
+        if self._clock() - self.born >= limits.age:
+            return "age"
+        if self.turns % _MEMORY_CHECK_TURNS == 0 and _memory(self.process.pid) > limits.memory:
+            return "memory"
+        return None
+
+
+def _memory(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def monotonic() -> float:
+    """The pool's clock."""
+    return time.monotonic()

@@ -1,0 +1,1 @@
+"""The endpoints beside the dialects: health, models, sessions, tools, MCP servers, login, pages."""

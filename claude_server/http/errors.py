@@ -1,0 +1,223 @@
+"""Maps errors to HTTP: status, type, code and whether to retry. The only place that chooses a status."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from claude_server.core import errors
+from claude_server.dialects.chat.errors import (
+    ErrorBody,
+    ErrorDetail,
+    FieldError,
+    ValidationErrorBody,
+    ValidationErrorDetail,
+)
+from claude_server.stores.sessions import StoreError
+from claude_server.telemetry.requests import annotate, request_id_of
+
+# Seconds. The openai SDK waits no longer; other clients should not either.
+_MAX_RETRY_AFTER = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorMapping:
+    """The HTTP side of one kind of error. `retry`: the value of x-should-retry."""
+
+    status: int
+    type: str
+    code: str | None
+    retry: bool
+
+
+_REQUEST = "invalid_request_error"
+_SERVER = "server_error"
+_TABLE: tuple[tuple[type[errors.TurnError], ErrorMapping], ...] = (
+    (errors.UnsupportedParameter, ErrorMapping(400, _REQUEST, "unsupported_parameter", False)),
+    (errors.InvalidRequest, ErrorMapping(400, _REQUEST, "invalid_request_error", False)),
+    (errors.PromptTooLong, ErrorMapping(400, _REQUEST, "context_length_exceeded", False)),
+    (errors.RequestTooLarge, ErrorMapping(413, _REQUEST, "request_too_large", False)),
+    (errors.ModelNotFound, ErrorMapping(404, _REQUEST, "model_not_found", False)),
+    (errors.SessionNotFound, ErrorMapping(404, _REQUEST, "session_not_found", False)),
+    (errors.SessionConflict, ErrorMapping(409, _REQUEST, "session_conflict", False)),
+    (errors.ToolsNotAllowed, ErrorMapping(403, "permission_error", "tools_not_allowed", False)),
+    (errors.NotOperator, ErrorMapping(403, "permission_error", "operator_only", False)),
+    (errors.UnknownServer, ErrorMapping(404, _REQUEST, "mcp_server_not_found", False)),
+    (errors.ServerFailed, ErrorMapping(502, _SERVER, "mcp_failed", False)),
+    (errors.QueueFull, ErrorMapping(429, "rate_limit_error", "queue_full", True)),
+    (
+        errors.UsageLimitReached,
+        ErrorMapping(429, "rate_limit_error", "rate_limit_exceeded", False),
+    ),
+    (errors.RateLimited, ErrorMapping(429, "rate_limit_error", "rate_limit_exceeded", True)),
+    (errors.AccountProblem, ErrorMapping(403, "permission_error", "account_problem", False)),
+    (errors.ModelNotPermitted, ErrorMapping(403, "permission_error", "model_not_permitted", False)),
+    (errors.LoginLost, ErrorMapping(503, _SERVER, "cli_not_ready", False)),
+    (errors.LoginRefused, ErrorMapping(503, _SERVER, "cli_not_ready", True)),
+    (errors.NotReady, ErrorMapping(503, _SERVER, "cli_not_ready", False)),
+    (errors.Overloaded, ErrorMapping(503, _SERVER, "overloaded", True)),
+    (errors.InvalidAnswer, ErrorMapping(502, _SERVER, "invalid_answer", False)),
+    (errors.CliFailed, ErrorMapping(502, _SERVER, "cli_failed", True)),
+    (errors.TurnTimeout, ErrorMapping(504, _SERVER, "timeout", True)),
+    (errors.StateFailed, ErrorMapping(503, _SERVER, "state_failed", True)),
+    (errors.ShuttingDown, ErrorMapping(503, _SERVER, "shutting_down", True)),
+)
+# Parts of pydantic's `loc` that are no fields: the variants of `content`.
+_KINDS = ("str", "list[ContentPart]")
+# Limits of the field errors in an answer: their number, and the characters of an echoed value.
+_MAX_FIELD_ERRORS = 20
+_MAX_INPUT_CHARS = 100
+# Keeps out infinity and NaN, which are not JSON, and huge integers.
+_MAX_INPUT_NUMBER = 10**15
+_OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models, /health and what GET /docs lists."
+_NO_V1 = "The client's base_url must end in /v1."
+_TWO_V1 = "The client adds /v1 by itself: leave it out of its base_url."
+# By path: what clients ask for whose settings have one of the usual mistakes.
+_HINTS = {
+    "/chat/completions": _NO_V1,
+    "/models": _NO_V1,
+    "/v1/v1/chat/completions": _TWO_V1,
+    "/v1/v1/models": _TWO_V1,
+    "/v1/responses": (
+        "This server has /v1/chat/completions: let the client use that (Vercel AI SDK: openai.chat(NAME), "
+        "LangChain: use_responses_api=False)."
+    ),
+}
+
+
+def error_mapping(error: errors.TurnError) -> ErrorMapping:
+    """The mapping of an error. Raises LookupError for a kind that has none."""
+    for kind, found in _TABLE:
+        if isinstance(error, kind):
+            return found
+    raise LookupError(f"no verdict for {type(error).__name__}")
+
+
+def body(error: errors.TurnError) -> ErrorBody | ValidationErrorBody:
+    """The JSON body of an error; also the last event of a stream that fails."""
+    found = error_mapping(error)
+    detail = ErrorDetail(message=error.message, type=found.type, param=error.param, code=found.code)
+    if isinstance(error, errors.InvalidRequest) and error.details:
+        details = [FieldError.model_validate(item) for item in error.details]
+        return ValidationErrorBody(error=ValidationErrorDetail(**detail.model_dump(), details=details))
+    return ErrorBody(error=detail)
+
+
+def response(error: errors.TurnError) -> Response:
+    """The whole HTTP answer to a failed turn."""
+    found = error_mapping(error)
+    headers = {"x-should-retry": "true" if found.retry and not error.final else "false"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+        if error.retry_after > _MAX_RETRY_AFTER:
+            headers["x-should-retry"] = "false"
+    return _json(found.status, body(error), headers)
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Every validation error of a body."""
+    return [
+        FieldError(
+            field=".".join(map(str, item["loc"])),
+            message=item["msg"],
+            type=item["type"],
+            # Not the whole body once more, which is what pydantic names where it isn't JSON.
+            input=None if item["type"] == "json_invalid" else item["input"],
+        )
+        for item in error.errors(include_url=False, include_context=False)
+    ]
+
+
+def invalid(error: ValidationError) -> errors.InvalidRequest:
+    """The InvalidRequest for a validation error: a sentence about one error, and the first errors as data."""
+    made = _invalid_request(error)
+    made.details = tuple(
+        {**dict(found), "input": _short(found.input)} for found in field_errors(error)[:_MAX_FIELD_ERRORS]
+    )
+    return made
+
+
+def _short(value: Any) -> Any:
+    """The value if it is short enough to be echoed, else None: a conversation is not."""
+    if isinstance(value, str):
+        return value if len(value) <= _MAX_INPUT_CHARS else None
+    return value if isinstance(value, int | float) and abs(value) < _MAX_INPUT_NUMBER else None
+
+
+def _invalid_request(error: ValidationError) -> errors.InvalidRequest:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    # For a union, the deepest error is about the variant that was meant.
+    first = max(found, key=lambda item: len(item["loc"]))
+    if first["type"] == "json_invalid":
+        return errors.InvalidRequest(
+            f"The body is not valid JSON: {first['msg'].removeprefix('Invalid JSON: ')}."
+        )
+    place = ""
+    for step in first["loc"]:
+        if step in _KINDS:
+            continue
+        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else step
+    message = f"'{place}': {first['msg']}." if place else f"The body is not what is expected: {first['msg']}."
+    return errors.InvalidRequest(message, param=place or None)
+
+
+def install(app: FastAPI) -> None:
+    """Register handlers that give every error the same shape."""
+
+    async def turn_failed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, errors.TurnError)
+        annotate(request.scope, outcome=error_mapping(error).code or "error")
+        return response(error)
+
+    async def not_stored(request: Request, error: Exception) -> Response:
+        why = f"The records of the sessions can't be read or written: {error}. Try again later."
+        return await turn_failed(request, errors.StateFailed(why))
+
+    async def invalid_query(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        return await turn_failed(request, errors.InvalidRequest(f"'{name}': {first['msg']}.", param=name))
+
+    async def client_gone(request: Request, error: Exception) -> Response:
+        annotate(request.scope, outcome="client_gone")
+        return Response(status_code=499)
+
+    async def not_routed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        what = f"{request.method} {request.url.path}"
+        message = str(error.detail)
+        if error.status_code == 404:
+            message = f"There is no {what}. {_HINTS.get(request.url.path, _OTHER_ENDPOINTS)}"
+        elif error.status_code == 405:
+            message = (
+                f"{what} is not possible: the path takes {(error.headers or {}).get('Allow', 'others')}."
+            )
+        detail = ErrorDetail(message=message, type=_REQUEST, code="not_found")
+        return _json(error.status_code, ErrorBody(error=detail), {"x-should-retry": "false"})
+
+    async def broken(request: Request, error: Exception) -> Response:
+        detail = ErrorDetail(
+            message="The server made a mistake; its log says more.", type=_SERVER, code="internal"
+        )
+        headers = {"x-should-retry": "false", "x-request-id": request_id_of(request.scope)}
+        return _json(500, ErrorBody(error=detail), headers)
+
+    app.add_exception_handler(errors.TurnError, turn_failed)
+    app.add_exception_handler(StoreError, not_stored)
+    app.add_exception_handler(RequestValidationError, invalid_query)
+    app.add_exception_handler(ClientDisconnect, client_gone)
+    app.add_exception_handler(HTTPException, not_routed)
+    app.add_exception_handler(Exception, broken)
+
+
+def _json(status: int, content: ErrorBody | ValidationErrorBody, headers: dict[str, str]) -> Response:
+    return Response(content.model_dump_json(), status, headers, "application/json")

@@ -1,1 +1,0 @@
-"""How small files of the state folder are written."""

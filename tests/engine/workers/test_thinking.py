@@ -1,0 +1,73 @@
+"""Which models think within a budget, and when that can't be."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_server.core.model import AttemptRequest, Message, ModelInfo, ToolResult, ToolUse, TurnRequest
+from claude_server.engine.workers.attempt_spec import attempt_spec
+from claude_server.engine.workers.thinking import has_thinking_budget
+
+# As CLI 2.1.197 lists them.
+LISTED = (
+    ModelInfo("default", "Default", "claude-opus-4-8[1m]", True),
+    ModelInfo("opus[1m]", "Opus", "claude-opus-4-8[1m]", True),
+    ModelInfo("sonnet", "Sonnet", "claude-sonnet-5", True),
+    ModelInfo("haiku", "Haiku", "claude-haiku-4-5-20251001"),
+)
+RESULT = ToolResult("c", ("cold",))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("claude-sonnet-4-5", "claude-sonnet-4-5-20250929", "claude-haiku-4-5", "claude-opus-4-5-20251101"),
+        *(
+            "claude-sonnet-4-5[1m]",
+            "claude-opus-4-1-20250805",
+            "claude-sonnet-4-0",
+            "claude-sonnet-4-20250514",
+        ),
+        *("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-opus-4-5@20251101"),
+        *("claude-opus-4", "claude-sonnet-4-20250514"),
+        "haiku",
+    ],
+)
+def test_models_with_a_budget(model: str) -> None:
+    assert has_thinking_budget(model, LISTED)
+    assert has_thinking_budget(model, ())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("sonnet", "opus", "opus[1m]", "best", "claude-sonnet-5", "claude-opus-4-8", "claude-opus-4-10"),
+        *("claude-sonnet-4-6", "claude-opus-4-6-20260101", "claude-sonnet-5-5", "claude-haiku-5-5", None),
+        *("eu.anthropic.claude-opus-4-6-v1", "a-gateway's-model"),
+    ],
+)
+def test_other_models(model: str | None) -> None:
+    assert not has_thinking_budget(model, LISTED)
+
+
+def test_what_the_cli_lists_counts_more_than_a_name() -> None:
+    listed = (ModelInfo("haiku", "Haiku", "claude-haiku-5-5", True), ModelInfo("new", "New", "claude-new-1"))
+    assert not has_thinking_budget("haiku", listed)
+    assert has_thinking_budget("new", listed) and has_thinking_budget("claude-new-1", listed)
+    assert has_thinking_budget(None, (ModelInfo("default", "Default", "claude-haiku-4-5"),))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "model", "thinks"),
+    [
+        (("hi",), "haiku", True),
+        ((RESULT,), "haiku", False),
+        ((RESULT, "and now?"), "haiku", False),
+        ((RESULT,), "sonnet", True),
+    ],
+)
+def test_results_of_calls(blocks: tuple[str | ToolResult, ...], model: str, thinks: bool) -> None:
+    turn = TurnRequest(id="t", question=Message("user", blocks), model=model)
+    history = (Message("user", ("q",)), Message("assistant", (ToolUse("c", "f", {}),)))
+    for earlier in (history, ()):
+        assert attempt_spec(AttemptRequest(turn, "", earlier), LISTED).config.thinking is thinks

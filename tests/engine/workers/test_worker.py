@@ -1,0 +1,172 @@
+"""A warm process and what is known of it."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+import pytest
+
+from claude_server.engine.processes.argv import Launch
+from claude_server.engine.workers import worker as worker_module
+from claude_server.engine.workers.state import Level, WorkerConfig, WorkerState
+from claude_server.engine.workers.worker import Backoff, Limits, SharePolicy, Worker
+from tests.engine.scripted import ScriptedProcess
+
+LIMITS = Limits(turns=3, age=100.0, idle=10.0, memory=1000)
+
+
+class Place:
+    """A worker, its home and its clock."""
+
+    level: Level = "warm"
+    tools_in_body = True
+    stable_prefix = True
+
+    def __init__(self, launch: Launch | None = None) -> None:
+        self.now = 50.0
+        self.gone: list[Worker] = []
+        self.process = ScriptedProcess("silence")
+        self.worker = Worker(self.process, launch or Launch(), self, lambda: self.now)
+
+    def release(self, worker: Worker, *, clean: bool) -> None:
+        raise AssertionError("not asked of it here")
+
+    def worker_ended(self, worker: Worker) -> None:
+        self.gone.append(worker)
+
+    def count(self, what: str, number: int) -> None:
+        raise AssertionError("not asked of it here")
+
+
+def test_a_fresh_worker() -> None:
+    worker = Place(Launch("opus")).worker
+    assert (worker.state, worker.owner, worker.mark) == (None, None, None)
+    assert (worker.turns, worker.cost_usd, worker.born, worker.idle_since) == (0, 0.0, 50.0, 50.0)
+    assert repr(worker) == f"<Worker {worker.process.pid} turns=0 None>"
+
+
+def test_its_first_system_prompt() -> None:
+    worker = Place(Launch("opus", custom_model="x")).worker
+    assert worker.blank
+    worker.initialized(WorkerConfig("haiku", "S", "high"))
+    assert worker.state == WorkerState(
+        WorkerConfig("opus", "S"), "x", (), tools_in_body=True, stable_prefix=True
+    )
+    assert not worker.blank
+    worker.initialized(WorkerConfig())
+    assert worker.blank
+
+
+def test_frames_between_turns_are_nobodys() -> None:
+    place = Place()
+    place.worker.mark_idle()
+    place.process.say({"type": "result"}, {"type": "control_request"}, {"type": "control_response"})
+    assert place.process.written == []
+
+
+# Between turns
+
+
+def test_at_rest_the_worker_hears_of_the_end() -> None:
+    place = Place()
+    place.now = 60.0
+    place.worker.mark_idle()
+    assert place.worker.idle_since == 60.0
+    place.process.exit(1)
+    assert place.gone == [place.worker]
+
+
+# After a start that failed
+
+
+def test_a_pause_doubles_and_ends() -> None:
+    backoff = Backoff()
+    assert (backoff.failures, backoff.remaining(0.0)) == (0, 0.0)
+    lengths = []
+    for number in range(1, 9):
+        backoff.failed(100.0 * number)
+        assert backoff.failures == number
+        lengths.append(backoff.remaining(100.0 * number))
+    assert lengths == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert [backoff.remaining(now) for now in (810.0, 829.5, 830.0, 999.0)] == [20.0, 0.5, 0.0, 0.0]
+    backoff.reset()
+    assert (backoff.failures, backoff.remaining(800.0)) == (0, 0.0)
+    backoff.failed(801.0)
+    assert backoff.remaining(801.0) == 0.5
+
+
+def test_a_cli_may_be_broken_for_days() -> None:
+    backoff = Backoff()
+    for number in range(10_000):
+        backoff.failed(30.0 * number)
+    assert backoff.remaining(30.0 * 9_999) == 30.0
+
+
+# When it has to go
+
+
+def retirement_reason(place: Place, share: SharePolicy = "any", limits: Limits = LIMITS) -> str | None:
+    return place.worker.retirement_reason(limits, share)
+
+
+@pytest.mark.parametrize("share", ["key", "any", "never"])
+def test_a_worker_that_was_never_used_stays(share: SharePolicy) -> None:
+    assert retirement_reason(Place(), share) is None
+
+
+def test_the_end_of_the_process() -> None:
+    place = Place()
+    place.process.exit()
+    assert retirement_reason(place) == "ended"
+
+
+@pytest.mark.parametrize(("share", "reason"), [("key", None), ("any", None), ("never", "not shared")])
+def test_one_that_was_used(share: SharePolicy, reason: str | None) -> None:
+    place = Place()
+    place.worker.turns = 1
+    assert retirement_reason(place, share) == reason
+
+
+@pytest.mark.parametrize(("turns", "reason"), [(2, None), (3, "turns"), (4, "turns")])
+def test_turns(turns: int, reason: str | None) -> None:
+    place = Place()
+    place.worker.turns = turns
+    assert retirement_reason(place) == reason
+
+
+@pytest.mark.parametrize(("age", "reason"), [(99.9, None), (100, "age"), (1000, "age")])
+def test_age(age: float, reason: str | None) -> None:
+    place = Place()
+    place.now += age
+    assert retirement_reason(place) == reason
+
+
+@pytest.mark.parametrize(
+    ("turns", "memory", "reason"),
+    [(10, 1001, "memory"), (10, 1000, None), (9, 1001, None), (11, 1001, None), (20, 1001, "memory")],
+)
+def test_memory(monkeypatch: pytest.MonkeyPatch, turns: int, memory: int, reason: str | None) -> None:
+    place = Place()
+    asked: list[int] = []
+
+    def used(pid: int) -> int:
+        asked.append(pid)
+        return memory
+
+    monkeypatch.setattr(worker_module, "_memory", used)
+    place.worker.turns = turns
+    assert retirement_reason(place, limits=Limits(turns=1000, age=100, memory=1000)) == reason
+    # To ask costs something.
+    assert asked == ([place.process.pid] if turns % 10 == 0 else [])
+
+
+def test_the_memory_of_a_process() -> None:
+    own = worker_module._memory(os.getpid())
+    assert 0.5 < own / psutil.Process().memory_info().rss < 2
+    # One that is gone has none.
+    assert worker_module._memory(Place().process.pid) == 0
+
+
+def test_the_limits_when_nothing_is_said() -> None:
+    assert Limits() == Limits(turns=1000, age=3600.0, idle=300.0, memory=400 * 1024 * 1024)

@@ -1,0 +1,366 @@
+"""What went wrong, as clients see it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from structlog.testing import capture_logs
+
+from claude_server.core import errors
+from claude_server.core.errors import (
+    AccountProblem,
+    CliFailed,
+    InvalidAnswer,
+    InvalidRequest,
+    LoginLost,
+    LoginRefused,
+    ModelNotFound,
+    ModelNotPermitted,
+    NotOperator,
+    NotReady,
+    Overloaded,
+    PromptTooLong,
+    QueueFull,
+    RateLimited,
+    RequestTooLarge,
+    ServerFailed,
+    SessionConflict,
+    SessionLost,
+    SessionNotFound,
+    ShuttingDown,
+    StateFailed,
+    ToolsNotAllowed,
+    TurnError,
+    TurnTimeout,
+    UnknownServer,
+    UnsupportedParameter,
+    UsageLimitReached,
+)
+from claude_server.dialects.chat.wire import ChatRequest
+from claude_server.http.errors import ErrorMapping, body, error_mapping, install, invalid, response
+from claude_server.stores.sessions import StoreError
+from claude_server.telemetry.requests import RequestLogMiddleware
+
+REQUEST, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
+# The rows of the decisions' table that a turn can end in.
+TABLE: list[tuple[type[TurnError], ErrorMapping]] = [
+    (InvalidRequest, ErrorMapping(400, REQUEST, "invalid_request_error", False)),
+    (UnsupportedParameter, ErrorMapping(400, REQUEST, "unsupported_parameter", False)),
+    (ModelNotFound, ErrorMapping(404, REQUEST, "model_not_found", False)),
+    (ToolsNotAllowed, ErrorMapping(403, "permission_error", "tools_not_allowed", False)),
+    (NotOperator, ErrorMapping(403, "permission_error", "operator_only", False)),
+    (UnknownServer, ErrorMapping(404, REQUEST, "mcp_server_not_found", False)),
+    (ServerFailed, ErrorMapping(502, SERVER, "mcp_failed", False)),
+    (SessionNotFound, ErrorMapping(404, REQUEST, "session_not_found", False)),
+    (SessionConflict, ErrorMapping(409, REQUEST, "session_conflict", False)),
+    (RequestTooLarge, ErrorMapping(413, REQUEST, "request_too_large", False)),
+    (PromptTooLong, ErrorMapping(400, REQUEST, "context_length_exceeded", False)),
+    (QueueFull, ErrorMapping(429, LIMIT, "queue_full", True)),
+    (UsageLimitReached, ErrorMapping(429, LIMIT, "rate_limit_exceeded", False)),
+    (RateLimited, ErrorMapping(429, LIMIT, "rate_limit_exceeded", True)),
+    (AccountProblem, ErrorMapping(403, "permission_error", "account_problem", False)),
+    (ModelNotPermitted, ErrorMapping(403, "permission_error", "model_not_permitted", False)),
+    (LoginLost, ErrorMapping(503, SERVER, "cli_not_ready", False)),
+    (LoginRefused, ErrorMapping(503, SERVER, "cli_not_ready", True)),
+    (NotReady, ErrorMapping(503, SERVER, "cli_not_ready", False)),
+    (Overloaded, ErrorMapping(503, SERVER, "overloaded", True)),
+    (InvalidAnswer, ErrorMapping(502, SERVER, "invalid_answer", False)),
+    (CliFailed, ErrorMapping(502, SERVER, "cli_failed", True)),
+    (TurnTimeout, ErrorMapping(504, SERVER, "timeout", True)),
+    (StateFailed, ErrorMapping(503, SERVER, "state_failed", True)),
+    (ShuttingDown, ErrorMapping(503, SERVER, "shutting_down", True)),
+]
+EACH = pytest.mark.parametrize(("kind", "expected"), TABLE, ids=[kind.__name__ for kind, _ in TABLE])
+
+
+def sent(error: TurnError) -> tuple[int, dict[str, str], Any]:
+    made = response(error)
+    headers = {k: v for k, v in made.headers.items() if k != "content-length"}
+    return made.status_code, headers, json.loads(bytes(made.body))
+
+
+def test_the_table_has_every_error_that_a_client_can_see() -> None:
+    kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TurnError)}
+    assert kinds - {TurnError, SessionLost} == {kind for kind, _ in TABLE}
+
+
+@EACH
+def test_verdicts(kind: type[TurnError], expected: ErrorMapping) -> None:
+    assert error_mapping(kind("x")) == expected
+
+
+@EACH
+def test_bodies_have_all_four_keys(kind: type[TurnError], expected: ErrorMapping) -> None:
+    error = {"message": "why", "type": expected.type, "param": "p", "code": expected.code}
+    assert json.loads(body(kind("why", param="p")).model_dump_json()) == {"error": error}
+    assert json.loads(body(kind("why")).model_dump_json()) == {"error": {**error, "param": None}}
+
+
+@EACH
+def test_responses(kind: type[TurnError], expected: ErrorMapping) -> None:
+    headers = {"content-type": "application/json", "x-should-retry": "true" if expected.retry else "false"}
+    error = {"message": "why", "type": expected.type, "param": None, "code": expected.code}
+    assert sent(kind("why")) == (expected.status, headers, {"error": error})
+
+
+def test_an_error_that_no_client_may_see() -> None:
+    with pytest.raises(LookupError, match="no verdict for SessionLost"):
+        error_mapping(SessionLost("x"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "header", "retry"),
+    [
+        (0, "0", "true"),
+        (0.001, "1", "true"),
+        (1, "1", "true"),
+        (1.5, "2", "true"),
+        (120, "120", "true"),
+        (120.5, "121", "false"),
+        (18_000, "18000", "false"),
+    ],
+)
+def test_when_to_come_back(seconds: float, header: str, retry: str) -> None:
+    _, headers, _ = sent(RateLimited("x", retry_after=seconds))
+    assert (headers["retry-after"], headers["x-should-retry"]) == (header, retry)
+
+
+def test_a_time_to_come_back_makes_nothing_retryable() -> None:
+    _, headers, _ = sent(NotReady("x", retry_after=1))
+    assert (headers["retry-after"], headers["x-should-retry"]) == ("1", "false")
+
+
+# Bodies that are no request
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def sentence(given: bytes | dict[str, Any]) -> tuple[str, str | None]:
+    text = given if isinstance(given, bytes) else json.dumps(given).encode()
+    with pytest.raises(ValidationError) as raised:
+        ChatRequest.model_validate_json(text)
+    error = invalid(raised.value)
+    assert type(error) is InvalidRequest
+    return error.message, error.param
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"hi", b'{"messages": [{"content": "\\ud800"}]}', b"\xff"])
+def test_a_body_that_is_not_json(text: bytes) -> None:
+    message, param = sentence(text)
+    assert message.startswith("The body is not valid JSON: ")
+    assert message.endswith(".")
+    assert param is None
+
+
+@pytest.mark.parametrize("text", [b"[]", b"null", b'"hi"', b"5"])
+def test_a_body_of_another_kind(text: bytes) -> None:
+    assert sentence(text) == ("The body is not what is expected: Input should be an object.", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "param"),
+    [
+        ({}, "'messages': Field required.", "messages"),
+        (
+            {"messages": MESSAGES, "n": 0},
+            "'n': Input should be greater than or equal to 1.",
+            "n",
+        ),
+        (
+            {"messages": [*MESSAGES, {"role": "robot"}]},
+            "'messages[1].role': Input should be "
+            "'developer', 'system', 'user', 'assistant', 'tool' or 'function'.",
+            "messages[1].role",
+        ),
+        (
+            {"messages": MESSAGES, "stream_options": {"include_usage": 1}},
+            "'stream_options.include_usage': Input should be a valid boolean.",
+            "stream_options.include_usage",
+        ),
+    ],
+)
+def test_where_a_body_is_wrong(given: dict[str, Any], message: str, param: str) -> None:
+    assert sentence(given) == (message, param)
+
+
+@pytest.mark.parametrize(
+    ("content", "param"),
+    [
+        (5, "messages[0].content"),
+        ({"type": "text"}, "messages[0].content"),
+        ([5], "messages[0].content[0]"),
+        ([{"type": 5}], "messages[0].content[0].type"),
+        ([{"type": "text", "text": "a"}, {"text": "b"}], "messages[0].content[1].type"),
+        ([{"type": "text", "text": 5}], "messages[0].content[0].text"),
+    ],
+)
+def test_where_content_is_wrong(content: Any, param: str) -> None:
+    # Content is one of two kinds: the place is in what was sent, not in our models.
+    message, found = sentence({"messages": [{"role": "user", "content": content}]})
+    assert found == param
+    assert message.startswith(f"'{param}': ")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            {"messages": [{"role": "user", "content": "x"}], name: [1] * 999}
+            for name in ("tools", "functions")
+        ),
+        {"messages": [1] * 999},
+        {"messages": [{"role": "user", "content": [1] * 999}]},
+        {"messages": [{"role": "assistant", "tool_calls": [1] * 999}]},
+    ],
+)
+def test_complaints_are_not_as_many_as_what_is_wrong(given: dict[str, Any]) -> None:
+    """Each takes a kilobyte: a body of some megabytes would take all memory, and a minute."""
+    with pytest.raises(ValidationError) as raised:
+        ChatRequest.model_validate(given)
+    assert raised.value.error_count() <= 2
+
+
+def test_nothing_that_was_sent_is_repeated() -> None:
+    message, _ = sentence({"messages": "SECRET"})
+    assert "SECRET" not in message
+
+
+@pytest.mark.parametrize(
+    ("given", "details"),
+    [
+        (b"{", [("", "json_invalid", None)]),
+        (b"[]", [("", "model_type", None)]),
+        ({"messages": MESSAGES, "n": "x" * 101}, [("n", "int_type", None)]),
+        (b'{"messages": [{"role": "user"}], "n": -1' + b"0" * 20 + b"}", [("n", "greater_than_equal", None)]),
+        ({"messages": MESSAGES, "n": 9.5}, [("n", "int_type", 9.5)]),
+        ({"messages": [{"role": "robot"}] * 30}, [("messages.0.role", "literal_error", "robot")]),
+    ],
+)
+def test_what_is_wrong_as_data(given: bytes | dict[str, Any], details: list[tuple[str, str, Any]]) -> None:
+    text = given if isinstance(given, bytes) else json.dumps(given).encode()
+    with pytest.raises(ValidationError) as raised:
+        ChatRequest.model_validate_json(text)
+    _, _, sent_body = sent(invalid(raised.value))
+    told = sent_body["error"]["details"]
+    assert [(item["field"], item["type"], item["input"]) for item in told] == details
+    assert all(item["message"] for item in told)
+
+
+def test_twenty_complaints_are_enough() -> None:
+    with pytest.raises(ValidationError) as raised:
+        ChatRequest.model_validate({name: {"no": "such thing"} for name in ChatRequest.model_fields})
+    assert raised.value.error_count() > 20
+    _, _, sent_body = sent(invalid(raised.value))
+    assert len(sent_body["error"]["details"]) == 20
+
+
+# In an application
+
+
+@pytest.fixture
+async def client() -> AsyncGenerator[httpx.AsyncClient, None]:
+    app = FastAPI()
+    install(app)
+    app.add_middleware(RequestLogMiddleware)
+
+    @app.get("/turn")
+    async def turn() -> None:
+        raise RateLimited("slow down", retry_after=2.5)
+
+    @app.get("/bug")
+    async def bug() -> None:
+        raise KeyError("SECRET")
+
+    @app.get("/records")
+    async def records() -> None:
+        raise StoreError("disk I/O error")
+
+    @app.get("/gone")
+    async def gone() -> None:
+        raise ClientDisconnect
+
+    @app.get("/teapot")
+    async def teapot() -> None:
+        raise HTTPException(418, "short and stout")
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
+        yield made
+
+
+async def test_a_failed_turn(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/turn")
+    assert answer.status_code == 429
+    assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("3", "true")
+    assert answer.json()["error"]["message"] == "slow down"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        (
+            *("GET", "/v1/embeddings", 404),
+            "There is no GET /v1/embeddings. This server has /v1/chat/completions, /v1/models, "
+            "/health and what GET /docs lists.",
+        ),
+        (
+            *("POST", "/chat/completions", 404),
+            "There is no POST /chat/completions. The client's base_url must end in /v1.",
+        ),
+        ("POST", "/turn", 405, "POST /turn is not possible: the path takes GET."),
+    ],
+)
+async def test_no_such_route(
+    client: httpx.AsyncClient, method: str, path: str, status: int, message: str
+) -> None:
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (status, "false")
+    assert answer.json() == {
+        "error": {"message": message, "type": REQUEST, "param": None, "code": "not_found"}
+    }
+
+
+async def test_another_http_error_keeps_its_words(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/teapot")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (418, "short and stout")
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_records_that_cant_be_used(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/records")
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (503, "true")
+    error = answer.json()["error"]
+    assert error["code"] == "state_failed" and "disk I/O error" in error["message"]
+
+
+async def test_a_client_that_left_while_it_sent_its_body_is_no_mistake(client: httpx.AsyncClient) -> None:
+    """On every route that takes one."""
+    answer = await client.get("/gone")
+    assert (answer.status_code, answer.content) == (499, b"")
+
+
+async def test_a_mistake_of_ours_tells_nothing(client: httpx.AsyncClient) -> None:
+    with capture_logs() as logs:
+        answer = await client.get("/bug", headers={"x-request-id": "mine-1"})
+    # By its id it is found in the log, as what it is.
+    assert answer.headers["x-request-id"] == "mine-1"
+    (line,) = logs
+    assert (line["id"], line["status"], line["outcome"]) == ("mine-1", 500, "internal_error")
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (500, "false")
+    assert answer.json() == {
+        "error": {
+            "message": "The server made a mistake; its log says more.",
+            "type": SERVER,
+            "param": None,
+            "code": "internal",
+        }
+    }
