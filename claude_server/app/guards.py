@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from claude_server.command_line import command
 from claude_server.configuration.settings import ConfigError, Settings
 from claude_server.http.guard.authenticate import ApiKeyMiddleware
 from claude_server.http.guard.content import JsonOnlyMiddleware
@@ -18,8 +19,6 @@ from claude_server.http.guard.origin import ANY_ORIGIN, EXPOSED, OriginMiddlewar
 from claude_server.http.guard.rate_limit import RateLimitMiddleware
 from claude_server.http.guard.ring import KeyRing
 from claude_server.http.guard.window import FixedWindow, StorageMissing
-
-_ADD = "python claude_api.py keys add NAME"
 
 log = structlog.get_logger("start")
 
@@ -47,7 +46,7 @@ def build_guards(settings: Settings) -> Guards:
     if _is_open(settings) and not ring.required:
         raise ConfigError(
             f"CLAUDE_API_HOST={settings.host} is no loopback address: whoever reaches it would spend your "
-            f"account. Add a key first ({_ADD}), or set API_KEY; or listen on 127.0.0.1."
+            f"account. Add a key first ({command('keys add NAME')}), or set API_KEY; or listen on 127.0.0.1."
         )
     return Guards(ring, window)
 
@@ -67,7 +66,9 @@ def install_guards(app: FastAPI, made: Guards, settings: Settings) -> None:
     origins = settings.cors_origins
     if ANY_ORIGIN in origins and not made.ring.required:
         # Every web page that somebody visits could spend the account.
-        log.warning(f"CORS_ORIGINS=* has no effect without a key: {_ADD}, and start again")
+        log.warning(
+            f"CORS_ORIGINS=* has no effect without a key: {command('keys add NAME')}, and start again"
+        )
         origins = tuple(name for name in origins if name != ANY_ORIGIN)
     if origins:
         app.add_middleware(

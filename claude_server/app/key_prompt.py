@@ -6,6 +6,7 @@ import sys
 from typing import TextIO
 
 from claude_server.app.guards import key_ring, lacks_key
+from claude_server.command_line import command
 from claude_server.configuration.settings import ConfigError, Settings
 from claude_server.http.guard.keyfile import KeyFile, KeyFileFailed, NameTaken
 from claude_server.http.guard.keys import KeyLimits
@@ -40,7 +41,7 @@ def prompt_for_key(settings: Settings) -> None:
         return
     print(f"\n  {token}\n")
     print(f"This is the key '{NAME}', shown this once. Clients send it as api_key.")
-    print(f"Without it again: python claude_api.py keys revoke {NAME}\n", flush=True)
+    print(f"Without it again: {command(f'keys revoke {NAME}')}\n", flush=True)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

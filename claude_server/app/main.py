@@ -155,6 +155,9 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["serve"]:
+        # What happens without a command, too.
+        del arguments[0]
     try:
         if arguments and arguments[0] in COMMANDS:
             return COMMANDS[arguments[0]].main(arguments[1:])

@@ -16,8 +16,7 @@ from types import FrameType
 import uvicorn
 from uvicorn.supervisors.basereload import BaseReload
 
-_ROOT = Path(__file__).resolve().parents[2]
-_NOT_SERVED = frozenset({"examples", "lab", "tests"})
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 Serve = Callable[[socket.socket], int]
 
@@ -60,12 +59,7 @@ class _Child:
 
 def _modified() -> Iterator[tuple[Path, float]]:
     """Every source file of the server's, and when it was changed last."""
-    files = [*_ROOT.glob("*.py")]
-    for place in _ROOT.iterdir():
-        # Environments and caches hold thousands of files, and this is done four times a second.
-        if place.is_dir() and not place.name.startswith(".") and place.name not in _NOT_SERVED:
-            files += place.rglob("*.py")
-    for file in files:
+    for file in _PACKAGE.rglob("*.py"):
         with contextlib.suppress(OSError):
             yield file, file.stat().st_mtime
 
@@ -83,6 +77,6 @@ def supervise(serve: Serve, listener: socket.socket) -> int:
     `serve` must be a module's function, or a partial of one. A server that ends by itself, such as for a
     mistake in the source, is started again at the next change. Returns the exit status.
     """
-    config = uvicorn.Config("claude_api:create_app", factory=True, reload=True, log_config=None)
+    config = uvicorn.Config("claude_server.app.main:create_app", factory=True, reload=True, log_config=None)
     _Supervisor(config, _Child(serve), listener).run()
     return 0

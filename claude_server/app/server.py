@@ -26,7 +26,7 @@ _KEEP_ALIVE = 75
 
 FOREIGN_SERVER = (
     "another program serves HTTP: here the size and the time of a request's headers have no limit, nor has "
-    "the number of connections; 'python claude_api.py' has these limits"
+    "the number of connections; 'python claude_api.py' (installed: 'claude-api') has these limits"
 )
 
 log = structlog.get_logger("claude_api")

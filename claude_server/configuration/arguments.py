@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from claude_server.command_line import program
 from claude_server.configuration.fields import SettingField, default_text, is_switch
 
 # What fits on a terminal of 80 columns, as argparse reckons.
@@ -53,11 +54,10 @@ def server_parser(
     """
     secrets = ", ".join(mark.names[0] for _, mark, _ in settings if mark.secret)
     parser = argparse.ArgumentParser(
-        prog="claude_api.py",
+        prog=program(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         # Made by argparse it would be a screen of options.
-        usage="claude_api.py [PORT] [option ...]"
-        + ("\n       claude_api.py COMMAND ..." if commands else ""),
+        usage=f"{program()} [PORT] [option ...]" + (f"\n       {program()} COMMAND ..." if commands else ""),
         description=_paragraph(
             "Use Claude from any OpenAI client, through the claude CLI that you are logged into."
         )

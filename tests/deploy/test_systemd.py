@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from claude_server.configuration.settings import Settings
+from claude_server.app.service_files import Service, systemd_unit
 from claude_server.standin import StandIn
 from tests.readme import document
 from tests.support import PATIENCE, ROOT, Server, clean_environment, wait_until_gone
 
-UNITS = ROOT / "deploy" / "systemd"
-# What stands for what in the units, and is put elsewhere here.
-INSTALLED = {"system": "/opt/claude-api", "user": "%h/claude-api"}
+SYSTEM_UNIT = ROOT / "deploy" / "systemd" / "claude-api.service"
+# Where the unit for a machine wants the source; it is put elsewhere here.
+INSTALLED = "/opt/claude-api"
 
 Unit = dict[str, list[str]]
 
@@ -31,15 +31,20 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def unit(kind: str, tmp_path: Path) -> Path:
-    """A unit that finds the source, and this Python with its packages, where it looks for them."""
+    """That for a machine, and the one that `install-service` writes for a person: they find the source, and
+    this Python with its packages, where they look for them."""
     place = tmp_path / "claude-api"
     place.mkdir()
     (place / ".venv").symlink_to(sys.prefix)
     (place / "claude_api.py").symlink_to(ROOT / "claude_api.py")
-    text = (UNITS / kind / "claude-api.service").read_text()
-    assert INSTALLED[kind] in text
-    text = text.replace(INSTALLED[kind], str(place)).replace("/var/lib/claude-api", str(tmp_path / "state"))
-    text = text.replace("%h", str(tmp_path)).replace("%E", str(tmp_path))
+    if kind == "user":
+        path = [Path(sys.executable).parent, Path("/usr/bin"), Path("/bin")]
+        service = Service([sys.executable, "claude_api.py"], path, place, tmp_path)
+        text = systemd_unit(service, tmp_path / "claude-api.env")
+    else:
+        text = SYSTEM_UNIT.read_text()
+        assert INSTALLED in text
+        text = text.replace(INSTALLED, str(place)).replace("/var/lib/claude-api", str(tmp_path / "state"))
     file = tmp_path / "claude-api.service"
     file.write_text(text)
     return file
@@ -95,24 +100,15 @@ def test_a_setting_that_cannot_be_used_is_not_tried_again(unit: Path, tmp_path: 
     assert b"CLAUDE_MAX_CONCURRENCY=none" in ran.stderr
 
 
-def test_the_steps_that_are_written(kind: str) -> None:
+def test_the_steps_that_are_written() -> None:
     """They put the unit where systemd looks, and everything else where the unit looks."""
-    heading = {"system": "systemd, for a machine", "user": "systemd, for one person"}[kind]
+    heading = "systemd, for a machine"
     (block,) = [block for block in document.blocks(document.DEPLOYING) if block.section == heading]
-    source = {"system": "/opt/claude-api/", "user": "~/claude-api/"}[kind]
-    settings = read(UNITS / kind / "claude-api.service")
-    assert f"cp {source}deploy/systemd/{kind}/claude-api.service" in block.text
+    source = f"{INSTALLED}/"
+    settings = read(SYSTEM_UNIT)
+    assert f"cp {source}deploy/systemd/claude-api.service" in block.text
     for used in ("requirements.txt", "lab/find_cli.py"):
-        assert (ROOT / used).exists() and (f"{source}{used}" in block.text) is (kind == "system")
-    if kind == "system":
-        assert f"install -m 0600 /dev/null {settings['EnvironmentFile'][0].removeprefix('-')}\n" in block.text
-        assert f"useradd --system --home-dir /var/lib/{settings['StateDirectory'][0]} " in block.text
-        assert block.text.splitlines()[0].endswith(f" {settings['User'][0]}")
-        assert f"{source}.venv/bin/python" == settings["ExecStart"][0].split()[0]
-
-
-def test_there_is_time_to_drain(unit: Path) -> None:
-    """More than the server leaves to turns that run."""
-    settings = read(unit)
-    assert settings["KillMode"] == ["mixed"]
-    assert float(settings["TimeoutStopSec"][0]) > Settings().drain_timeout
+        assert (ROOT / used).exists() and f"{source}{used}" in block.text
+    assert f"install -m 0600 /dev/null {settings['EnvironmentFile'][0].removeprefix('-')}\n" in block.text
+    assert f"useradd --system --home-dir /var/lib/{settings['StateDirectory'][0]} " in block.text
+    assert block.text.splitlines()[0].endswith(f" {settings['User'][0]}")

@@ -1,1 +1,1 @@
-"""The commands beside serving: `python claude_api.py NAME ...`, one module each."""
+"""The commands beside serving: `python claude_api.py NAME ...` or `claude-api NAME ...`, one module each."""

@@ -11,7 +11,9 @@ from typing import Any
 
 import httpx
 
-SUMMARY = "ask each endpoint of a running server; say which answers are right"
+from claude_server.command_line import program
+
+SUMMARY = "ask each endpoint of a running server, and judge the answers"
 _ERROR_KEYS = {"message", "type", "param", "code"}
 _QUESTION = [{"role": "user", "content": "Answer with the one word: hello"}]
 
@@ -217,7 +219,7 @@ CHECKS: tuple[tuple[str, Callable[[CheckClient], str], bool], ...] = (
 
 def main(argv: Sequence[str]) -> int:
     """The exit status: 0 if every answer is right."""
-    parser = argparse.ArgumentParser(prog="claude_api.py check", description=SUMMARY)
+    parser = argparse.ArgumentParser(prog=f"{program()} check", description=SUMMARY)
     parser.add_argument("--base-url", default="http://127.0.0.1:8765", help="with or without /v1")
     parser.add_argument("--key", help="the API key to send")
     parser.add_argument("--model", default="default", help="the model that is asked (default: %(default)s)")

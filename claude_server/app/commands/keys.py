@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from claude_server.app.guards import lacks_key
 from claude_server.app.listen import make_state_folder
+from claude_server.command_line import command, program
 from claude_server.configuration import settings as config
 from claude_server.configuration.arguments import add_options
 from claude_server.configuration.settings import ConfigError
@@ -19,7 +20,7 @@ from claude_server.configuration.values import listed
 from claude_server.http.guard.keyfile import KeyFile, KeyFileFailed, NameTaken, NoSuchKey
 from claude_server.http.guard.keys import Key, KeyLimits
 
-SUMMARY = "add, list and revoke API keys; a running server notices at once"
+SUMMARY = "add, list and revoke API keys; a running server notices"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="claude_api.py keys", description=SUMMARY)
+    parser = argparse.ArgumentParser(prog=f"{program()} keys", description=SUMMARY)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="make a key and show it, once")
     add.add_argument("name", metavar="NAME", help="what the log and 'keys list' call it")
@@ -87,7 +88,7 @@ def _revoke(file: KeyFile, name: str) -> None:
     try:
         left = file.revoke(name)
     except NoSuchKey:
-        raise ConfigError(f"There is no key '{name}'. See: python claude_api.py keys list") from None
+        raise ConfigError(f"There is no key '{name}'. See: {command('keys list')}") from None
     print(f"The key '{name}' no longer works.")
     if left == 0:
         print(
@@ -99,7 +100,7 @@ def _revoke(file: KeyFile, name: str) -> None:
 def listing(present: Sequence[Key]) -> str:
     """The keys as a table, without the keys."""
     if not present:
-        return "There are no keys. Add one with: python claude_api.py keys add NAME"
+        return f"There are no keys. Add one with: {command('keys add NAME')}"
     rows = [("NAME", "ADDED", "A MINUTE", "AT A TIME", "MODELS", "OPERATOR")]
     for key in present:
         added = "" if key.created_at is None else f"{datetime.fromtimestamp(key.created_at):%Y-%m-%d %H:%M}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from claude_server.app.commands import check, doctor, keys
+from claude_server.app.commands import check, doctor, install_service, keys
 
 
 class Command(Protocol):
@@ -17,10 +17,17 @@ class Command(Protocol):
     def main(self, argv: Sequence[str]) -> int: ...
 
 
-COMMANDS: Mapping[str, Command] = {"check": check, "doctor": doctor, "keys": keys}
+COMMANDS: Mapping[str, Command] = {
+    "check": check,
+    "doctor": doctor,
+    "keys": keys,
+    "install-service": install_service,
+}
 
 
 def listing() -> str:
     """The commands as `--help` shows them."""
-    width = max(map(len, COMMANDS))
-    return "\n".join(f"  {name:{width}}  {command.SUMMARY}" for name, command in COMMANDS.items())
+    rows = {"serve": "start the server, as no command does too"}
+    rows |= {name: command.SUMMARY for name, command in COMMANDS.items()}
+    width = max(map(len, rows))
+    return "\n".join(f"  {name:{width}}  {summary}" for name, summary in rows.items())

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
+from claude_server.command_line import command
 from claude_server.dialects.chat.errors import ErrorBody, ErrorDetail, RateLimitBody, RateLimitDetail
 
 _REQUEST = "invalid_request_error"
 _FINAL = {"x-should-retry": "false"}
-_ADD_KEY = "'python claude_api.py keys add NAME'"
 
 
 def repeated_header(name: str) -> Response:
@@ -20,11 +20,15 @@ def repeated_header(name: str) -> Response:
     return _response(400, message, "invalid_request_error", _FINAL)
 
 
+def _add_key() -> str:
+    return f"'{command('keys add NAME')}'"
+
+
 def foreign_host(host: str) -> Response:
     """421: a name that isn't this machine's; a page had it rebound."""
     message = (
         f"The Host '{host[:100]}' is not served while no key is set: use 127.0.0.1 or localhost (from a "
-        f"container host.docker.internal), or let the operator add a key with {_ADD_KEY}."
+        f"container host.docker.internal), or let the operator add a key with {_add_key()}."
     )
     return _response(421, message, "foreign_origin", _FINAL)
 
@@ -32,7 +36,7 @@ def foreign_host(host: str) -> Response:
 def foreign_client() -> Response:
     """403: from elsewhere, while no key is set."""
     message = (
-        f"Only this machine may use a server without keys: the operator can add one with {_ADD_KEY}. A "
+        f"Only this machine may use a server without keys: the operator can add one with {_add_key()}. A "
         "container counts as another machine."
     )
     return _response(403, message, "foreign_origin", _FINAL)
@@ -42,7 +46,7 @@ def behind_proxy(header: str) -> Response:
     """403: a proxy passed it on, while no key is set."""
     message = (
         f"The request has the header '{header}', so it came through a proxy, perhaps from another machine; "
-        f"only this machine may use a server without keys. The operator can add one with {_ADD_KEY}."
+        f"only this machine may use a server without keys. The operator can add one with {_add_key()}."
     )
     return _response(403, message, "foreign_origin", _FINAL)
 
