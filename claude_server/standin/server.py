@@ -117,7 +117,7 @@ class StandIn:
             assert api.last.last_user_text == "hi"
 
     port: 0 takes a free one; always on 127.0.0.1. For the other arguments see `StandInApp`, `PromptCache`
-    and `RequestLog`. All methods may be called from any thread; those named `wait_*` block, so a coroutine
+    and `RequestLog`. All methods may be called from any thread; those that wait block, so a coroutine
     awaits `asyncio.to_thread(api.wait_for_turns, 1)`. The responder runs in the stand-in's thread and must
     not block.
     """

@@ -39,7 +39,7 @@ class CheckClient:
     keyed: bool
 
     def send(self, method: str, path: str, status: int, **options: Any) -> httpx.Response:
-        """An answer with this status. Raises Wrong, Limited or Locked."""
+        """An answer with this status. Raises CheckFailed, RateLimitHit or KeyRejected."""
         answer = self.client.request(method, path, **options)
         if answer.status_code == 429 and status != 429 and "too_many_requests" in answer.text:
             raise RateLimitHit

@@ -47,7 +47,7 @@ class ToolConfig(BaseModel):
 
 
 class ToolStats(BaseModel):
-    """`global_`: for the key, where a session chose nothing else."""
+    """`global_allowed`, `global_disallowed`: for the key, where a session chose nothing else."""
 
     total_tools: int
     global_allowed: int
