@@ -21,14 +21,14 @@ ARROWS: dict[str, set[str]] = {
         "claude_server.configuration",
     },
     "claude_server.http": {
-        *("claude_server.dialects", "claude_server.core", "claude_server.stores"),
-        *("claude_server.toolbox", "claude_server.telemetry"),
+        *("claude_server.dialects", "claude_server.core", "claude_server.toolbox"),
+        "claude_server.telemetry",
     },
     "claude_server.http.guard": {
         *("claude_server.dialects", "claude_server.telemetry", "claude_server.private"),
     },
     "claude_server.dialects": {"claude_server.core"},
-    "claude_server.core": {"claude_server.stores", "claude_server.descriptors"},
+    "claude_server.core": {"claude_server.descriptors"},
     "claude_server.engine": {"claude_server.core"},
     # The four layers of the engine: each knows those below it.
     "claude_server.engine.protocol": {"claude_server.core"},
@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
         *("claude_server.core", "claude_server.standin", "claude_server.descriptors"),
         *("claude_server.engine.protocol", "claude_server.engine.processes", "claude_server.engine.workers"),
     },
-    "claude_server.stores": set(),
+    "claude_server.stores": {"claude_server.core"},
     "claude_server.toolbox": {"claude_server.core", "claude_server.private"},
     "claude_server.telemetry": set(),
     "claude_server.configuration": set(),
@@ -53,7 +53,7 @@ ARROWS: dict[str, set[str]] = {
     # The faces at the top, and programs that know the server from outside.
     "claude_api": {"claude_server.app"},
     "config": {"claude_server.configuration"},
-    "sessions": {"claude_server.stores"},
+    "sessions": {"claude_server.core", "claude_server.stores"},
     "lab.bench": set(),
     "lab.chaos": {"lab.bench", "claude_server.standin"},
     "lab.demo": {"claude_server.standin"},
@@ -75,7 +75,7 @@ PURE = (
     "claude_server/engine/discovery/unsupported.py",
     *(
         f"claude_server/core/{name}.py"
-        for name in ("answer_format", "answer_check", "calls", "errors", "model", "retry")
+        for name in ("answer_format", "answer_check", "calls", "errors", "model", "ports", "retry")
     ),
     "claude_server/dialects",
     "claude_server/http/admin/wire",

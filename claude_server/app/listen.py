@@ -9,7 +9,8 @@ import socket
 
 from claude_server.app.tools import mcp_servers, work_folder
 from claude_server.configuration.settings import ConfigError, Loaded, Settings
-from claude_server.stores.sessions import SessionRegistry, StoreError
+from claude_server.core.ports import StoreError
+from claude_server.stores.sessions import SessionRegistry
 from claude_server.telemetry import logs
 
 _PORTS_TRIED = 10
@@ -41,10 +42,8 @@ def prepare(settings: Settings) -> None:
     try:
         asyncio.run(_look_at_sessions(settings))
     except StoreError as error:
-        raise _unusable(settings, str(error)) from None
-    except OSError as error:
         # Root may do everything, but no file can be made in every folder.
-        raise _unusable(settings, error.strerror or str(error)) from None
+        raise _unusable(settings, str(error)) from None
     work_folder(settings)
     mcp_servers(settings)
     try:

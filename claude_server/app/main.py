@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         Deadlines(settings.timeout, settings.first_event_timeout, settings.idle_timeout),
     )
     context = _app_context(settings, runner, guards)
-    lifespan = functools.partial(_lifespan, context=context, guards=guards)
+    lifespan = functools.partial(_lifespan, context=context, registry=registry, guards=guards)
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.context, app.state.guards = context, guards
     for part in (chat, models, sessions, auth, cli_tools, mcp, health, debug, pages):
@@ -128,9 +128,11 @@ def _app_context(settings: Settings, runner: Runner, guards: Guards) -> AppConte
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(app: FastAPI, context: AppContext, guards: Guards) -> AsyncIterator[None]:
+async def _lifespan(
+    app: FastAPI, context: AppContext, registry: SessionRegistry, guards: Guards
+) -> AsyncIterator[None]:
     """Open the session records, run the background tasks, and end everything at shutdown."""
-    runner, registry = context.runner, context.runner.sessions
+    runner = context.runner
     # An exit stack: a step that fails doesn't keep the others from running.
     async with contextlib.AsyncExitStack() as ends:
         ends.push_async_callback(guards.window.close)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import anyio
 
 from claude_server.core.errors import QueueFull
-from claude_server.stores.sessions import Lock
+from claude_server.core.ports import Lock
 
 
 class Admission:

@@ -10,7 +10,8 @@ import structlog
 
 from claude_server.core.errors import SessionConflict, SessionNotFound
 from claude_server.core.model import Backend
-from claude_server.stores.sessions import Lock, SessionOwnedByOther, SessionRegistry, StoreError
+from claude_server.core.ports import Lock, SessionOwnedByOther, StoreError
+from claude_server.core.sessions import Sessions
 
 _MAX_INTERVAL = 300.0
 _MIN_INTERVAL = 0.5
@@ -25,7 +26,7 @@ class SessionReaper:
     def __init__(
         self,
         backend: Backend,
-        sessions: SessionRegistry,
+        sessions: Sessions,
         *,
         patience: float = 10.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

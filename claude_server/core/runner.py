@@ -35,9 +35,10 @@ from claude_server.core.model import (
     TurnStarted,
     merge_deltas,
 )
+from claude_server.core.ports import SessionOwnedByOther, StoreError
 from claude_server.core.retry import RetryPolicy
+from claude_server.core.sessions import Session, Sessions
 from claude_server.core.watchdog import Deadlines, Watchdog
-from claude_server.stores.sessions import Session, SessionOwnedByOther, SessionRegistry, StoreError
 
 # A transcript belongs to the folder of its processes, and those with tools run in the operator's folder.
 _WRONG_KIND = {
@@ -54,7 +55,7 @@ class Runner:
     def __init__(
         self,
         backend: Backend,
-        sessions: SessionRegistry,
+        sessions: Sessions,
         admission: Admission,
         retry: RetryPolicy,
         deadlines: Deadlines,

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from claude_server.core import errors
+from claude_server.core.ports import StoreError
 from claude_server.dialects.chat.errors import (
     ErrorBody,
     ErrorDetail,
@@ -21,7 +22,6 @@ from claude_server.dialects.chat.errors import (
     ValidationErrorBody,
     ValidationErrorDetail,
 )
-from claude_server.stores.sessions import StoreError
 from claude_server.telemetry.requests import annotate, request_id_of
 
 # Seconds. The openai SDK waits no longer; other clients should not either.

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from claude_server.core.errors import SessionConflict, SessionNotFound, StateFailed
+from claude_server.core.ports import Lock, StoreError
 from claude_server.core.reaper import SessionReaper
-from claude_server.stores.sessions import Lock, SessionRegistry, StoreError, session_uuid
+from claude_server.core.sessions import session_uuid
+from claude_server.stores.sessions import SessionRegistry
 from tests.support import Clock, IdleBackend
 
 LIFE = 100.0

@@ -48,10 +48,12 @@ from claude_server.core.model import (
     Usage,
     merge_deltas,
 )
+from claude_server.core.ports import SessionRecord
 from claude_server.core.retry import RetryPolicy
 from claude_server.core.runner import Runner
+from claude_server.core.sessions import session_uuid
 from claude_server.core.watchdog import Deadlines
-from claude_server.stores.sessions import SessionRecord, SessionRegistry, session_uuid
+from claude_server.stores.sessions import SessionRegistry
 
 QUESTION = Message("user", ("How?",))
 HISTORY = (Message("user", ("Hi",)), Message("assistant", ("Hello",)))
@@ -620,7 +622,7 @@ async def test_a_session_of_another_key(bench: Make, registry: SessionRegistry) 
     for owner in ("a", "b"):
         assert (await made.turn(session_id=name, owner=owner))[0] == TurnStarted("claude-x", "created")
     assert plan_of(made, 0) != plan_of(made, 1)
-    await registry._save(SessionRecord("a", "older", name, ""))
+    await registry.store.save(SessionRecord("a", "older", name, ""))
     assert await made.fails(SessionConflict, session_id=name) == []
     made.assert_all_is_given_back()
 

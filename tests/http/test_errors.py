@@ -45,9 +45,9 @@ from claude_server.core.errors import (
     UnsupportedParameter,
     UsageLimitReached,
 )
+from claude_server.core.ports import StoreError
 from claude_server.dialects.chat.wire import ChatRequest
 from claude_server.http.errors import ErrorMapping, body, error_mapping, install, invalid, response
-from claude_server.stores.sessions import StoreError
 from claude_server.telemetry.requests import RequestLogMiddleware
 
 REQUEST, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"

@@ -16,17 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_server.stores.sessions import (
-    SCHEMA_VERSION,
-    Lock,
-    Session,
-    SessionCounts,
-    SessionOwnedByOther,
-    SessionRecord,
-    SessionRegistry,
-    StoreError,
-    session_uuid,
-)
+from claude_server.core.ports import Lock, SessionCounts, SessionOwnedByOther, SessionRecord, StoreError
+from claude_server.core.sessions import Session, session_uuid
+from claude_server.stores.sessions import SessionRegistry
+from claude_server.stores.sqlite import SCHEMA_VERSION
 from tests.support import Clock
 
 NAME = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
@@ -214,7 +207,7 @@ async def test_one_name_of_two_owners_is_two_sessions(registry: SessionRegistry)
 async def test_a_uuid_of_a_key_is_taken_once_no_key_is_set(tmp_path: Path) -> None:
     """As recorded before names were mapped. For its key it goes on; for others the name is free."""
     async with reopened(tmp_path) as registry:
-        await registry._save(SessionRecord("a", NAME, NAME, "kept", "m"))
+        await registry.store.save(SessionRecord("a", NAME, NAME, "kept", "m"))
         for name in (NAME, NAME.upper()):
             with pytest.raises(SessionOwnedByOther):
                 async with registry.hold("", name, acquire):
@@ -346,7 +339,7 @@ async def test_a_list_comes_in_pages_and_reads_no_system_prompt(tmp_path: Path) 
         assert [len(page) for page in pages] == [2, 2, 1, 0]
         assert len({found.session_id for page in pages for found in page}) == 5
         query = "EXPLAIN QUERY PLAN SELECT session_id, turns, messages, cost_usd, created_at, last_used "
-        ((*_, plan),) = await registry._rows(
+        ((*_, plan),) = await registry._records._rows(
             query + "FROM sessions WHERE owner = ? AND last_used > ? ORDER BY last_used DESC LIMIT 2", "", 0.0
         )
         assert "COVERING INDEX" in plan

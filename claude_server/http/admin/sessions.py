@@ -9,12 +9,13 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 
 from claude_server.core.errors import SessionNotFound
+from claude_server.core.ports import SessionRecord, SessionSummary
+from claude_server.core.sessions import LONGEST_PAGE, Sessions
 from claude_server.dialects.chat.answer import dollars
 from claude_server.http.admin.times import iso
 from claude_server.http.admin.wire import sessions as wire
 from claude_server.http.guard.caller import caller_of
 from claude_server.http.state import app_context
-from claude_server.stores.sessions import LONGEST_PAGE, SessionRecord, SessionRegistry, SessionSummary
 
 router = APIRouter(tags=["sessions"])
 # What SQLite takes for a number.
@@ -77,7 +78,7 @@ async def delete_session(request: Request, session_id: str) -> wire.SessionDelet
     return wire.SessionDeleted(message=f"Session {session_id} deleted successfully")
 
 
-def _info(registry: SessionRegistry, record: SessionRecord | SessionSummary) -> wire.SessionInfo:
+def _info(registry: Sessions, record: SessionRecord | SessionSummary) -> wire.SessionInfo:
     return wire.SessionInfo(
         session_id=record.session_id,
         created_at=iso(record.created_at),

@@ -16,8 +16,9 @@ import pytest
 
 from claude_server.app.main import create_app
 from claude_server.configuration.settings import Settings
+from claude_server.core.ports import Lock
 from claude_server.http.guard.keys import from_settings
-from claude_server.stores.sessions import Lock, SessionRegistry
+from claude_server.stores.sessions import SessionRegistry
 from tests.support import IdleBackend
 
 # What people call sessions.

@@ -1,0 +1,144 @@
+"""What the core asks of others: records of sessions that are kept, and one turn at a time in each.
+
+The core names no database. An implementation lives in claude_server/stores, and has to pass the suite of
+tests/stores/test_conformance.py word for word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class StoreError(Exception):
+    """The session records can't be read or written: a full disk, or a lock that is held too long."""
+
+
+class SessionOwnedByOther(Exception):
+    """The CLI conversation of this session id belongs to another key."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """What is kept of a session. `mark` is the CLI's id of the last answered event; None until a first turn
+    was answered.
+
+    `cost_usd` is the CLI's total for the session after that turn, None where it wasn't reported. Times are
+    seconds since the epoch. `turns` counts answered turns, `messages` the user's and the assistant's messages
+    of the conversation, those that came with the first turn included; None where they were not
+    counted from the start. `tools`: its turns have tools of the CLI's own. `calls`: what record_answer() was
+    given, "" before.
+    """
+
+    owner: str
+    session_id: str
+    uuid: str
+    system: str
+    mark: str | None = None
+    cost_usd: float | None = None
+    turns: int = 0
+    created_at: float = 0.0
+    last_used: float = 0.0
+    messages: int | None = 0
+    tools: bool = False
+    calls: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """Fields of a SessionRecord that a list shows."""
+
+    session_id: str
+    turns: int
+    messages: int | None
+    cost_usd: float | None
+    created_at: float
+    last_used: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCounts:
+    """Sessions of one owner, and the messages in those that haven't expired."""
+
+    active: int
+    expired: int
+    messages: int
+
+
+class SessionStore(Protocol):
+    """Keeps records of sessions, each by its UUID and by its owner and session id.
+
+    A write that has returned is there for every other server on the same store, and outlives SIGKILL. A
+    write that raised has changed nothing. `since` and `used` are seconds since the epoch; a session counts as
+    active if it was used after `since`. Every method raises StoreError where the records can't be reached,
+    and RuntimeError before open().
+    """
+
+    async def open(self) -> None:
+        """Raises StoreError also for records of a newer server, which stay as they are."""
+
+    async def close(self) -> None:
+        """Idempotent."""
+
+    async def load(self, uuid: str) -> SessionRecord | None:
+        """The record, whoever owns it and however old it is."""
+
+    async def save(self, record: SessionRecord) -> None:
+        """Put a record in the place of those with its UUID, or with its owner and session id."""
+
+    async def touch(
+        self, uuid: str, owner: str, used: float, since: float = -math.inf
+    ) -> SessionRecord | None:
+        """Note that a session was used, in one step with looking: it is the owner's, and active. Returns its
+        record; None if there is no such session."""
+
+    async def delete(self, uuid: str) -> None:
+        """Remove the record, if there is one."""
+
+    async def active(self, owner: str, since: float, limit: int, offset: int) -> list[SessionSummary]:
+        """A page of the owner's active sessions: the one that was used last first, and by their ids where
+        they were used at one time. Costs what the page costs, not what its system prompts are long."""
+
+    async def counts(self, owner: str, since: float) -> SessionCounts: ...
+
+    async def inactive(self, uuids: Collection[str], since: float) -> set[str]:
+        """Which of these UUIDs name no session, or one that isn't active."""
+
+
+class Lock(Protocol):
+    """A lock that a turn waits for: one of this process, or one against other servers."""
+
+    def locked(self) -> bool: ...
+
+    async def acquire(self) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+# How a caller acquires a lock: through the admission queue, so that its limits apply.
+Acquire = Callable[[Lock], Awaitable[None]]
+
+
+class SessionLocks(Protocol):
+    """One holder at a time for each name, among all servers that share a store."""
+
+    async def open(self) -> None:
+        """Raises StoreError."""
+
+    async def close(self) -> None:
+        """Idempotent."""
+
+    @property
+    def busy(self) -> list[str]:
+        """The names that this process holds or waits for, sorted."""
+
+    def hold(self, name: str, acquire: Acquire) -> AbstractAsyncContextManager[None]:
+        """Hold a name while the context is open. Waits through `acquire`, once for each lock on the way; in
+        one process those that wait are served in the order in which they came.
+
+        Who is refused or cancelled while waiting leaves nothing held, and the end of the context awaits
+        nothing. The death of a holder's process frees the name.
+        """
