@@ -18,7 +18,7 @@ ARROWS: dict[str, set[str]] = {
     "claude_server.app": {
         *("claude_server.http", "claude_server.dialects", "claude_server.core", "claude_server.engine"),
         *("claude_server.stores", "claude_server.toolbox", "claude_server.telemetry"),
-        "claude_server.configuration",
+        *("claude_server.configuration", "claude_server.private", "claude_server.command_line"),
     },
     "claude_server.http": {
         *("claude_server.dialects", "claude_server.core", "claude_server.toolbox"),
@@ -26,6 +26,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "claude_server.http.guard": {
         *("claude_server.dialects", "claude_server.telemetry", "claude_server.private"),
+        "claude_server.command_line",
     },
     "claude_server.dialects": {"claude_server.core"},
     "claude_server.core": {"claude_server.descriptors"},
@@ -46,10 +47,12 @@ ARROWS: dict[str, set[str]] = {
     "claude_server.stores": {"claude_server.core"},
     "claude_server.toolbox": {"claude_server.core", "claude_server.private"},
     "claude_server.telemetry": set(),
-    "claude_server.configuration": set(),
+    "claude_server.configuration": {"claude_server.command_line"},
+    "claude_server.command_line": set(),
     "claude_server.private": set(),
     "claude_server.descriptors": set(),
     "claude_server.standin": set(),
+    "claude_server.__main__": {"claude_server.app"},
     # The faces at the top, and programs that know the server from outside.
     "claude_api": {"claude_server.app"},
     "config": {"claude_server.configuration"},
@@ -104,7 +107,7 @@ def shown(path: Path) -> str:
 
 def module_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] in ("__init__", "__main__") else parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def room_of(module: str) -> str | None:
