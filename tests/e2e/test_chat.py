@@ -189,7 +189,7 @@ def test_live_mode_retries_before_the_first_token(server: Server, api: StandIn) 
         (ApiError(529), 503, "overloaded", 3),
         (ApiError(500), 503, "overloaded", 3),
         (ApiError(429), 429, "rate_limit_exceeded", 3),
-        (ApiError(403), 503, "cli_not_ready", 1),
+        (ApiError(403), 403, "model_not_permitted", 1),
         # The CLI itself asks twice before it believes that.
         (ApiError(404), 404, "model_not_found", 2),
         (ApiError(413), 413, "request_too_large", 1),
