@@ -1,10 +1,49 @@
-"""Files for their owner alone."""
+"""Small files of the state folder: written for their owner alone, read again when they have changed."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
+
+_T = TypeVar("_T")
+
+
+class WatchedFile(Generic[_T]):
+    """What a file holds now: `parse` of its bytes, `missing` where there is no file. The file is read only
+    when it has changed, and a change by another process counts."""
+
+    def __init__(self, path: Path, parse: Callable[[bytes], _T], missing: _T) -> None:
+        self._path = path
+        self._parse = parse
+        self._missing = missing
+        self._seen: tuple[int, ...] | None = None
+        self._found: _T | ValueError = missing
+
+    def load(self) -> _T:
+        """Raises the ValueError of `parse`, kept like a value until the file changes, and OSError."""
+        try:
+            found = self._path.stat()
+            # The time of the last change of anything about the file, which no program can set back, too.
+            seen = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+            if seen != self._seen:
+                self._found = self._read()
+                self._seen = seen
+        except FileNotFoundError:
+            self._found, self._seen = self._missing, None
+        if isinstance(self._found, ValueError):
+            # Each time anew: a traceback that is raised again grows.
+            raise self._found.with_traceback(None)
+        return self._found
+
+    def _read(self) -> _T | ValueError:
+        raw = self._path.read_bytes()
+        try:
+            return self._parse(raw)
+        except ValueError as error:
+            return error
 
 
 def replace(path: Path, text: str) -> None:

@@ -14,30 +14,20 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 class RecordFile(Generic[_M]):
-    """One JSON object: mode 0600, replaced as a whole, read again only when it has changed, so that two
-    servers on one state folder see each other's."""
+    """One JSON object: mode 0600, replaced as a whole. Two servers on one state folder see each other's."""
 
     def __init__(self, path: Path, empty: _M) -> None:
         self._path = path
-        self._empty = empty
-        self._value = empty
-        self._seen: tuple[int, ...] | None = None
+        self._file = private.WatchedFile(path, type(empty).model_validate_json, empty)
 
     def load(self) -> _M:
         """What is there now. Raises StateFailed."""
         try:
-            found = self._path.stat()
-            seen = (found.st_ino, found.st_mtime_ns, found.st_size)
-            if seen != self._seen:
-                self._value = type(self._empty).model_validate_json(self._path.read_bytes())
-                self._seen = seen
-        except FileNotFoundError:
-            self._value, self._seen = self._empty, None
+            return self._file.load()
         except (OSError, ValidationError) as error:
             raise StateFailed(
                 f"{self._path.name} in the state folder can't be read: repair it, or move it away."
             ) from error
-        return self._value
 
     def save(self, value: _M) -> None:
         """Put this in its place. Raises StateFailed."""

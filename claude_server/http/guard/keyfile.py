@@ -38,39 +38,22 @@ class _Stored(BaseModel):
     keys: tuple[Key, ...] = ()
 
 
+def _parse(raw: bytes) -> tuple[Key, ...]:
+    return _Stored.model_validate_json(raw).keys
+
+
 class KeyFile:
     """`keys.json` in the state folder: mode 0600, replaced as a whole, so that a reader sees the old one or
     the new one. No file: no keys."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "keys.json"
-        self._stat: tuple[int, ...] | None = None
-        self._keys: tuple[Key, ...] = ()
-        self._failure: KeyFileFailed | None = None
+        self._file: private.WatchedFile[tuple[Key, ...]] = private.WatchedFile(self.path, _parse, ())
 
     def load(self) -> tuple[Key, ...]:
         """The keys as they are now; the file is read again only when it has changed. Raises KeyFileFailed."""
         try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            self._stat, self._keys, self._failure = None, (), None
-            return ()
-        except OSError as error:
-            raise KeyFileFailed(f"{self.path} can't be read: {error.strerror}.") from None
-        seen = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
-        if seen != self._stat:
-            self._stat, self._keys, self._failure = seen, (), None
-            try:
-                self._keys = self._parse()
-            except KeyFileFailed as error:
-                self._failure = error
-        if self._failure is not None:
-            raise self._failure
-        return self._keys
-
-    def _parse(self) -> tuple[Key, ...]:
-        try:
-            return _Stored.model_validate_json(self.path.read_bytes()).keys
+            return self._file.load()
         except OSError as error:
             raise KeyFileFailed(f"{self.path} can't be read: {error.strerror}.") from None
         except ValidationError:
