@@ -1,0 +1,56 @@
+"""The implementations of the core's stores, as the conformance suite needs them."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from claude_server.core.ports import SessionLocks, SessionStore
+from claude_server.stores.file_locks import FileLocks
+from claude_server.stores.sqlite import SCHEMA_VERSION, SqliteSessionStore
+
+
+class Implementation(Protocol):
+    """A kind of store. What is made for one `place` shares its records, in every process of the machine."""
+
+    def store(self, place: Path) -> SessionStore: ...
+
+    def locks(self, place: Path) -> SessionLocks: ...
+
+    def make_newer(self, place: Path) -> None:
+        """Mark the records as those of a newer server."""
+
+    def full(self, place: Path) -> AbstractContextManager[None]:
+        """While it is open, this process finds no room for what it writes."""
+
+
+class StateFolder:
+    """SQLite and file locks."""
+
+    def store(self, place: Path) -> SqliteSessionStore:
+        return SqliteSessionStore(place)
+
+    def locks(self, place: Path) -> FileLocks:
+        return FileLocks(place)
+
+    def make_newer(self, place: Path) -> None:
+        with contextlib.closing(sqlite3.connect(place / "sessions.sqlite3")) as db:
+            db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+
+    @contextlib.contextmanager
+    def full(self, place: Path) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Python ignores the signal; what is written behind the first byte of a file fails.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+IMPLEMENTATIONS: dict[str, Implementation] = {"state folder": StateFolder()}
