@@ -32,23 +32,24 @@ def data_url(url: str, place: str) -> tuple[str, bytes]:
         raise InvalidRequest(f"'{place}' is not valid base64.", param=place) from None
 
 
-def image(data: bytes, place: str) -> Image:
+def image(data: bytes, place: str, shown: str | None = None) -> Image:
     """An image of one of the kinds that Claude sees. What it is shows in its first bytes; what it is called
-    is not looked at. Raises InvalidRequest.
+    is not looked at. `shown`: what it is called in a sentence, if not by its place. Raises InvalidRequest.
 
     Some that the CLI can't shrink it would replace by a text, without a word.
     """
+    what = shown or place
     media_type = pictures.kind(data)
     if media_type is None:
-        raise InvalidRequest(f"'{place}' is no PNG, JPEG, GIF or WebP image.", param=place)
+        raise InvalidRequest(f"'{what}' is no PNG, JPEG, GIF or WebP image.", param=place)
     size = pictures.size(data)
     if size is None:
         raise InvalidRequest(
-            f"'{place}' is damaged: its size can't be read from its first bytes.", param=place
+            f"'{what}' is damaged: its size can't be read from its first bytes.", param=place
         )
     if max(size) > MAX_SIDE:
         pixels = f"{size[0]} x {size[1]} pixels"
-        raise InvalidRequest(f"'{place}' is {pixels} large: a side may have {MAX_SIDE} at most.", param=place)
+        raise InvalidRequest(f"'{what}' is {pixels} large: a side may have {MAX_SIDE} at most.", param=place)
     return Image(media_type, base64.b64encode(data).decode())
 
 

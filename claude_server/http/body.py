@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from claude_server.core import strict_json
 from claude_server.core.errors import InvalidRequest, QueueFull, RequestTooLarge
-from claude_server.http import encoding, errors
+from claude_server.http import complaints, encoding
 from claude_server.http.state import app_context
 
 _Body = TypeVar("_Body", bound=BaseModel)
@@ -33,7 +33,7 @@ async def parse_body(request: Request, kind: type[_Body]) -> _Body:
         try:
             return kind.model_validate_json(raw)
         except ValidationError as error:
-            raise errors.invalid(error) from None
+            raise complaints.invalid(error, raw) from None
 
     return await beside(request, parse)
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from claude_server.core.errors import TurnError
 from claude_server.core.model import TurnDone, TurnEvent, TurnRequest, TurnStarted
 from claude_server.dialects.chat.answer import AnswerContext, ChunkWriter, completion
-from claude_server.dialects.chat.messages import remote_image_urls
+from claude_server.dialects.chat.messages import remote_images
 from claude_server.dialects.chat.request import check_length, to_turn
 from claude_server.dialects.chat.wire import ChatCompletion, ChatRequest
 from claude_server.http import body, sse
@@ -47,9 +47,7 @@ async def create(request: Request) -> Response:
     owner = authorize(request, chat_request.model)
     check_length(chat_request)
     fetched = (
-        await context.images.fetch(remote_image_urls(chat_request.messages))
-        if context.images is not None
-        else {}
+        await context.images.fetch(remote_images(chat_request.messages)) if context.images is not None else {}
     )
     tool_headers = cli_tools.parse_headers(request.headers)
     tools = (
@@ -107,7 +105,7 @@ def _answer_context(chat_request: ChatRequest, turn: TurnRequest, context: AppCo
 
 def _user_hashes(chat_request: ChatRequest) -> dict[str, str]:
     """Hashes of the fields that identify a client's user, for the log."""
-    given = {name: (chat_request.model_extra or {}).get(name) for name in _USER_FIELDS}
+    given = {name: getattr(chat_request, name) for name in _USER_FIELDS}
     return {
         name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
         for name, value in given.items()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -70,13 +68,6 @@ _TABLE: tuple[tuple[type[errors.TurnError], ErrorMapping], ...] = (
     (errors.StateFailed, ErrorMapping(503, _SERVER, "state_failed", True)),
     (errors.ShuttingDown, ErrorMapping(503, _SERVER, "shutting_down", True)),
 )
-# Parts of pydantic's `loc` that are no fields: the variants of `content`.
-_KINDS = ("str", "list[ContentPart]")
-# Limits of the field errors in an answer: their number, and the characters of an echoed value.
-_MAX_FIELD_ERRORS = 20
-_MAX_INPUT_CHARS = 100
-# Keeps out infinity and NaN, which are not JSON, and huge integers.
-_MAX_INPUT_NUMBER = 10**15
 _OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models, /health and what GET /docs lists."
 _NO_V1 = "The client's base_url must end in /v1."
 _TWO_V1 = "The client adds /v1 by itself: leave it out of its base_url."
@@ -120,53 +111,6 @@ def response(error: errors.TurnError) -> Response:
         if error.retry_after > _MAX_RETRY_AFTER:
             headers["x-should-retry"] = "false"
     return _json(found.status, body(error), headers)
-
-
-def field_errors(error: ValidationError) -> list[FieldError]:
-    """Every validation error of a body."""
-    return [
-        FieldError(
-            field=".".join(map(str, item["loc"])),
-            message=item["msg"],
-            type=item["type"],
-            # Not the whole body once more, which is what pydantic names where it isn't JSON.
-            input=None if item["type"] == "json_invalid" else item["input"],
-        )
-        for item in error.errors(include_url=False, include_context=False)
-    ]
-
-
-def invalid(error: ValidationError) -> errors.InvalidRequest:
-    """The InvalidRequest for a validation error: a sentence about one error, and the first errors as data."""
-    made = _invalid_request(error)
-    made.details = tuple(
-        {**dict(found), "input": _short(found.input)} for found in field_errors(error)[:_MAX_FIELD_ERRORS]
-    )
-    return made
-
-
-def _short(value: Any) -> Any:
-    """The value if it is short enough to be echoed, else None: a conversation is not."""
-    if isinstance(value, str):
-        return value if len(value) <= _MAX_INPUT_CHARS else None
-    return value if isinstance(value, int | float) and abs(value) < _MAX_INPUT_NUMBER else None
-
-
-def _invalid_request(error: ValidationError) -> errors.InvalidRequest:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    # For a union, the deepest error is about the variant that was meant.
-    first = max(found, key=lambda item: len(item["loc"]))
-    if first["type"] == "json_invalid":
-        return errors.InvalidRequest(
-            f"The body is not valid JSON: {first['msg'].removeprefix('Invalid JSON: ')}."
-        )
-    place = ""
-    for step in first["loc"]:
-        if step in _KINDS:
-            continue
-        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else step
-    message = f"'{place}': {first['msg']}." if place else f"The body is not what is expected: {first['msg']}."
-    return errors.InvalidRequest(message, param=place or None)
 
 
 def install(app: FastAPI) -> None:

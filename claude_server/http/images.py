@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 import anyio
 import httpx
@@ -40,9 +40,8 @@ class ImageFetcher:
         self._together = together
         self._allowed = allowed
 
-    async def fetch(self, urls: Iterable[str]) -> dict[str, Image]:
-        """The images at the URLs. Raises InvalidRequest."""
-        wanted = list(dict.fromkeys(urls))
+    async def fetch(self, wanted: Mapping[str, str]) -> dict[str, Image]:
+        """The images at the URLs; each has its place in the request. Raises InvalidRequest with `param`."""
         if not wanted:
             return {}
         try:
@@ -51,28 +50,35 @@ class ImageFetcher:
                 async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT) as client:
                     return await self._all(client, wanted)
         except TimeoutError:
-            raise InvalidRequest(f"The images did not arrive within {_TIMEOUT:g} s.") from None
+            raise InvalidRequest(
+                f"The images did not arrive within {_TIMEOUT:g} s.", param="messages"
+            ) from None
 
-    async def _all(self, client: httpx.AsyncClient, urls: Iterable[str]) -> dict[str, Image]:
+    async def _all(self, client: httpx.AsyncClient, wanted: Mapping[str, str]) -> dict[str, Image]:
         found: dict[str, Image] = {}
         size = 0  # in base64, as in a body
-        for url in urls:
-            found[url] = await self._one(client, url)
+        for url, place in wanted.items():
+            try:
+                found[url] = await self._one(client, url, place)
+            except InvalidRequest as error:
+                error.param = place
+                raise
             size += len(found[url].data)
             if size > self._together:
                 raise InvalidRequest(
-                    f"The images are larger than {self._together} bytes together (MAX_REQUEST_SIZE)."
+                    f"The images are larger than {self._together} bytes together (MAX_REQUEST_SIZE).",
+                    param=place,
                 )
         return found
 
-    async def _one(self, client: httpx.AsyncClient, given: str) -> Image:
+    async def _one(self, client: httpx.AsyncClient, given: str, place: str) -> Image:
         shown = given[:200]
         try:
             url = httpx.URL(given)
             for _ in range(_REDIRECTS + 1):
                 data, url = await self._read(client, url, shown)
                 if data is not None:
-                    return media.image(data, shown)
+                    return media.image(data, place, shown)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise InvalidRequest(f"The image at '{shown}' can't be fetched: {error}.") from None
         raise InvalidRequest(f"The image at '{shown}' is behind too many redirects.")

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from claude_server.dialects.chat.request import MAX_LENGTH
 from claude_server.standin import StandIn
 from tests.support import PATIENCE, Server, clean_environment, serving
 
@@ -83,13 +84,13 @@ def test_bodies_that_are_no_request(server: Server, api: StandIn, body: bytes) -
 
 
 def test_each_field_that_is_wrong_is_told(server: Server) -> None:
-    """In the wrapper's words, beside the four keys."""
+    """In the wrapper's shape, beside the four keys."""
     body = {"messages": [{"role": "wizard", "content": "hi"}], "n": 0, "stream": "SECRET " * 20}
     detail = check_error(post(server, body), 400, "invalid_request_error")
     found = {item["field"]: item for item in detail["details"]}
     assert set(found) == {"messages.0.role", "n", "stream"}
     assert found["n"] == {
-        **{"field": "n", "message": "Input should be greater than or equal to 1"},
+        **{"field": "n", "message": "must be 1 or more"},
         **{"type": "greater_than_equal", "input": 0},
     }
     assert (found["messages.0.role"]["input"], found["stream"]["input"]) == ("wizard", None)
@@ -251,7 +252,7 @@ def test_a_head_over_the_limit(server: Server) -> None:
 
 
 def test_very_many_messages(server: Server, api: StandIn) -> None:
-    messages = [{"role": "user", "content": "a"}] * 20_000
+    messages = [{"role": "user", "content": "a"}] * MAX_LENGTH
     assert post(server, {"messages": messages}).status_code == 200
     assert server.health()["slots"]["running"] == 0
 
@@ -388,3 +389,21 @@ def test_a_large_picture_arrives_as_one(server: Server, api: StandIn) -> None:
     assert post(server, {"messages": [{"role": "user", "content": parts}]}).status_code == 200
     asked = next(m["content"] for m in api.last.messages if m["role"] == "user" and len(m["content"]) > 1)
     assert [block["type"] for block in asked][:2] == ["text", "image"]
+
+
+def test_the_fields_of_anthropics_api(server: Server, api: StandIn) -> None:
+    """A prompt that was passed over in silence would be lost."""
+    body = {
+        "messages": [{"role": "system", "content": "THEIRS"}, *HI],
+        "system": [{"type": "text", "text": "FIRST"}, {"type": "text", "text": " "}],
+        **{"stop": ["END"], "stop_sequences": ["STOP", "END"], "thinking": {"type": "disabled"}},
+    }
+    answer = post(server, body)
+    assert answer.status_code == 200 and "x-ignored-params" not in answer.headers
+    sent = api.last.body
+    assert sent["stop_sequences"] == ["END", "STOP"]
+    assert sent.get("thinking", {"type": "disabled"})["type"] == "disabled"
+    assert json.dumps(sent["system"]).count("FIRST\\n\\nTHEIRS") == 1
+    answer = post(server, {"messages": HI, "system": "FIRST", "thinking": {"type": "adaptive"}})
+    assert answer.headers["x-ignored-params"] == "thinking"
+    assert "FIRST" in json.dumps(api.last.body["system"])

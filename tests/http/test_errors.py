@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from structlog.testing import capture_logs
@@ -46,8 +45,7 @@ from claude_server.core.errors import (
     UsageLimitReached,
 )
 from claude_server.core.ports import StoreError
-from claude_server.dialects.chat.wire import ChatRequest
-from claude_server.http.errors import ErrorMapping, body, error_mapping, install, invalid, response
+from claude_server.http.errors import ErrorMapping, body, error_mapping, install, response
 from claude_server.telemetry.requests import RequestLogMiddleware
 
 REQUEST, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
@@ -137,130 +135,6 @@ def test_when_to_come_back(seconds: float, header: str, retry: str) -> None:
 def test_a_time_to_come_back_makes_nothing_retryable() -> None:
     _, headers, _ = sent(NotReady("x", retry_after=1))
     assert (headers["retry-after"], headers["x-should-retry"]) == ("1", "false")
-
-
-# Bodies that are no request
-
-MESSAGES = [{"role": "user", "content": "hi"}]
-
-
-def sentence(given: bytes | dict[str, Any]) -> tuple[str, str | None]:
-    text = given if isinstance(given, bytes) else json.dumps(given).encode()
-    with pytest.raises(ValidationError) as raised:
-        ChatRequest.model_validate_json(text)
-    error = invalid(raised.value)
-    assert type(error) is InvalidRequest
-    return error.message, error.param
-
-
-@pytest.mark.parametrize("text", [b"", b"{", b"hi", b'{"messages": [{"content": "\\ud800"}]}', b"\xff"])
-def test_a_body_that_is_not_json(text: bytes) -> None:
-    message, param = sentence(text)
-    assert message.startswith("The body is not valid JSON: ")
-    assert message.endswith(".")
-    assert param is None
-
-
-@pytest.mark.parametrize("text", [b"[]", b"null", b'"hi"', b"5"])
-def test_a_body_of_another_kind(text: bytes) -> None:
-    assert sentence(text) == ("The body is not what is expected: Input should be an object.", None)
-
-
-@pytest.mark.parametrize(
-    ("given", "message", "param"),
-    [
-        ({}, "'messages': Field required.", "messages"),
-        (
-            {"messages": MESSAGES, "n": 0},
-            "'n': Input should be greater than or equal to 1.",
-            "n",
-        ),
-        (
-            {"messages": [*MESSAGES, {"role": "robot"}]},
-            "'messages[1].role': Input should be "
-            "'developer', 'system', 'user', 'assistant', 'tool' or 'function'.",
-            "messages[1].role",
-        ),
-        (
-            {"messages": MESSAGES, "stream_options": {"include_usage": 1}},
-            "'stream_options.include_usage': Input should be a valid boolean.",
-            "stream_options.include_usage",
-        ),
-    ],
-)
-def test_where_a_body_is_wrong(given: dict[str, Any], message: str, param: str) -> None:
-    assert sentence(given) == (message, param)
-
-
-@pytest.mark.parametrize(
-    ("content", "param"),
-    [
-        (5, "messages[0].content"),
-        ({"type": "text"}, "messages[0].content"),
-        ([5], "messages[0].content[0]"),
-        ([{"type": 5}], "messages[0].content[0].type"),
-        ([{"type": "text", "text": "a"}, {"text": "b"}], "messages[0].content[1].type"),
-        ([{"type": "text", "text": 5}], "messages[0].content[0].text"),
-    ],
-)
-def test_where_content_is_wrong(content: Any, param: str) -> None:
-    # Content is one of two kinds: the place is in what was sent, not in our models.
-    message, found = sentence({"messages": [{"role": "user", "content": content}]})
-    assert found == param
-    assert message.startswith(f"'{param}': ")
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        *(
-            {"messages": [{"role": "user", "content": "x"}], name: [1] * 999}
-            for name in ("tools", "functions")
-        ),
-        {"messages": [1] * 999},
-        {"messages": [{"role": "user", "content": [1] * 999}]},
-        {"messages": [{"role": "assistant", "tool_calls": [1] * 999}]},
-    ],
-)
-def test_complaints_are_not_as_many_as_what_is_wrong(given: dict[str, Any]) -> None:
-    """Each takes a kilobyte: a body of some megabytes would take all memory, and a minute."""
-    with pytest.raises(ValidationError) as raised:
-        ChatRequest.model_validate(given)
-    assert raised.value.error_count() <= 2
-
-
-def test_nothing_that_was_sent_is_repeated() -> None:
-    message, _ = sentence({"messages": "SECRET"})
-    assert "SECRET" not in message
-
-
-@pytest.mark.parametrize(
-    ("given", "details"),
-    [
-        (b"{", [("", "json_invalid", None)]),
-        (b"[]", [("", "model_type", None)]),
-        ({"messages": MESSAGES, "n": "x" * 101}, [("n", "int_type", None)]),
-        (b'{"messages": [{"role": "user"}], "n": -1' + b"0" * 20 + b"}", [("n", "greater_than_equal", None)]),
-        ({"messages": MESSAGES, "n": 9.5}, [("n", "int_type", 9.5)]),
-        ({"messages": [{"role": "robot"}] * 30}, [("messages.0.role", "literal_error", "robot")]),
-    ],
-)
-def test_what_is_wrong_as_data(given: bytes | dict[str, Any], details: list[tuple[str, str, Any]]) -> None:
-    text = given if isinstance(given, bytes) else json.dumps(given).encode()
-    with pytest.raises(ValidationError) as raised:
-        ChatRequest.model_validate_json(text)
-    _, _, sent_body = sent(invalid(raised.value))
-    told = sent_body["error"]["details"]
-    assert [(item["field"], item["type"], item["input"]) for item in told] == details
-    assert all(item["message"] for item in told)
-
-
-def test_twenty_complaints_are_enough() -> None:
-    with pytest.raises(ValidationError) as raised:
-        ChatRequest.model_validate({name: {"no": "such thing"} for name in ChatRequest.model_fields})
-    assert raised.value.error_count() > 20
-    _, _, sent_body = sent(invalid(raised.value))
-    assert len(sent_body["error"]["details"]) == 20
 
 
 # In an application

@@ -67,12 +67,19 @@ def here(address: Address) -> bool:
 
 
 async def fetched(*urls: str, limit: int = LIMIT) -> dict[str, Image]:
-    return await ImageFetcher(limit, 3 * limit, here).fetch(urls)
+    return await ImageFetcher(limit, 3 * limit, here).fetch(placed(*urls))
+
+
+def placed(*urls: str) -> dict[str, str]:
+    return {url: f"messages[{number}]" for number, url in enumerate(urls)}
 
 
 async def problem(url: str) -> str:
     with pytest.raises(InvalidRequest) as raised:
         await fetched(url)
+    assert raised.value.param == (
+        "messages" if raised.value.message.startswith("The images") else "messages[0]"
+    )
     return raised.value.message
 
 
@@ -96,8 +103,11 @@ async def test_many_images_are_no_way_around_the_size_of_a_request(site: Site) -
     """A body of a few kB can name any number of them."""
     size = LIMIT // 2
     urls = [site.says(f"/{n}", "200 OK", PNG[:24] + b"x" * (size - 24)) for n in range(6)]
-    with pytest.raises(InvalidRequest, match=rf"larger than {3 * LIMIT} bytes together \(MAX_REQUEST_SIZE\)"):
+    with pytest.raises(
+        InvalidRequest, match=rf"larger than {3 * LIMIT} bytes together \(MAX_REQUEST_SIZE\)"
+    ) as raised:
         await fetched(*urls)
+    assert raised.value.param == "messages[4]"
     # One of them was too many, and no more were asked for. In base64 they are a third larger.
     assert len(site.asked) == 5
     assert len(await fetched(*urls[:4])) == 4
@@ -257,7 +267,7 @@ def test_what_is_not_the_internet(address: str) -> None:
 async def test_nothing_is_asked_of_this_machine_or_its_network(site: Site, host: str) -> None:
     """Names and odd spellings too: what counts is the address in the end."""
     with pytest.raises(InvalidRequest, match="is not on the internet: it is not fetched"):
-        await ImageFetcher(LIMIT, LIMIT).fetch([site.url("/x", host)])
+        await ImageFetcher(LIMIT, LIMIT).fetch(placed(site.url("/x", host)))
     assert site.asked == []
 
 
@@ -268,4 +278,4 @@ async def test_a_name_with_a_good_and_a_bad_address_is_a_trick(monkeypatch: pyte
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     with pytest.raises(InvalidRequest, match="is not on the internet"):
-        await ImageFetcher(LIMIT, LIMIT).fetch(["http://two-faced.example/x"])
+        await ImageFetcher(LIMIT, LIMIT).fetch(placed("http://two-faced.example/x"))

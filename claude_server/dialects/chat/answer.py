@@ -66,7 +66,7 @@ class AnswerContext:
 
 
 def completion(
-    answers: Sequence[Sequence[TurnEvent]], context: AnswerContext, metadata: dict[str, object] | None
+    answers: Sequence[Sequence[TurnEvent]], context: AnswerContext, metadata: dict[str, str] | None
 ) -> chat.ChatCompletion:
     """The whole completion. Each of `answers` must hold its TurnDone."""
     ends = [_end(events) for events in answers]

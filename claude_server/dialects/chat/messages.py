@@ -25,13 +25,15 @@ _Content = str | Image | Document
 _IMAGES_OFF = "Images are taken as data URLs only; to have others fetched, set CLAUDE_FETCH_IMAGES=on."
 
 
-def remote_image_urls(messages: Sequence[chat.ChatMessage]) -> Iterator[str]:
-    """The http(s) URLs of images in a chat."""
-    for message in messages:
-        for part in message.content if isinstance(message.content, list) else ():
+def remote_images(messages: Sequence[chat.ChatMessage]) -> dict[str, str]:
+    """The http(s) URLs of images in a chat, and where each is first."""
+    found: dict[str, str] = {}
+    for index, message in enumerate(messages):
+        for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
             url = _url(part)
             if url is not None and _remote(url):
-                yield url
+                found.setdefault(url, f"messages[{index}].content[{number}].image_url")
+    return found
 
 
 def split(
@@ -49,7 +51,7 @@ def split(
     begun = False
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
-        blocks = [block for block in _blocks(message, where, fetched) if not _blank(block)]
+        blocks = [block for block in _blocks(message, where, fetched) if not is_blank(block)]
         leads = not begun and message.role in SYSTEM_ROLES
         begun = not leads
         if message.role in SYSTEM_ROLES:
@@ -250,6 +252,7 @@ def _named(message: chat.ChatMessage, text: str) -> str:
     return _NAMED.format(name=message.name, text=text) if message.name else text
 
 
-def _blank(block: _Content) -> bool:
+def is_blank(block: Block) -> bool:
+    """Is it a text that nobody sees?"""
     # For the CLI a byte order mark is white space too: it would put "(no content)" there, or drop an answer.
     return isinstance(block, str) and not block.replace("\ufeff", "").strip()

@@ -33,6 +33,11 @@ def _text_only(value: Any) -> bool:
     return isinstance(value, list) and value == ["text"]
 
 
+def no_thinking(value: Any) -> bool:
+    """Does a value of Anthropic's 'thinking' turn it off?"""
+    return isinstance(value, Mapping) and value.get("type") == "disabled"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """`neutral` tells the values that ask for nothing, or are honoured; others are ignored and said, or
@@ -85,6 +90,13 @@ RULES: Mapping[str, Rule] = {
     "service_tier": _honoured(
         "default: the API's standard_only; auto, priority: as usual, its auto; there is no other",
         _among("auto", "default", "priority", "standard_only"),
+    ),
+    "system": _honoured("Anthropic's: text of the prompt, before that of the messages"),
+    "stop_sequences": _honoured("Anthropic's: as 'stop', and beside it"),
+    "thinking": _honoured(
+        "Anthropic's: of the type disabled there is none; how much there is otherwise is up to "
+        "'reasoning_effort'",
+        no_thinking,
     ),
     "session_id": _honoured("ours: a conversation that the server keeps"),
     "enable_tools": _honoured("ours: the CLI runs tools of its own, where CLAUDE_ALLOW_TOOLS allows it"),

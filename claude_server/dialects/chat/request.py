@@ -11,8 +11,8 @@ from claude_server.core.answer_format import AnswerFormat
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import CliTools, Image, Message, TurnRequest
 from claude_server.dialects.chat import wire as chat
-from claude_server.dialects.chat.messages import has_later_system, split
-from claude_server.dialects.chat.parameters import ignored_parameters
+from claude_server.dialects.chat.messages import has_later_system, is_blank, split
+from claude_server.dialects.chat.parameters import ignored_parameters, no_thinking
 from claude_server.dialects.chat.tools import to_answer_format, to_tools
 
 # Model names that mean "the default": for clients that must send one.
@@ -82,6 +82,7 @@ def to_turn(
             **({} if forwards else sampling),
             "service_tier": request.service_tier,
             "prompt_cache_retention": request.prompt_cache_retention,
+            "thinking": request.thinking,
         },
         strict=policy.strict,
     )
@@ -99,7 +100,7 @@ def to_turn(
         id=turn_id,
         question=_question(conversation[-1], answer),
         history=tuple(conversation[:-1]),
-        system="\n\n".join(text for text in (system, line) if text),
+        system="\n\n".join(text for text in (*_top_system(request), system, line) if not is_blank(text)),
         model=model,
         session_id=request.session_id,
         effort=_EFFORT.get(request.reasoning_effort or "", request.reasoning_effort),
@@ -125,7 +126,13 @@ def to_turn(
 def _thinks(request: chat.ChatRequest, cli_tools: CliTools | None) -> bool:
     # The CLI heeds a budget for models that have one only: the others are told not to think.
     no_budget = cli_tools is not None and cli_tools.thinking_tokens == 0
-    return request.reasoning_effort != "none" and not no_budget
+    return request.reasoning_effort != "none" and not no_thinking(request.thinking) and not no_budget
+
+
+def _top_system(request: chat.ChatRequest) -> tuple[str, ...]:
+    """The texts of the field 'system'."""
+    given = request.system or ()
+    return (given,) if isinstance(given, str) else tuple(block.text for block in given)
 
 
 def _question(last: Message, answer: AnswerFormat | None) -> Message:
@@ -171,7 +178,7 @@ def _pad_conversation(conversation: list[Message]) -> list[str]:
 
 def _stops(request: chat.ChatRequest) -> tuple[str, ...]:
     given = [request.stop] if isinstance(request.stop, str) else request.stop or ()
-    return tuple(text for text in given if text)
+    return tuple(dict.fromkeys(text for text in (*given, *(request.stop_sequences or ())) if text))
 
 
 def _sampling(request: chat.ChatRequest) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     StrictBool,
+    StrictFloat,
     StrictInt,
     StrictStr,
     model_serializer,
@@ -18,6 +19,7 @@ from pydantic import (
 _T = TypeVar("_T")
 # The first wrong one is told: complaints about millions of them would take gigabytes.
 FailFastList = Annotated[list[_T], Field(fail_fast=True)]
+StopTexts = Annotated[list[StrictStr], Field(max_length=4, fail_fast=True)]
 
 
 class ImageUrl(BaseModel):
@@ -105,7 +107,7 @@ class AllowedToolsChoice(BaseModel):
 class JsonSchema(BaseModel):
     """`schema` left out is any JSON."""
 
-    name: StrictStr | None = None
+    name: StrictStr
     description: StrictStr | None = None
     schema_: dict[str, Any] | None = Field(None, alias="schema")
 
@@ -113,6 +115,13 @@ class JsonSchema(BaseModel):
 class ResponseFormat(BaseModel):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
+
+
+class TextBlock(BaseModel):
+    """Anthropic's form of a text."""
+
+    type: Literal["text"]
+    text: StrictStr
 
 
 class StreamOptions(BaseModel):
@@ -132,9 +141,9 @@ class ChatRequest(BaseModel):
     n: Annotated[StrictInt, Field(ge=1)] | None = None
     max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
-    stop: StrictStr | Annotated[list[StrictStr], Field(max_length=4)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    stop: StrictStr | StopTexts | None = None
+    temperature: Annotated[StrictFloat, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     tools: FailFastList[ToolDefinition] | None = None
@@ -143,9 +152,18 @@ class ChatRequest(BaseModel):
     functions: FailFastList[Function] | None = None
     function_call: Literal["none", "auto"] | Named | None = None
     response_format: ResponseFormat | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, StrictStr] | None = None
+    # Open WebUI sends an object.
+    user: StrictStr | dict[str, Any] | None = None
+    safety_identifier: StrictStr | None = None
+    prompt_cache_key: StrictStr | None = None
     service_tier: StrictStr | None = None
     prompt_cache_retention: StrictStr | None = None
+    system: StrictStr | FailFastList[TextBlock] | None = Field(
+        None, description="Anthropic's: text of the prompt, before that of the messages"
+    )
+    stop_sequences: StopTexts | None = Field(None, description="Anthropic's: as 'stop'")
+    thinking: Any = Field(None, description='Anthropic\'s: {"type": "disabled"} for no thinking')
     session_id: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = Field(
         None, description="ours: continue a conversation that the server keeps"
     )
@@ -228,7 +246,7 @@ class ChatCompletion(BaseModel):
     choices: list[Choice]
     usage: Usage
     system_fingerprint: None = None
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, str] | None = None
     x_claude: XClaude
 
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from claude_server.core.errors import InvalidRequest, ToolsNotAllowed, UnsupportedParameter
 from claude_server.core.model import Image
 from claude_server.dialects.chat.errors import FieldError
-from claude_server.dialects.chat.messages import remote_image_urls
+from claude_server.dialects.chat.messages import remote_images
 from claude_server.dialects.chat.request import check_length, to_turn
 from claude_server.dialects.chat.wire import ChatRequest
 from claude_server.http import body
@@ -23,7 +23,7 @@ from claude_server.http.admin.cli_tools import resolve_tools
 from claude_server.http.admin.compatibility import report
 from claude_server.http.admin.wire.compatibility import Compatibility
 from claude_server.http.admin.wire.debug import DebugAnswer, DebugInfo, ValidationResult
-from claude_server.http.errors import field_errors
+from claude_server.http.complaints import field_errors
 from claude_server.http.openapi import json_body
 from claude_server.http.state import app_context
 
@@ -78,12 +78,12 @@ def _validated(request: Request, raw: bytes) -> ValidationResult:
         asked = ChatRequest.model_validate_json(raw)
         check_length(asked)
         # No image is fetched for it: any will do in its place.
-        remote = remote_image_urls(asked.messages) if context.images is not None else ()
+        remote = remote_images(asked.messages) if context.images is not None else ()
         headers = cli_tools.parse_headers(request.headers)
         tools = resolve_tools(request, headers, asked.session_id) if asked.enable_tools else None
         to_turn(asked, "debug", context.policy, dict.fromkeys(remote, _SOME_IMAGE), tools)
     except ValidationError as error:
-        return ValidationResult(valid=False, errors=field_errors(error))
+        return ValidationResult(valid=False, errors=field_errors(error, raw))
     except (InvalidRequest, ToolsNotAllowed) as error:
         refused = FieldError(
             field=error.param or "",

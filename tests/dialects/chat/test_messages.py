@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import Block, Document, Image, Message, ToolResult, ToolUse, TurnRequest
-from claude_server.dialects.chat.messages import remote_image_urls
+from claude_server.dialects.chat.messages import remote_images
 from claude_server.dialects.chat.request import BEGIN, CONTINUE, to_turn
 from tests.dialects.chat.asking import POLICY, asked, assistant, msg, part, refusal, turn, user
 
@@ -227,7 +227,7 @@ def test_remote_images_are_those_that_were_fetched() -> None:
     url = "HTTPS://Example.com/a.png"
     remote = {"type": "image_url", "image_url": {"url": url}}
     request = asked(msg("user", [remote, IMAGE_PART]), msg("assistant", [part("x")]), msg("user", [remote]))
-    assert list(remote_image_urls(request.messages)) == [url, url]
+    assert remote_images(request.messages) == {url: "messages[0].content[0].image_url"}
     made, _ = to_turn(request, "t", POLICY, {url: PNG})
     assert made.history[0] == user(PNG, PNG) and made.question == user(PNG)
 
