@@ -44,7 +44,7 @@ ARROWS: dict[str, set[str]] = {
         *("claude_server.core", "claude_server.standin", "claude_server.descriptors"),
         *("claude_server.engine.protocol", "claude_server.engine.processes", "claude_server.engine.workers"),
     },
-    "claude_server.stores": {"claude_server.core"},
+    "claude_server.stores": {"claude_server.core", "claude_server.private"},
     "claude_server.toolbox": {"claude_server.core", "claude_server.private"},
     "claude_server.telemetry": set(),
     "claude_server.configuration": {"claude_server.command_line"},

@@ -108,6 +108,22 @@ class SessionStore(Protocol):
         """Which of these UUIDs name no session, or one that isn't active."""
 
 
+class OwnerNotes(Protocol):
+    """Whose a session is, noted apart from its record: it is known when the records are lost.
+
+    A note that was written outlives SIGKILL. Every method raises StoreError where notes can't be reached.
+    """
+
+    async def is_owner(self, uuid: str, owner: str) -> bool | None:
+        """Is the session noted as this owner's? None if there is no note."""
+
+    async def write(self, uuid: str, owner: str) -> None:
+        """Note that the session is this owner's."""
+
+    async def erase(self, uuid: str) -> None:
+        """Remove the note, if there is one."""
+
+
 class Lock(Protocol):
     """A lock that a turn waits for: one of this process, or one against other servers."""
 

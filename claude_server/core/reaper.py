@@ -73,6 +73,8 @@ class SessionReaper:
 
         try:
             async with self._sessions.hold(owner, session_id, acquire) as session:
+                if not session.known:
+                    raise SessionNotFound("Session not found")
                 # The record goes last: without it, what is left of a transcript would be resumed.
                 erased = await self._backend.erase(session.uuid)
                 if session.record is None and not erased:

@@ -199,7 +199,7 @@ class _SessionTurn:
             self._system = record.system
             if turn.system not in ("", record.system):
                 self._notices += ("a session keeps its first system prompt; the new one is ignored",)
-        elif record is None and backend.has_transcript(session.uuid, tools=self._tools):
+        elif record is None and session.known and backend.has_transcript(session.uuid, tools=self._tools):
             self._state = "resumed"
             self._plan = SessionPlan(session.uuid, "resume")
             self._calls = None

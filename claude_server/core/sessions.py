@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from claude_server.core.ports import (
     Acquire,
+    OwnerNotes,
     SessionCounts,
     SessionLocks,
     SessionOwnedByOther,
@@ -29,23 +30,13 @@ _NAMESPACE = uuid.UUID("6f0b1d0c-6c62-4d0f-9f8e-1f3b5a1c7a21")
 
 
 def session_uuid(owner: str, session_id: str) -> str:
-    """The CLI's name for a session: without keys a UUID in any case as it is, anything else mapped to one.
-
-    With keys every name is mapped through its owner: a conversation is found by nobody else, record or not.
-    """
-    given = _as_uuid(session_id)
-    if given is not None and not owner:
-        return given
-    return str(uuid.uuid5(_NAMESPACE, f"{owner}\n{given or session_id}"))
-
-
-def _as_uuid(session_id: str) -> str | None:
+    """The CLI's name for a session: a UUID in any case as it is, anything else mapped to one."""
     with suppress(ValueError):
         name = str(uuid.UUID(session_id))
         # The parser also takes other spellings; those are names like any other.
         if name == session_id.lower():
             return name
-    return None
+    return str(uuid.uuid5(_NAMESPACE, f"{owner}\n{session_id}"))
 
 
 class Sessions:
@@ -55,11 +46,13 @@ class Sessions:
         self,
         store: SessionStore,
         locks: SessionLocks,
+        notes: OwnerNotes,
         ttl: float = 3600.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.locks = locks
+        self.notes = notes
         self.ttl = ttl
         self.clock = clock
 
@@ -85,28 +78,19 @@ class Sessions:
 
         Raises SessionOwnedByOther if the UUID is another owner's session, StoreError.
         """
-        name = await self._name(owner, session_id)
+        name = session_uuid(owner, session_id)
         async with self.locks.hold(name, acquire):
-            record = await self.store.load(name)
-            if record is not None and (record.owner, record.session_id) != (owner, session_id):
-                record = self._claim(record, owner, session_id)
-            yield Session(self, record, owner, session_id, name)
+            yield await self._session(owner, session_id, name)
 
-    async def _name(self, owner: str, session_id: str) -> str:
-        """The session's UUID: with keys, that of a session from before names were mapped is the client's."""
-        given = _as_uuid(session_id)
-        if owner and given is not None:
-            found = await self.store.load(given)
-            if found is not None and found.owner == owner:
-                return given
-        return session_uuid(owner, session_id)
-
-    @staticmethod
-    def _claim(record: SessionRecord, owner: str, session_id: str) -> SessionRecord:
-        # One UUID can be written in capitals or not: the same session for the same owner.
-        if record.owner != owner:
+    async def _session(self, owner: str, session_id: str, name: str) -> Session:
+        record = await self.store.load(name)
+        noted = await self.notes.is_owner(name, owner) if owner else None
+        if noted is False or (record is not None and record.owner != owner):
             raise SessionOwnedByOther
-        return replace(record, session_id=session_id)
+        if record is not None:
+            # One UUID can be written in capitals or not: the same session for the same owner.
+            record = replace(record, session_id=session_id)
+        return Session(self, record, owner, session_id, name, noted=noted is True)
 
     # Expiry
 
@@ -124,7 +108,7 @@ class Sessions:
 
     async def renew(self, owner: str, session_id: str) -> SessionRecord | None:
         """A session that hasn't expired, used now; None if there is none. Waits for nothing."""
-        name = await self._name(owner, session_id)
+        name = session_uuid(owner, session_id)
         return await self.store.touch(name, owner, self.clock(), self._expiry_cutoff())
 
     async def expired(self, names: Collection[str]) -> set[str]:
@@ -139,23 +123,39 @@ class Session:
     """A session held by the caller. `record` is None if it has none (yet)."""
 
     def __init__(
-        self, sessions: Sessions, record: SessionRecord | None, owner: str, session_id: str, name: str
+        self,
+        sessions: Sessions,
+        record: SessionRecord | None,
+        owner: str,
+        session_id: str,
+        name: str,
+        *,
+        noted: bool = False,
     ) -> None:
         self._sessions = sessions
         self.record = record
         self._owner = owner
         self._session_id = session_id
+        self._noted = noted
         self.uuid = name
+
+    @property
+    def known(self) -> bool:
+        """Is a conversation of this name known to be the caller's? While no key is set, each one is."""
+        return not self._owner or self._noted or self.record is not None
 
     async def renew(self) -> None:
         """Update the last use, so that the session doesn't expire while a turn runs in it."""
         if self.record is not None:
+            # Older servers noted no owner.
+            await self._note_owner()
             self.record = replace(self.record, last_used=self._sessions.clock())
             await self._sessions.store.touch(self.uuid, self._owner, self.record.last_used)
 
     async def create(self, system: str, messages: int | None = 0, *, tools: bool = False) -> None:
         """Create the record of a conversation without a recorded answer yet. `messages`: how many it holds;
         None if that isn't known."""
+        await self._note_owner()
         now = self._sessions.clock()
         self.record = SessionRecord(
             *(self._owner, self._session_id, self.uuid, system),
@@ -165,6 +165,11 @@ class Session:
             tools=tools,
         )
         await self._sessions.store.save(self.record)
+
+    async def _note_owner(self) -> None:
+        if self._owner and not self._noted:
+            await self._sessions.notes.write(self.uuid, self._owner)
+            self._noted = True
 
     async def record_answer(self, mark: str, cost_usd: float | None, messages: int, calls: str = "") -> None:
         """Record an answer by its last event, which the next turn continues from. Survives SIGKILL.
@@ -185,6 +190,8 @@ class Session:
         await self._sessions.store.save(self.record)
 
     async def delete(self) -> None:
-        """Remove the record."""
+        """Remove the record, and the note of the owner."""
         self.record = None
         await self._sessions.store.delete(self.uuid)
+        await self._sessions.notes.erase(self.uuid)
+        self._noted = False

@@ -1,4 +1,5 @@
-"""The sessions of a state folder: SQLite keeps the records, file locks keep the turns apart."""
+"""The sessions of a state folder: SQLite keeps the records, file locks keep the turns apart, small files
+say whose they are."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from claude_server.core.sessions import Sessions
 from claude_server.stores.file_locks import FileLocks
+from claude_server.stores.owner_notes import FileOwnerNotes
 from claude_server.stores.sqlite import SqliteSessionStore
 
 
@@ -17,7 +19,7 @@ class SessionRegistry(Sessions):
 
     def __init__(self, folder: Path, ttl: float = 3600.0, clock: Callable[[], float] = time.time) -> None:
         self._records = SqliteSessionStore(folder)
-        super().__init__(self._records, FileLocks(folder), ttl, clock)
+        super().__init__(self._records, FileLocks(folder), FileOwnerNotes(folder / "owners"), ttl, clock)
         self._folder = folder
 
     def __repr__(self) -> str:

@@ -143,6 +143,27 @@ async def test_nobody_deletes_what_is_not_theirs(registry: SessionRegistry) -> N
     assert len(await registry.active("")) == 2 and engine.transcripts
 
 
+async def test_what_has_no_record_is_deleted_by_its_owner_only(
+    registry: SessionRegistry, tmp_path: Path
+) -> None:
+    """The records are lost. Of one conversation it is noted whose it is, of the other it is not."""
+    noted, unknown = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f", "1b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
+    async with registry.hold("a", noted, acquire) as session:
+        await session.create("")
+    with contextlib.closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as other:
+        other.execute("DELETE FROM sessions")
+        other.commit()
+    engine = Engine(noted, unknown)
+    reaper = SessionReaper(engine, registry)
+    for owner, name in (("b", noted), ("b", unknown), ("a", unknown)):
+        with pytest.raises(SessionNotFound):
+            await reaper.delete(owner, name)
+    assert engine.transcripts == {noted, unknown}
+    await reaper.delete("a", noted)
+    assert engine.transcripts == {unknown}
+    assert [*(tmp_path / "owners").iterdir()] == []
+
+
 async def test_a_running_turn_is_waited_for(registry: SessionRegistry) -> None:
     reaper = SessionReaper(Engine("a"), registry)
     async with registry.hold("", "a", acquire) as session:

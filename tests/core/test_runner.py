@@ -8,7 +8,7 @@ import itertools
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -615,16 +615,25 @@ async def test_a_loss_that_makes_no_sense_is_a_failure_of_the_cli(
     made.assert_all_is_given_back()
 
 
-async def test_a_session_of_another_key(bench: Make, registry: SessionRegistry) -> None:
-    """Two keys may use one UUID; without keys, what a key recorded under it is not to be had."""
-    made = bench([STARTED, done()], [STARTED, done()])
+async def test_a_session_of_another_key(bench: Make) -> None:
+    made = bench([STARTED, done()])
     name = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
-    for owner in ("a", "b"):
-        assert (await made.turn(session_id=name, owner=owner))[0] == TurnStarted("claude-x", "created")
-    assert plan_of(made, 0) != plan_of(made, 1)
-    await registry.store.save(SessionRecord("a", "older", name, ""))
-    assert await made.fails(SessionConflict, session_id=name) == []
+    assert (await made.turn(session_id=name, owner="a"))[0] == TurnStarted("claude-x", "created")
+    for owner in ("b", ""):
+        assert await made.fails(SessionConflict, session_id=name, owner=owner) == []
     made.assert_all_is_given_back()
+
+
+@pytest.mark.parametrize(("owner", "how"), [("a", "create"), ("", "resume")])
+async def test_a_transcript_that_nobody_is_known_to_own(
+    bench: Make, owner: str, how: Literal["create", "resume"]
+) -> None:
+    """With keys it could be anybody's."""
+    name = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
+    made = bench([STARTED, done()], transcripts=(name,))
+    await made.turn(session_id=name, owner=owner)
+    plan = plan_of(made, 0)
+    assert plan is not None and (plan.uuid, plan.how) == (name, how)
 
 
 async def test_who_waits_for_a_busy_session_holds_no_slot(bench: Make) -> None:

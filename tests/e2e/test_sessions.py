@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -236,29 +237,47 @@ def test_a_transcript_without_a_record_is_resumed(each_cli: Path, api: StandIn, 
 def test_without_records_a_key_finds_its_own_conversation_only(
     each_cli: Path, api: StandIn, tmp_path: Path
 ) -> None:
-    """Under one UUID, which each key may use."""
     home = tmp_path / "home"
     keys = {name: f"{name}-key-of-sixteen-or-more" for name in ("first", "second")}
     environment = clean_environment(home, api.url, CLAUDE_BIN=str(each_cli), API_KEYS=",".join(keys.values()))
     session = str(uuid.uuid4())
 
+    def forget() -> None:
+        for file in (home / "state").glob("sessions.sqlite3*"):
+            file.unlink()
+
     def turn(server: Server, key: str, said: str) -> str:
         body = {"messages": [{"role": "user", "content": said}], "session_id": session}
-        headers = {"authorization": f"Bearer {keys[key]}"}
         url = f"{server.base_url}/chat/completions"
-        answer = httpx.post(url, json=body, headers=headers, timeout=PATIENCE)
-        assert answer.status_code == 200, answer.text
-        return answer.headers["x-claude-session"]
+        answer = httpx.post(url, json=body, headers=bearer(key), timeout=PATIENCE)
+        return str(answer.headers.get("x-claude-session") or answer.json()["error"]["code"])
+
+    def delete(server: Server, key: str) -> int:
+        url = f"{server.base_url}/sessions/{session}"
+        return httpx.delete(url, headers=bearer(key), timeout=PATIENCE).status_code
+
+    def bearer(key: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {keys[key]}"}
 
     with serving(home, environment) as server:
         assert turn(server, "first", "SECRET") == "created"
-    for file in (home / "state").glob("sessions.sqlite3*"):
-        file.unlink()
+    forget()
     with serving(home, environment) as server:
-        assert turn(server, "second", "Hello.") == "created"
-        assert api.last.conversation == [("user", "Hello.")] and "SECRET" not in api.last.raw.decode()
+        assert turn(server, "second", "Hello.") == "session_conflict"
+        assert delete(server, "second") == 404
+        assert len(api.turns) == 1
         assert turn(server, "first", "Again.") == "resumed"
         assert [said for role, said in api.last.conversation if role == "user"] == ["SECRET", "Again."]
+    # As an older server left it: nothing says whose it is.
+    forget()
+    shutil.rmtree(home / "state" / "owners")
+    with serving(home, environment) as server:
+        assert delete(server, "second") == 404
+        assert turn(server, "second", "Hello.") == "created"
+        assert api.last.conversation == [("user", "Hello.")] and "SECRET" not in api.last.raw.decode()
+        assert turn(server, "first", "Again.") == "session_conflict"
+        assert delete(server, "second") == 200
+        assert turn(server, "first", "Again.") == "created"
 
 
 def test_a_turn_hidden_by_a_goodbye_is_found(server: Server, api: StandIn) -> None:

@@ -89,11 +89,8 @@ async def record_of(registry: SessionRegistry, owner: str, session_id: str) -> S
 
 
 @pytest.mark.parametrize("given", [NAME, NAME.upper(), NAME.title()])
-def test_a_uuid_is_used_as_it_is_while_no_key_is_set(given: str) -> None:
-    assert session_uuid("", given) == NAME
-    mapped = session_uuid("a", given)
-    assert mapped == session_uuid("a", NAME) != NAME
-    assert mapped != session_uuid("b", given)
+def test_a_uuid_is_used_as_it_is(given: str) -> None:
+    assert session_uuid("", given) == session_uuid("a", given) == NAME
 
 
 @pytest.mark.parametrize(
@@ -204,22 +201,65 @@ async def test_one_name_of_two_owners_is_two_sessions(registry: SessionRegistry)
     assert found is not None and found.system == "a"
 
 
-async def test_a_uuid_of_a_key_is_taken_once_no_key_is_set(tmp_path: Path) -> None:
-    """As recorded before names were mapped. For its key it goes on; for others the name is free."""
+@pytest.mark.parametrize("lost", ["nothing", "record", "note"])
+@pytest.mark.parametrize("name", [NAME, "notes"])
+async def test_a_uuid_of_another_owner_is_taken(tmp_path: Path, name: str, lost: str) -> None:
+    """By the record, by the note of its owner, by both; whatever the client called it."""
+    owned = session_uuid("a", name)
+    async with reopened(tmp_path) as registry, registry.hold("a", name, acquire) as session:
+        await session.create("")
+    if lost == "record":
+        for file in tmp_path.glob("sessions.sqlite3*"):  # noqa: ASYNC240
+            file.unlink()
+    elif lost == "note":
+        (tmp_path / "owners" / owned).unlink()
     async with reopened(tmp_path) as registry:
-        await registry.store.save(SessionRecord("a", NAME, NAME, "kept", "m"))
-        for name in (NAME, NAME.upper()):
+        for session_id in (owned, owned.upper()):
             with pytest.raises(SessionOwnedByOther):
-                async with registry.hold("", name, acquire):
+                async with registry.hold("b", session_id, acquire):
                     raise AssertionError("held a session of somebody else")
-            async with registry.hold("b", name, acquire) as other:
-                assert (other.record, other.uuid) == (None, session_uuid("b", NAME))
-            async with registry.hold("a", name, acquire) as session:
-                assert session.uuid == NAME
-                assert session.record is not None and session.record.system == "kept"
-            found = await registry.renew("a", name)
-            assert found is None or found.uuid == NAME
         assert repr(registry).endswith("busy=[]>")
+        async with registry.hold("a", name, acquire) as session:
+            assert session.known and (session.record is None) == (lost == "record")
+            # As after an update of a server that noted nothing.
+            await session.renew()
+        assert (tmp_path / "owners" / owned).exists()
+
+
+async def test_nobody_is_known_by_a_uuid_alone_if_there_are_keys(registry: SessionRegistry) -> None:
+    for owner, known in (("a", False), ("", True)):
+        async with registry.hold(owner, NAME, acquire) as session:
+            assert session.known is known
+
+
+async def test_a_note_holds_no_key_and_goes_with_its_session(
+    registry: SessionRegistry, tmp_path: Path
+) -> None:
+    folder = tmp_path / "state" / "owners"
+    async with registry.hold("", "s", acquire) as session:
+        await session.create("")
+        await session.delete()
+    assert not folder.exists()
+    async with registry.hold("env_0123", NAME, acquire) as session:
+        await session.create("")
+        (note,) = folder.iterdir()
+        assert note.name == NAME and "env_0123" not in note.read_text()
+        assert (folder.stat().st_mode & 0o777, note.stat().st_mode & 0o777) == (0o700, 0o600)
+        await session.delete()
+        assert not session.known
+    assert [*folder.iterdir()] == []
+    async with registry.hold("b", NAME, acquire) as session:
+        assert session.record is None
+
+
+async def test_an_owner_that_can_not_be_read_is_nobody_elses_chance(
+    registry: SessionRegistry, tmp_path: Path
+) -> None:
+    (tmp_path / "state" / "owners" / NAME).mkdir(parents=True)
+    with pytest.raises(StoreError, match="the note of the session's owner: "):
+        async with registry.hold("a", NAME, acquire):
+            raise AssertionError("held a session that may be somebody else's")
+    assert repr(registry).endswith("busy=[]>")
 
 
 async def test_a_uuid_in_capitals_is_the_same_session(registry: SessionRegistry) -> None:

@@ -48,7 +48,7 @@ class ProcessTable:
         self._private = (
             # Where a tool for files could find keys, were they in the folder that it may use.
             *(state_dir.resolve() / name for name in ("keys.json", "mcp.json", "tools.json")),
-            state_dir.resolve() / "sessions.sqlite3*",
+            *(state_dir.resolve() / name for name in ("sessions.sqlite3*", "owners/**")),
             # The login, and what the CLI lets its tools into by itself, wherever they work: conversations,
             # memories and lists of tasks, which are other callers' too. By both names, where one is a link.
             *(folder / "**" for folder in {self._config_dir, self._config_dir.resolve()}),
