@@ -22,7 +22,7 @@ from claude_server.engine.protocol.frames import Frame, is_torn, parse
 from claude_server.engine.protocol.framing import LineSplitter, LineTooLong
 from claude_server.engine.protocol.redact import redacted, without_secrets
 
-_STDERR_KEPT = 64 * 1024
+_STDERR_KEPT = 16 * 1024
 # A stray line on stdout is skipped; a process that keeps babbling is not the one we know.
 _GARBAGE_ALLOWED = 10
 # Seconds that end of input, then SIGTERM, are given before the next rung; the last one is SIGKILL.

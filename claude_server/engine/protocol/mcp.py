@@ -26,7 +26,9 @@ def answer(server: str, message: Mapping[str, Any], tools: Sequence[Tool]) -> Ma
             "serverInfo": {"name": server, "version": _VERSION},
         }
     elif method == "tools/list":
-        result = {"tools": [_listed(tool) for tool in tools]}
+        # Most of them have the same schema, if it goes to the API another way.
+        schemas = {schema: json.loads(schema) for schema in {tool.schema for tool in tools}}
+        result = {"tools": [_listed(tool, schemas) for tool in tools]}
     elif method == "tools/call":
         return None
     else:
@@ -35,5 +37,5 @@ def answer(server: str, message: Mapping[str, Any], tools: Sequence[Tool]) -> Ma
     return {"jsonrpc": "2.0", "id": message.get("id", 0), "result": result}
 
 
-def _listed(tool: Tool) -> Mapping[str, Any]:
-    return {"name": tool.name, "description": tool.description, "inputSchema": json.loads(tool.schema)}
+def _listed(tool: Tool, schemas: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"name": tool.name, "description": tool.description, "inputSchema": schemas[tool.schema]}

@@ -1,6 +1,7 @@
 """Keys and tokens out of texts that the CLI or the API wrote, before a client or the log gets them. Pure.
 
-The time that it takes goes by the length of the text: no pattern looks at one place again and again.
+The time that it takes goes by the length of the text, and is bounded: no pattern looks at one place again and
+again, and of a long text only the beginning is looked at and told.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ _HOLDS_ONE = re.compile(r"key|token|secret|password|credential|auth", re.IGNOREC
 _VALUE = re.compile(r"""[^\s"',;]{8,}""")
 # What is shorter keeps no secret, and may be a word of the text.
 _MIN_KNOWN = 6
+# The most characters of a text that are looked at: some milliseconds. An API that is asked something long may
+# say it all again in its error.
+_MOST = 20_000
+# No secret is longer. The piece of one that is left where a text was cut would not be known as one.
+_LONGEST_SECRET = 4_000
 
 
 def secrets_in(environment: Mapping[str, str], headers: Iterable[tuple[str, str]] = ()) -> frozenset[str]:
@@ -66,7 +72,10 @@ def without_secrets(frame: Mapping[str, Any], known: Collection[str]) -> Mapping
 
 
 def redacted(text: str, known: Collection[str] = ()) -> str:
-    """The text without what looks like a key, a token or a password, and without the `known` secrets."""
+    """The text without what looks like a key, a token or a password, and without the `known` secrets. Of more
+    than 20,000 characters only the first 16,000 or so are left, and three dots."""
+    if len(text) > _MOST:
+        return f"{redacted(text[:_MOST], known)[:-_LONGEST_SECRET]}..."
     for secret in sorted(known, key=len, reverse=True):
         if len(secret) >= _MIN_KNOWN:
             text = text.replace(secret, _HIDDEN)

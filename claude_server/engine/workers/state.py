@@ -109,9 +109,9 @@ class WorkerConfig:
 
     @property
     def body_with_tools(self) -> str:
-        """`body` with the list of tools, be it empty."""
-        fields = json.loads(self.body) if self.body else {}
-        return json.dumps({**fields, "tools": [_in_body(tool) for tool in self.tools]})
+        """`body` with the list of tools, be it empty. Put together as text: the schemas are JSON already."""
+        fields = f"{self.body.removesuffix('}')}, " if self.body else "{"
+        return f'{fields}"tools": [{", ".join(map(_in_body, self.tools))}]}}'
 
     @property
     def flags(self) -> tuple[tuple[str, str], ...]:
@@ -314,8 +314,8 @@ def flags(config: WorkerConfig, *, lists_tools: bool = False) -> Frame:
     return control.control("apply_flag_settings", settings={"env": environment, "effortLevel": config.effort})
 
 
-def _in_body(tool: Tool) -> dict[str, object]:
-    """A tool as the API takes it."""
-    described = {"description": tool.description} if tool.description else {}
-    strict = {"strict": True} if tool.strict else {}
-    return {"name": tool.name, **described, "input_schema": json.loads(tool.schema), **strict}
+def _in_body(tool: Tool) -> str:
+    """A tool as the API takes it, as JSON."""
+    described = f', "description": {json.dumps(tool.description)}' if tool.description else ""
+    strict = ', "strict": true' if tool.strict else ""
+    return f'{{"name": {json.dumps(tool.name)}{described}, "input_schema": {tool.schema}{strict}}}'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from claude_server.engine.protocol.redact import redacted, secrets_in, without_secrets
@@ -91,3 +93,20 @@ def test_only_failures_are_searched_for_what_is_known() -> None:
     assert without_secrets(good, ["the word"]) is good
     bad = {"type": "result", "is_error": True, "result": "no: the word", "errors": ["the word", None]}
     assert without_secrets(bad, ["the word"]) == {**bad, "result": "no: ***", "errors": ["***", None]}
+
+
+@pytest.mark.parametrize("place", [15_000, 16_500, 19_980, 19_999, 25_000])
+@pytest.mark.parametrize("secret", ["sk-ant-" + "Ab1-" * 20, "open sesame" * 40])
+def test_of_a_long_text_the_beginning_is_told(secret: str, place: int) -> None:
+    """A secret at the place where it is cut is not told in part."""
+    text = "a " * (place // 2) + secret + " a" * 150_000
+    told = redacted(text, ["open sesame" * 40])
+    assert len(told) <= 16_003 and told.endswith("...")
+    assert "sesame" not in told and "sk-ant" not in told
+
+
+def test_a_long_text_is_soon_looked_at() -> None:
+    began = time.process_time()
+    for unit in ("a-", "a:", "a.b.", "ey", "://", "x"):
+        redacted(unit * (300_000 // len(unit)))
+    assert time.process_time() - began < 0.25
