@@ -11,17 +11,19 @@ from typing import Any
 import httpx
 import pytest
 
-from claude_server.standin import Cut, RedactedThinking, Reply, StandIn, Thinking
+from claude_server.standin import ApiRequest, Cut, RedactedThinking, Reply, StandIn, Thinking
 from tests.support import PATIENCE, Server, clean_environment, serving
 
+# The CLI goes on when the API has closed the stream. So it is certain that it has ended before.
+OPEN = {"linger": 3.0}
 UNSEEN = {
-    "thinking alone": Reply.of(Thinking("Hm.")),
-    "redacted thinking alone": Reply.of(RedactedThinking()),
-    "an empty text": Reply.of(""),
-    "a blank text": Reply.of(" \n"),
-    "thinking and a blank text": Reply.of(Thinking("Hm."), "\n\n"),
-    "nothing": Reply(),
-    "a stop text at once": Reply.of("END of it"),
+    "thinking alone": Reply.of(Thinking("Hm."), **OPEN),
+    "redacted thinking alone": Reply.of(RedactedThinking(), **OPEN),
+    "an empty text": Reply.of("", **OPEN),
+    "a blank text": Reply.of(" \n", **OPEN),
+    "thinking and a blank text": Reply.of(Thinking("Hm."), "\n\n", **OPEN),
+    "nothing": Reply.of(**OPEN),
+    "a stop text at once": Reply.of("END of it", **OPEN),
 }
 
 
@@ -64,6 +66,39 @@ def test_no_visible_text_is_an_answer(case: str, session: bool, served: Server, 
     if session:
         kept = [text for role, text in api.last.conversation if role == "user"]
         assert kept == ["two", "four"]
+
+
+def test_at_most_one_more_request_goes_out(served: Server, api: StandIn) -> None:
+    """Where the API closes the stream at once, the CLI may be quicker than its end; what is told holds."""
+
+    def answers(request: ApiRequest) -> Reply:
+        asked = [text for role, text in request.conversation if role == "user"][-1]
+        return (
+            Reply.of(RedactedThinking())
+            if asked == "three" or len(api.turns) > 5
+            else Reply.of(f"To {asked}.")
+        )
+
+    api.responder = answers
+    more = {"session_id": str(uuid.uuid4())}
+    assert post(served, "two", **more).json()["choices"][0]["message"]["content"] == "To two."
+    unseen = post(served, "three", **more)
+    assert unseen.status_code == 200
+    assert unseen.json()["choices"][0]["message"]["content"] == ""
+    assert post(served, "four", **more).json()["choices"][0]["message"]["content"] == "To four."
+    assert [text for role, text in api.last.conversation if role == "user"] == ["two", "four"]
+    assert len(api.turns) in (3, 4)
+
+
+def test_an_empty_text_is_no_json(served: Server, api: StandIn) -> None:
+    """It fails the check of the answer, is asked for anew, and told as the model's failure at last."""
+    api.push(Reply.of("", **OPEN), '{"a": 1}')
+    wanted = {"response_format": {"type": "json_object"}}
+    answer = post(served, "one", **wanted)
+    assert answer.json()["choices"][0]["message"]["content"] == '{"a": 1}'
+    api.push(*[Reply.of("", **OPEN)] * 3)
+    assert post(served, "two", **wanted).status_code == 502
+    assert len(api.turns) == 4
 
 
 def test_a_cut_answer_without_text_is_still_a_failure(served: Server, api: StandIn) -> None:
