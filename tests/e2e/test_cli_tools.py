@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from claude_server.standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
+from claude_server.standin import ApiError, ApiRequest, Reply, StandIn, Thinking, ToolUse
 from tests.invariants import eventually
 from tests.support import PATIENCE, Server, clean_environment, serving
 
@@ -141,7 +141,9 @@ def test_the_clis_own_folder_is_closed(each_cli: Path, api: StandIn, tmp_path: P
 
 
 def test_headers_reach_the_cli(tooled: Server, api: StandIn) -> None:
-    api.push(*[Reply.of(f"{n}", ToolUse("Bash", {"command": f"echo {n}"})) for n in range(3)])
+    # A model with a budget thinks before it calls: the API refuses what comes next otherwise.
+    calls = [ToolUse("Bash", {"command": f"echo {n}"}) for n in range(3)]
+    api.push(*[Reply.of(Thinking("So."), f"{n}", call) for n, call in enumerate(calls)])
     got = answer(
         tooled,
         model="claude-sonnet-4-5",

@@ -151,7 +151,7 @@ async def test_what_fails_beside_the_loop_gives_its_place_back() -> None:
 
 MESSAGE = {"role": "user", "content": "x"}
 PARTS = [{"type": "text", "text": "x"}] * MAX_LENGTH
-CALLS = [{"id": "c", "type": "function", "function": {"name": "f"}}] * MAX_LENGTH
+CALLS = [{"id": "c", "function": {"name": "f"}}] * MAX_LENGTH
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from claude_server.dialects.chat.tools import to_answer_format, to_tools
 PLACEHOLDERS = frozenset({"", "default", "auto", "claude", "claude-cli"})
 MAX_CHOICES = 8
 # Messages, their parts and their calls. The CLI takes some milliseconds for each message.
-MAX_LENGTH = 10_000
+MAX_LENGTH = 20_000
 CONTINUE = "Please continue."
 # Also right in a session, which may hold more than the request shows.
 BEGIN = "Please go ahead."
