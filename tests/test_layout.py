@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "claude_server.stores": {"claude_server.core", "claude_server.private"},
     "claude_server.toolbox": {"claude_server.core", "claude_server.private"},
-    "claude_server.telemetry": set(),
+    "claude_server.telemetry": {"claude_server.core"},
     "claude_server.configuration": {"claude_server.command_line"},
     "claude_server.command_line": set(),
     "claude_server.private": set(),

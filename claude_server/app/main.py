@@ -44,6 +44,7 @@ from claude_server.http.tool_requests import ToolPolicy
 from claude_server.stores.sessions import SessionRegistry
 from claude_server.telemetry import logs
 from claude_server.telemetry.requests import RequestLogMiddleware
+from claude_server.telemetry.turns import TurnLog
 from claude_server.toolbox.servers import McpServers
 from claude_server.toolbox.tool_configs import ToolConfigStore
 
@@ -70,6 +71,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         Admission(settings.max_concurrency, settings.max_queue, settings.queue_timeout),
         RetryPolicy(settings.max_retries, settings.base_backoff),
         Deadlines(settings.timeout, settings.first_event_timeout, settings.idle_timeout),
+        observers=(TurnLog(),),
     )
     context = _app_context(settings, runner, guards)
     lifespan = functools.partial(_lifespan, context=context, registry=registry, guards=guards)

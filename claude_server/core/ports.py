@@ -1,4 +1,4 @@
-"""What the core asks of others: records of sessions that are kept, and one turn at a time in each.
+"""What the core asks of others: records of sessions that are kept, one turn at a time in each, and observers.
 
 The core names no database. An implementation lives in claude_server/stores, and has to pass the suite of
 tests/stores/test_conformance.py word for word.
@@ -10,7 +10,11 @@ import math
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
+
+from claude_server.core.errors import TurnError
+from claude_server.core.model import TurnDone, TurnRequest
 
 
 class StoreError(Exception):
@@ -158,3 +162,38 @@ class SessionLocks(Protocol):
         Who is refused or cancelled while waiting leaves nothing held, and the end of the context awaits
         nothing. The death of a holder's process frees the name.
         """
+
+
+class TurnOutcome(Enum):
+    """How a turn ended: with a whole answer; with an error; or cut off, since its client left."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """A turn's end with its numbers. `seconds` since its start, waits and pauses included; `retries`: tries
+    beyond the first one. `done` is the last event of an answer, `error` what a turn failed with."""
+
+    outcome: TurnOutcome
+    seconds: float
+    retries: int
+    done: TurnDone | None = None
+    error: Exception | None = None
+
+
+class TurnObserver(Protocol):
+    """Sees each turn's start, its retries and its end, in this order, in the task that runs the turn. Methods
+    neither wait nor raise."""
+
+    def started(self, turn: TurnRequest) -> None:
+        """The turn is about to wait for its session and its slot."""
+
+    def retried(self, turn: TurnRequest, error: TurnError, delay: float) -> None:
+        """A try failed, or the session could not be opened; another one follows in `delay` seconds. A
+        conversation that the CLI has lost is such a try too."""
+
+    def ended(self, turn: TurnRequest, end: TurnEnd) -> None:
+        """Called once; for an answer when it is complete and recorded, before its last event is sent."""

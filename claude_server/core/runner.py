@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 
@@ -35,7 +35,8 @@ from claude_server.core.model import (
     TurnStarted,
     merge_deltas,
 )
-from claude_server.core.ports import SessionOwnedByOther, StoreError
+from claude_server.core.observed import ObservedTurn
+from claude_server.core.ports import SessionOwnedByOther, StoreError, TurnObserver
 from claude_server.core.retry import RetryPolicy
 from claude_server.core.sessions import Session, Sessions
 from claude_server.core.watchdog import Deadlines, Watchdog
@@ -60,6 +61,7 @@ class Runner:
         retry: RetryPolicy,
         deadlines: Deadlines,
         *,
+        observers: Sequence[TurnObserver] = (),
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -69,6 +71,7 @@ class Runner:
         self.drain = Drain()
         self._retry = retry
         self._deadlines = deadlines
+        self._observers = observers
         self._jitter = jitter
         self._sleep = sleep
 
@@ -82,7 +85,8 @@ class Runner:
         # The session's lock comes before the slot: a request that waits for a busy session holds no slot.
         async with AsyncExitStack() as stack:
             stack.enter_context(self.drain.turn())
-            session_turn, failures = await self._open_session(turn, ticket, stack)
+            observed = stack.enter_context(ObservedTurn(turn, self._observers))
+            session_turn, failures = await self._open_session(turn, ticket, stack, observed)
             while True:
                 await ticket.acquire()
                 held: list[TurnEvent] = []
@@ -99,7 +103,8 @@ class Runner:
                         async for event in attempt:
                             acted = _observe(watchdog, event) or acted
                             for checked in await check_event(check, event):
-                                held.append(await session_turn.with_session(checked, failures))
+                                told = await session_turn.with_session(checked, failures)
+                                held.append(observed.seen(told))
                             if held and not _must_hold(turn, held[-1]):
                                 sent = True
                                 # A slow client must not count as silence of the CLI.
@@ -109,20 +114,20 @@ class Runner:
                                 _observe(watchdog, event)
                                 held.clear()
                     return
-                except SessionLost:
+                except SessionLost as lost:
                     session_turn.recreate()
-                    delay = 0.0
+                    observed.retried(lost, delay := 0.0)
                 except TurnError as error:
                     failures += 1
                     error.final = acted
                     wait = None if sent or acted else self._retry.delay(error, failures, self._jitter())
                     if wait is None:
                         raise
-                    delay = wait
+                    observed.retried(error, delay := wait)
                 await self._sleep(delay)
 
     async def _open_session(
-        self, turn: TurnRequest, ticket: Ticket, stack: AsyncExitStack
+        self, turn: TurnRequest, ticket: Ticket, stack: AsyncExitStack, observed: ObservedTurn
     ) -> tuple[_SessionTurn, int]:
         """The turn's session, held until `stack` ends, and how often it could not be opened."""
         if turn.session_id is None:
@@ -137,6 +142,7 @@ class Runner:
                 wait = self._retry.delay(failed, failures, self._jitter())
                 if wait is None:
                     raise failed from error
+                observed.retried(failed, wait)
                 await self._sleep(wait)
             except SessionOwnedByOther:
                 message = "This session_id belongs to another API key: choose another one."

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from claude_server.core.errors import TurnError
-from claude_server.core.model import TurnDone, TurnEvent, TurnRequest, TurnStarted
+from claude_server.core.model import TurnEvent, TurnRequest, TurnStarted
 from claude_server.dialects.chat.answer import AnswerContext, ChunkWriter, completion
 from claude_server.dialects.chat.messages import remote_images
 from claude_server.dialects.chat.request import check_length, to_turn
@@ -28,7 +28,7 @@ from claude_server.http.choices import merge_runs
 from claude_server.http.connection import while_connected
 from claude_server.http.openapi import json_body
 from claude_server.http.state import AppContext, app_context
-from claude_server.telemetry.requests import add_to_totals, annotate
+from claude_server.telemetry.requests import annotate
 
 router = APIRouter()
 # Longest model name that is logged.
@@ -125,7 +125,6 @@ async def _collect(
             async with aclosing(events):
                 async for index, event in events:
                     answers[index].append(event)
-                    _note_end(request, event)
         except TurnError as error:
             failure.append(error)
 
@@ -151,7 +150,6 @@ async def _stream(
             data = b"".join(sse.event(writer.encode(chunk)) for chunk in writer.chunks(index, event))
             if data:
                 yield data
-            _note_end(request, event)
         yield sse.DONE
 
 
@@ -159,16 +157,3 @@ def _session_header(event: TurnEvent) -> dict[str, str]:
     if isinstance(event, TurnStarted) and event.session is not None:
         return {"x-claude-session": event.session}
     return {}
-
-
-def _note_end(request: Request, event: TurnEvent) -> None:
-    if isinstance(event, TurnDone):
-        add_to_totals(
-            request.scope,
-            prompt_tokens=event.usage.prompt_tokens,
-            cached_tokens=event.usage.cache_read_tokens,
-            completion_tokens=event.usage.output_tokens,
-            retries=event.retries,
-            cost_usd=event.cost_usd or 0.0,
-        )
-        annotate(request.scope, outcome="ok", answered_by=event.model)

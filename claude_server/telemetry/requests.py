@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -14,6 +15,9 @@ _ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _POLLED_PATHS = ("/health", "/livez", "/readyz")
 _FIELDS = "claude_api_facts"
 
+# Tasks of a request inherit it.
+_current: ContextVar[dict[str, Any] | None] = ContextVar("request_fields", default=None)
+
 log = structlog.get_logger("requests")
 
 
@@ -22,10 +26,9 @@ def annotate(scope: Scope, **fields: Any) -> None:
     scope.setdefault(_FIELDS, {}).update(fields)
 
 
-def add_to_totals(scope: Scope, **counts: float) -> None:
-    """Add to numeric fields of the request's log line: a request may have several answers."""
-    fields = scope.setdefault(_FIELDS, {})
-    fields.update({name: round(fields.get(name, 0) + count, 6) for name, count in counts.items()})
+def current_fields() -> dict[str, Any] | None:
+    """The fields of the log line of the request that this task works for; None without one."""
+    return _current.get()
 
 
 def request_id_of(scope: Scope) -> str:
@@ -48,6 +51,7 @@ class RequestLogMiddleware:
         given = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
         request_id = given if _ID.fullmatch(given) else f"req_{uuid.uuid4().hex}".encode()
         annotate(scope, id=request_id.decode(), method=scope["method"], path=scope["path"])
+        token = _current.set(scope[_FIELDS])
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -68,6 +72,7 @@ class RequestLogMiddleware:
             annotate(scope, outcome="internal_error")
             raise
         finally:
+            _current.reset(token)
             fields = scope[_FIELDS]
             fields.setdefault("outcome", "ok" if fields.get("status", 500) < 400 else "refused")
             quiet = scope["path"] in _POLLED_PATHS and fields["outcome"] in ("ok", "refused")

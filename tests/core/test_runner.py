@@ -25,6 +25,7 @@ from claude_server.core.errors import (
     RateLimited,
     SessionConflict,
     SessionLost,
+    ShuttingDown,
     StateFailed,
     TurnError,
     TurnTimeout,
@@ -48,7 +49,7 @@ from claude_server.core.model import (
     Usage,
     merge_deltas,
 )
-from claude_server.core.ports import SessionRecord
+from claude_server.core.ports import SessionRecord, TurnEnd, TurnOutcome
 from claude_server.core.retry import RetryPolicy
 from claude_server.core.runner import Runner
 from claude_server.core.sessions import session_uuid
@@ -162,6 +163,7 @@ class Bench:
             self.admission,
             RetryPolicy(options.get("retries", 2), 2.0),
             options.get("deadlines", Deadlines(60, 60, 60)),
+            observers=options.get("observers", ()),
             jitter=lambda: 0.0,
             sleep=self._sleep,
         )
@@ -822,3 +824,96 @@ def test_prompt_tokens_are_all_that_went_in() -> None:
     assert Usage(1, 20, 300, 4000, 5).prompt_tokens == 321
     assert Message("user", ("a", Image("image/png", "x"), "b")).texts == ("a", "b")
     assert SessionRecord("o", "s", "u", "").turns == 0
+
+
+# Observers
+
+
+class Log:
+    """A TurnObserver that writes all down."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+        self.ends: list[TurnEnd] = []
+
+    def started(self, turn: TurnRequest) -> None:
+        self.seen.append(("started", turn.id))
+
+    def retried(self, turn: TurnRequest, error: TurnError, delay: float) -> None:
+        self.seen.append(("retried", turn.id, type(error), delay))
+
+    def ended(self, turn: TurnRequest, end: TurnEnd) -> None:
+        self.seen.append(("ended", turn.id, end.outcome))
+        self.ends.append(end)
+
+
+async def test_observers_see_an_answer_before_its_last_event_is_sent(bench: Make) -> None:
+    both = [Log(), Log()]
+    made = bench([Overloaded("x")], [STARTED, TextDelta("a"), done()], observers=both)
+    async with contextlib.aclosing(made.runner.run(request())) as events:
+        assert both[0].seen == []
+        async for event in events:
+            assert bool(both[0].ends) == isinstance(event, TurnDone)
+    assert both[0].seen == both[1].seen
+    assert both[0].seen == [
+        *(("started", "t"), ("retried", "t", Overloaded, 2.0), ("ended", "t", TurnOutcome.ANSWERED)),
+    ]
+    (end,) = both[0].ends
+    assert (end.retries, end.error) == (1, None) and end.seconds >= 0
+    assert end.done is not None and (end.done.usage, end.done.retries) == (Usage(3, 0, 0, 2), 1)
+
+
+async def test_observers_see_a_failure(bench: Make) -> None:
+    log = Log()
+    made = bench([Overloaded("x")], [Overloaded("y")], observers=[log], retries=1)
+    await made.fails(Overloaded)
+    assert [what for what, *_ in log.seen] == ["started", "retried", "ended"]
+    (end,) = log.ends
+    assert (end.outcome, end.retries, end.done) == (TurnOutcome.FAILED, 1, None)
+    assert isinstance(end.error, Overloaded) and end.error.message == "y"
+
+
+async def test_observers_see_a_conversation_that_is_made_again(bench: Make) -> None:
+    log = Log()
+    made = bench([SessionLost("x")], [STARTED, done()], transcripts=(session_uuid("", "s"),), observers=[log])
+    await made.turn(session_id="s")
+    assert log.seen[1] == ("retried", "t", SessionLost, 0.0)
+    (end,) = log.ends
+    assert (end.outcome, end.retries) == (TurnOutcome.ANSWERED, 1)
+
+
+async def test_observers_see_records_that_can_not_be_read(bench: Make, spoil: Callable[[], None]) -> None:
+    log = Log()
+    made = bench(observers=[log], retries=1)
+    spoil()
+    with pytest.raises(StateFailed):
+        await made.turn(session_id="s")
+    assert [what for what, *_ in log.seen] == ["started", "retried", "ended"]
+    assert log.ends[0].outcome is TurnOutcome.FAILED
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_observers_see_who_left(bench: Make, cancelled: bool) -> None:
+    log = Log()
+    gate = Gate()
+    made = bench([STARTED, TextDelta("a"), gate], observers=[log])
+    if cancelled:
+        task = asyncio.create_task(made.turn())
+        await gate.reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        async with contextlib.aclosing(made.runner.run(request())) as events:
+            await anext(events)
+    (end,) = log.ends
+    assert (end.outcome, end.retries, end.done, end.error) == (TurnOutcome.LEFT, 0, None, None)
+
+
+async def test_a_turn_that_is_refused_at_shutdown_never_started(bench: Make) -> None:
+    log = Log()
+    made = bench(observers=[log])
+    made.runner.drain.end()
+    with pytest.raises(ShuttingDown):
+        await made.turn()
+    assert log.seen == []
