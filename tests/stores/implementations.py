@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from claude_server.core.ports import SessionLocks, SessionStore
+from claude_server.core.ports import OwnerNotes, SessionLocks, SessionStore
 from claude_server.stores.file_locks import FileLocks
+from claude_server.stores.owner_notes import FileOwnerNotes
 from claude_server.stores.sqlite import SCHEMA_VERSION, SqliteSessionStore
 
 
@@ -22,6 +23,8 @@ class Implementation(Protocol):
 
     def locks(self, place: Path) -> SessionLocks: ...
 
+    def notes(self, place: Path) -> OwnerNotes: ...
+
     def make_newer(self, place: Path) -> None:
         """Mark the records as those of a newer server."""
 
@@ -30,13 +33,16 @@ class Implementation(Protocol):
 
 
 class StateFolder:
-    """SQLite and file locks."""
+    """SQLite, file locks and small files."""
 
     def store(self, place: Path) -> SqliteSessionStore:
         return SqliteSessionStore(place)
 
     def locks(self, place: Path) -> FileLocks:
         return FileLocks(place)
+
+    def notes(self, place: Path) -> FileOwnerNotes:
+        return FileOwnerNotes(place / "owners")
 
     def make_newer(self, place: Path) -> None:
         with contextlib.closing(sqlite3.connect(place / "sessions.sqlite3")) as db:

@@ -148,6 +148,31 @@ async def test_owners_meet_nowhere(store: SessionStore) -> None:
     assert await store.active("A", 0, 9, 0) == [] and await store.counts("A", 0) == SessionCounts(0, 0, 0)
 
 
+async def test_a_note_is_its_owners_until_it_is_erased(kind: Implementation, tmp_path: Path) -> None:
+    notes, elsewhere = kind.notes(tmp_path), kind.notes(tmp_path)
+    assert await notes.is_owner(uuid(1), "a") is None
+    await notes.write(uuid(1), "a")
+    for one in (notes, elsewhere):
+        assert [await one.is_owner(uuid(1), owner) for owner in ("a", "b", "A", "")] == [True] + [False] * 3
+        assert await one.is_owner(uuid(2), "a") is None
+    await elsewhere.write(uuid(1), "b")
+    assert await notes.is_owner(uuid(1), "b") is True
+    for _ in range(2):
+        await notes.erase(uuid(1))
+        assert await elsewhere.is_owner(uuid(1), "b") is None
+
+
+async def test_a_full_disk_leaves_the_note_that_was(kind: Implementation, tmp_path: Path) -> None:
+    notes = kind.notes(tmp_path)
+    await notes.write(uuid(1), "a")
+    with kind.full(tmp_path):
+        for number in (1, 2):
+            with pytest.raises(StoreError):
+                await notes.write(uuid(number), "b")
+        assert await notes.is_owner(uuid(1), "a") is True
+    assert await notes.is_owner(uuid(2), "b") is None
+
+
 # Order, bounds, expiry
 
 
