@@ -362,7 +362,7 @@ async def test_who_comes_first_is_served_first(locks: SessionLocks) -> None:
         tasks = []
         for number, waiter in enumerate(waiters):
             tasks.append(asyncio.create_task(turn(number, waiter)))
-            await waiter.waits.wait()
+            await asyncio.wait_for(waiter.waits.wait(), 30)
         assert locks.busy == ["s"]
     await asyncio.gather(*tasks)
     assert order == list(range(10))
@@ -386,7 +386,7 @@ async def test_who_gives_up_leaves_nothing_held(
     async def give_up() -> None:
         waiter = Waiter()
         task = asyncio.create_task(turn(waiter))
-        await waiter.waits.wait()
+        await asyncio.wait_for(waiter.waits.wait(), 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -435,7 +435,7 @@ async def test_another_server_is_waited_for(
     with another() as other:
         other.ask("hold", "s")
         task = asyncio.create_task(turn())
-        await waiter.waits.wait()
+        await asyncio.wait_for(waiter.waits.wait(), 30)
         async with locks.hold("t", take):
             assert not task.done()
         {"release": lambda: other.ask("release"), "end": other.end, "kill": other.kill}[how]()
