@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 import anyio
 import structlog
 from fastapi import FastAPI
+from starlette.types import Scope
 
 from claude_server.app.commands.table import COMMANDS, listing
 from claude_server.app.descriptors import raise_limit
@@ -33,9 +34,10 @@ from claude_server.core.reaper import SessionReaper
 from claude_server.core.retry import RetryPolicy
 from claude_server.core.runner import Runner
 from claude_server.core.watchdog import Deadlines
-from claude_server.dialects.chat.request import ChatPolicy
+from claude_server.dialects.base import Policy
+from claude_server.dialects.table import dialect_of
 from claude_server.engine.processes.argv import OWNER_MARK
-from claude_server.http import chat, errors, openapi
+from claude_server.http import errors, openapi, turns
 from claude_server.http.admin import auth, cli_tools, debug, health, mcp, models, pages, sessions
 from claude_server.http.head import HeadMiddleware
 from claude_server.http.images import ImageFetcher
@@ -77,7 +79,8 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
     lifespan = functools.partial(_lifespan, context=context, registry=registry, guards=guards)
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.context, app.state.guards = context, guards
-    for part in (chat, models, sessions, auth, cli_tools, mcp, health, debug, pages):
+    app.include_router(turns.build_router())
+    for part in (models, sessions, auth, cli_tools, mcp, health, debug, pages):
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)
@@ -85,19 +88,21 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
     app.add_middleware(HeadMiddleware)
     install_guards(app, guards, settings)
     # The outermost, since it is added last: refusals are logged too.
-    app.add_middleware(RequestLogMiddleware)
+    app.add_middleware(RequestLogMiddleware, more_id_headers=id_headers)
     return app
 
 
 def _app_context(settings: Settings, runner: Runner, guards: Guards) -> AppContext:
     """The context for the routes, from the settings."""
     named = settings.reasoning_field
-    policy = ChatPolicy(
+    policy = Policy(
         settings.default_model,
         settings.stream_mode,
         strict=settings.strict,
         sampling_models=settings.sampling_models,
-        shows_thinking=named != "none",
+        reasoning_field=None if named == "none" else named,
+        shows_tools=settings.show_tools,
+        chunk_chars=settings.chunk_chars,
     )
     login = settings.login
     return AppContext(
@@ -114,19 +119,22 @@ def _app_context(settings: Settings, runner: Runner, guards: Guards) -> AppConte
         login=LoginFacts(
             login.method, login.chosen_by, login.missing, tuple(login_variables(settings.child_env))
         ),
-        chunk_chars=settings.chunk_chars,
         service=SERVICE,
         version=VERSION,
         started_at=int(time.time()),
         max_request_size=settings.max_request_size,
-        reasoning_field=None if named == "none" else named,
         images=ImageFetcher(settings.image_size, settings.max_request_size)
         if settings.fetch_images
         else None,
         debug=settings.log_level == "debug",
         tool_policy=ToolPolicy(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
-        shows_tools=settings.show_tools,
     )
+
+
+def id_headers(scope: Scope) -> tuple[str, ...]:
+    """Where a request's dialect has the request's id, beside x-request-id."""
+    name = dialect_of(scope["path"], scope["headers"]).id_header
+    return () if name is None else (name,)
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from claude_server.core.errors import InvalidRequest
-from claude_server.dialects.chat.errors import FieldError
+from claude_server.dialects.base import FieldError
 
 _Path = tuple[str | int, ...]
 # Limits of what is told: complaints in an answer, and characters of an echoed value and of a key.

@@ -1,4 +1,4 @@
-"""Maps errors to HTTP: status, type, code and whether to retry. The only place that chooses a status."""
+"""Maps errors to HTTP: status, code and whether to retry. The only place that chooses a status."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from claude_server.core import errors
 from claude_server.core.ports import StoreError
-from claude_server.dialects.chat.errors import (
-    ErrorBody,
-    ErrorDetail,
-    FieldError,
-    ValidationErrorBody,
-    ValidationErrorDetail,
-)
+from claude_server.dialects.base import Failure
+from claude_server.http.guard import refusal
 from claude_server.telemetry.requests import annotate, request_id_of
 
 # Seconds. The openai SDK waits no longer; other clients should not either.
@@ -31,42 +27,36 @@ class ErrorMapping:
     """The HTTP side of one kind of error. `retry`: the value of x-should-retry."""
 
     status: int
-    type: str
-    code: str | None
+    code: str
     retry: bool
 
 
-_REQUEST = "invalid_request_error"
-_SERVER = "server_error"
 _TABLE: tuple[tuple[type[errors.TurnError], ErrorMapping], ...] = (
-    (errors.UnsupportedParameter, ErrorMapping(400, _REQUEST, "unsupported_parameter", False)),
-    (errors.InvalidRequest, ErrorMapping(400, _REQUEST, "invalid_request_error", False)),
-    (errors.PromptTooLong, ErrorMapping(400, _REQUEST, "context_length_exceeded", False)),
-    (errors.RequestTooLarge, ErrorMapping(413, _REQUEST, "request_too_large", False)),
-    (errors.ModelNotFound, ErrorMapping(404, _REQUEST, "model_not_found", False)),
-    (errors.SessionNotFound, ErrorMapping(404, _REQUEST, "session_not_found", False)),
-    (errors.SessionConflict, ErrorMapping(409, _REQUEST, "session_conflict", False)),
-    (errors.ToolsNotAllowed, ErrorMapping(403, "permission_error", "tools_not_allowed", False)),
-    (errors.NotOperator, ErrorMapping(403, "permission_error", "operator_only", False)),
-    (errors.UnknownServer, ErrorMapping(404, _REQUEST, "mcp_server_not_found", False)),
-    (errors.ServerFailed, ErrorMapping(502, _SERVER, "mcp_failed", False)),
-    (errors.QueueFull, ErrorMapping(429, "rate_limit_error", "queue_full", True)),
-    (
-        errors.UsageLimitReached,
-        ErrorMapping(429, "rate_limit_error", "rate_limit_exceeded", False),
-    ),
-    (errors.RateLimited, ErrorMapping(429, "rate_limit_error", "rate_limit_exceeded", True)),
-    (errors.AccountProblem, ErrorMapping(403, "permission_error", "account_problem", False)),
-    (errors.ModelNotPermitted, ErrorMapping(403, "permission_error", "model_not_permitted", False)),
-    (errors.LoginLost, ErrorMapping(503, _SERVER, "cli_not_ready", False)),
-    (errors.LoginRefused, ErrorMapping(503, _SERVER, "cli_not_ready", True)),
-    (errors.NotReady, ErrorMapping(503, _SERVER, "cli_not_ready", False)),
-    (errors.Overloaded, ErrorMapping(503, _SERVER, "overloaded", True)),
-    (errors.InvalidAnswer, ErrorMapping(502, _SERVER, "invalid_answer", False)),
-    (errors.CliFailed, ErrorMapping(502, _SERVER, "cli_failed", True)),
-    (errors.TurnTimeout, ErrorMapping(504, _SERVER, "timeout", True)),
-    (errors.StateFailed, ErrorMapping(503, _SERVER, "state_failed", True)),
-    (errors.ShuttingDown, ErrorMapping(503, _SERVER, "shutting_down", True)),
+    (errors.UnsupportedParameter, ErrorMapping(400, "unsupported_parameter", False)),
+    (errors.InvalidRequest, ErrorMapping(400, "invalid_request_error", False)),
+    (errors.PromptTooLong, ErrorMapping(400, "context_length_exceeded", False)),
+    (errors.RequestTooLarge, ErrorMapping(413, "request_too_large", False)),
+    (errors.ModelNotFound, ErrorMapping(404, "model_not_found", False)),
+    (errors.SessionNotFound, ErrorMapping(404, "session_not_found", False)),
+    (errors.SessionConflict, ErrorMapping(409, "session_conflict", False)),
+    (errors.ToolsNotAllowed, ErrorMapping(403, "tools_not_allowed", False)),
+    (errors.NotOperator, ErrorMapping(403, "operator_only", False)),
+    (errors.UnknownServer, ErrorMapping(404, "mcp_server_not_found", False)),
+    (errors.ServerFailed, ErrorMapping(502, "mcp_failed", False)),
+    (errors.QueueFull, ErrorMapping(429, "queue_full", True)),
+    (errors.UsageLimitReached, ErrorMapping(429, "rate_limit_exceeded", False)),
+    (errors.RateLimited, ErrorMapping(429, "rate_limit_exceeded", True)),
+    (errors.AccountProblem, ErrorMapping(403, "account_problem", False)),
+    (errors.ModelNotPermitted, ErrorMapping(403, "model_not_permitted", False)),
+    (errors.LoginLost, ErrorMapping(503, "cli_not_ready", False)),
+    (errors.LoginRefused, ErrorMapping(503, "cli_not_ready", True)),
+    (errors.NotReady, ErrorMapping(503, "cli_not_ready", False)),
+    (errors.Overloaded, ErrorMapping(503, "overloaded", True)),
+    (errors.InvalidAnswer, ErrorMapping(502, "invalid_answer", False)),
+    (errors.CliFailed, ErrorMapping(502, "cli_failed", True)),
+    (errors.TurnTimeout, ErrorMapping(504, "timeout", True)),
+    (errors.StateFailed, ErrorMapping(503, "state_failed", True)),
+    (errors.ShuttingDown, ErrorMapping(503, "shutting_down", True)),
 )
 _OTHER_ENDPOINTS = "This server has /v1/chat/completions, /v1/models, /health and what GET /docs lists."
 _NO_V1 = "The client's base_url must end in /v1."
@@ -92,25 +82,24 @@ def error_mapping(error: errors.TurnError) -> ErrorMapping:
     raise LookupError(f"no verdict for {type(error).__name__}")
 
 
-def body(error: errors.TurnError) -> ErrorBody | ValidationErrorBody:
-    """The JSON body of an error; also the last event of a stream that fails."""
+def failure_of(error: errors.TurnError) -> Failure:
+    """The error as the dialects render it."""
     found = error_mapping(error)
-    detail = ErrorDetail(message=error.message, type=found.type, param=error.param, code=found.code)
-    if isinstance(error, errors.InvalidRequest) and error.details:
-        details = [FieldError.model_validate(item) for item in error.details]
-        return ValidationErrorBody(error=ValidationErrorDetail(**detail.model_dump(), details=details))
-    return ErrorBody(error=detail)
+    wait = None if error.retry_after is None else math.ceil(error.retry_after)
+    return Failure(
+        found.status,
+        found.code,
+        error.message,
+        error.param,
+        retry=found.retry and not error.final and (error.retry_after or 0) <= _MAX_RETRY_AFTER,
+        retry_after=wait,
+        details=error.details if isinstance(error, errors.InvalidRequest) else (),
+    )
 
 
-def response(error: errors.TurnError) -> Response:
-    """The whole HTTP answer to a failed turn."""
-    found = error_mapping(error)
-    headers = {"x-should-retry": "true" if found.retry and not error.final else "false"}
-    if error.retry_after is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after))
-        if error.retry_after > _MAX_RETRY_AFTER:
-            headers["x-should-retry"] = "false"
-    return _json(found.status, body(error), headers)
+def response(error: errors.TurnError, scope: Scope | None = None) -> Response:
+    """The whole HTTP answer to a failed turn, in the dialect of the request whose scope it is."""
+    return refusal.response(failure_of(error), scope)
 
 
 def install(app: FastAPI) -> None:
@@ -118,8 +107,8 @@ def install(app: FastAPI) -> None:
 
     async def turn_failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, errors.TurnError)
-        annotate(request.scope, outcome=error_mapping(error).code or "error")
-        return response(error)
+        annotate(request.scope, outcome=error_mapping(error).code)
+        return response(error, request.scope)
 
     async def not_stored(request: Request, error: Exception) -> Response:
         why = f"The records of the sessions can't be read or written: {error}. Try again later."
@@ -145,15 +134,13 @@ def install(app: FastAPI) -> None:
             message = (
                 f"{what} is not possible: the path takes {(error.headers or {}).get('Allow', 'others')}."
             )
-        detail = ErrorDetail(message=message, type=_REQUEST, code="not_found")
-        return _json(error.status_code, ErrorBody(error=detail), {"x-should-retry": "false"})
+        return refusal.response(Failure(error.status_code, "not_found", message), request.scope)
 
     async def broken(request: Request, error: Exception) -> Response:
-        detail = ErrorDetail(
-            message="The server made a mistake; its log says more.", type=_SERVER, code="internal"
-        )
-        headers = {"x-should-retry": "false", "x-request-id": request_id_of(request.scope)}
-        return _json(500, ErrorBody(error=detail), headers)
+        # The middleware that gives each answer its id doesn't see this one.
+        headers = {"x-request-id": request_id_of(request.scope)}
+        message = "The server made a mistake; its log says more."
+        return refusal.response(Failure(500, "internal", message, headers=headers), request.scope)
 
     app.add_exception_handler(errors.TurnError, turn_failed)
     app.add_exception_handler(StoreError, not_stored)
@@ -161,7 +148,3 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, client_gone)
     app.add_exception_handler(HTTPException, not_routed)
     app.add_exception_handler(Exception, broken)
-
-
-def _json(status: int, content: ErrorBody | ValidationErrorBody, headers: dict[str, str]) -> Response:
-    return Response(content.model_dump_json(), status, headers, "application/json")

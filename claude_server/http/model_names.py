@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from claude_server.core.model import ModelInfo
-from claude_server.dialects.chat.request import PLACEHOLDERS
+from claude_server.dialects.model_names import PLACEHOLDERS
 from claude_server.http.admin.wire.models import Model
 
 # Aliases of the CLI's documentation; it resolves them itself, so they hold beside its own list.

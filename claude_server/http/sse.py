@@ -1,4 +1,4 @@
-"""Server-sent events over raw ASGI: sent as they come, with comments as pings in between.
+"""Server-sent events over raw ASGI: sent as they come, with pings in between.
 
 Not Starlette's StreamingResponse, nor a library on top of it: those leave the generator unclosed when the
 client goes, and don't notice that it went while nothing is being sent. Both would keep a turn running.
@@ -7,7 +7,7 @@ client goes, and don't notice that it went while nothing is being sent. Both wou
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, MutableMapping
+from collections.abc import AsyncGenerator, Iterable, MutableMapping
 from dataclasses import dataclass
 
 import anyio
@@ -16,18 +16,24 @@ from starlette.types import Message, Receive, Scope, Send
 
 from claude_server.core.drain import Drain
 from claude_server.core.errors import ShuttingDown, TurnError
+from claude_server.dialects.base import Presenter, ServerEvent
 from claude_server.http import errors
 from claude_server.http.connection import while_connected
+from claude_server.http.guard import refusal
 from claude_server.telemetry.requests import annotate
 
 # A line and not a block: at an empty line OpenAI's client for Go sees an event, and fails if it has no data.
-_PING = b": ping\n"
-DONE = b"data: [DONE]\n\n"
+_COMMENT = b": ping\n"
 
 
-def event(data: bytes) -> bytes:
-    """One event. `data` is JSON, which holds no newline."""
-    return b"data: " + data + b"\n\n"
+def encoded(events: Iterable[ServerEvent]) -> bytes:
+    """Events as they are sent, one after the other. Their data is JSON, which holds no newline."""
+    lines = bytearray()
+    for event in events:
+        if event.name is not None:
+            lines += b"event: " + event.name.encode() + b"\n"
+        lines += b"data: " + event.data + b"\n\n"
+    return bytes(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +50,22 @@ class EventStream(Response):
     """A response that sends what `events` yields, and always closes the generator.
 
     The status is held back until the first data, so that an early failure has its own status; a later one is
-    an error event, after which nothing comes. `headers` may be filled until then. A comment goes out in
-    silence, so that the connection is kept; it stands in front of the next event. A stream that the
-    drain cuts ends with an error event too.
+    what `presenter` makes of a failure, and nothing comes after that. `headers` may be filled until then. In
+    silence its ping goes out, so that the connection is kept; a comment stands in front of the next event. A
+    stream that the drain cuts ends as one that fails.
     """
 
     def __init__(
         self,
         events: AsyncGenerator[bytes, None],
+        presenter: Presenter,
         headers: MutableMapping[str, str],
         times: StreamTimings,
         drain: Drain,
     ) -> None:
         super().__init__(media_type="text/event-stream")
         self._events = events
+        self._presenter = presenter
         self._more_headers = headers
         self._times = times
         self._drain = drain
@@ -93,11 +101,12 @@ class EventStream(Response):
         await self._finish(send)
 
     async def _fail(self, error: TurnError, scope: Scope, receive: Receive, send: Send) -> None:
-        annotate(scope, outcome=errors.error_mapping(error).code)
+        failure = errors.failure_of(error)
+        annotate(scope, outcome=failure.code)
         if not self._begun:
             self._begun = self._complete = True
-            await errors.response(error)(scope, receive, send)
-        elif await self._send(send, event(errors.body(error).model_dump_json().encode())):
+            await refusal.response(failure, scope)(scope, receive, send)
+        elif await self._send(send, encoded(self._presenter.failed(failure))):
             await self._finish(send)
 
     async def _finish(self, send: Send) -> None:
@@ -131,5 +140,9 @@ class EventStream(Response):
             silent = time.monotonic() - self._last_sent
             if self._begun and silent < self._times.ping:
                 await anyio.sleep(self._times.ping - silent)
-            elif not await self._send(send, _PING):
+            elif not await self._send(send, self._ping()):
                 group.cancel()
+
+    def _ping(self) -> bytes:
+        event = self._presenter.ping()
+        return _COMMENT if event is None else encoded((event,))

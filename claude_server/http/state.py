@@ -11,8 +11,7 @@ from starlette.requests import Request
 from claude_server.core.model import Backend
 from claude_server.core.reaper import SessionReaper
 from claude_server.core.runner import Runner
-from claude_server.dialects.chat.answer import ReasoningField
-from claude_server.dialects.chat.request import ChatPolicy
+from claude_server.dialects.base import Policy
 from claude_server.http.guard.ring import KeyRing
 from claude_server.http.images import ImageFetcher
 from claude_server.http.tool_requests import ToolPolicy
@@ -50,10 +49,9 @@ class AppContext:
     tool_configs: ToolConfigStore
     mcp: McpServers
     backend: Backend
-    policy: ChatPolicy
+    policy: Policy
     ring: KeyRing
     login: LoginFacts
-    chunk_chars: int
     service: str
     version: str
     started_at: int
@@ -63,10 +61,8 @@ class AppContext:
     body_within: float = 15.0
     send_within: float = 60.0
     ping_interval: float = 15.0
-    reasoning_field: ReasoningField | None = "reasoning_content"
     images: ImageFetcher | None = None
     tool_policy: ToolPolicy = field(default_factory=ToolPolicy)
-    shows_tools: bool = True
     desk: Desk = field(default_factory=Desk)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -36,12 +37,18 @@ def request_id_of(scope: Scope) -> str:
     return str(scope.get(_FIELDS, {}).get("id", ""))
 
 
+def _none(scope: Scope) -> Iterable[str]:
+    return ()
+
+
 class RequestLogMiddleware:
     """Gives each answer `x-request-id` (the client's own, if it is a sensible one) and
-    `openai-processing-ms`, and writes one line when it has ended."""
+    `openai-processing-ms`, and writes one line when it has ended. `more_id_headers`: other names that the id
+    goes under too, for a request."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, more_id_headers: Callable[[Scope], Iterable[str]] = _none) -> None:
         self._app = app
+        self._more_id_headers = more_id_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,6 +67,7 @@ class RequestLogMiddleware:
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", request_id),
+                    *((name.encode(), request_id) for name in self._more_id_headers(scope)),
                     (b"openai-processing-ms", str(ms).encode()),
                 ]
             await send(message)

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from claude_server.core.errors import TurnError
 from claude_server.core.model import TurnRequest
-from claude_server.dialects.chat.request import ChatPolicy, to_turn
+from claude_server.dialects.base import Around
+from claude_server.dialects.chat.request import to_turn
 from claude_server.dialects.chat.wire import ChatRequest
 from claude_server.engine.protocol import frames
 from claude_server.http.errors import error_mapping
@@ -106,7 +107,7 @@ def as_api_request(turn: TurnRequest) -> dict[str, Any]:
 def test_a_turn_that_the_api_takes_or_a_400(body: dict[str, Any]) -> None:
     try:
         request = ChatRequest.model_validate_json(json.dumps(body))
-        turn, _ = to_turn(request, "t", ChatPolicy())
+        turn, _ = to_turn(request, Around("t", 1))
     except ValidationError:
         return
     except TurnError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -45,37 +45,48 @@ from claude_server.core.errors import (
     UsageLimitReached,
 )
 from claude_server.core.ports import StoreError
-from claude_server.http.errors import ErrorMapping, body, error_mapping, install, response
+from claude_server.http.errors import ErrorMapping, error_mapping, install, response
 from claude_server.telemetry.requests import RequestLogMiddleware
 
 REQUEST, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
+
+
+class Row(NamedTuple):
+    """How a chat client sees an error."""
+
+    status: int
+    type: str
+    code: str
+    retry: bool
+
+
 # The rows of the decisions' table that a turn can end in.
-TABLE: list[tuple[type[TurnError], ErrorMapping]] = [
-    (InvalidRequest, ErrorMapping(400, REQUEST, "invalid_request_error", False)),
-    (UnsupportedParameter, ErrorMapping(400, REQUEST, "unsupported_parameter", False)),
-    (ModelNotFound, ErrorMapping(404, REQUEST, "model_not_found", False)),
-    (ToolsNotAllowed, ErrorMapping(403, "permission_error", "tools_not_allowed", False)),
-    (NotOperator, ErrorMapping(403, "permission_error", "operator_only", False)),
-    (UnknownServer, ErrorMapping(404, REQUEST, "mcp_server_not_found", False)),
-    (ServerFailed, ErrorMapping(502, SERVER, "mcp_failed", False)),
-    (SessionNotFound, ErrorMapping(404, REQUEST, "session_not_found", False)),
-    (SessionConflict, ErrorMapping(409, REQUEST, "session_conflict", False)),
-    (RequestTooLarge, ErrorMapping(413, REQUEST, "request_too_large", False)),
-    (PromptTooLong, ErrorMapping(400, REQUEST, "context_length_exceeded", False)),
-    (QueueFull, ErrorMapping(429, LIMIT, "queue_full", True)),
-    (UsageLimitReached, ErrorMapping(429, LIMIT, "rate_limit_exceeded", False)),
-    (RateLimited, ErrorMapping(429, LIMIT, "rate_limit_exceeded", True)),
-    (AccountProblem, ErrorMapping(403, "permission_error", "account_problem", False)),
-    (ModelNotPermitted, ErrorMapping(403, "permission_error", "model_not_permitted", False)),
-    (LoginLost, ErrorMapping(503, SERVER, "cli_not_ready", False)),
-    (LoginRefused, ErrorMapping(503, SERVER, "cli_not_ready", True)),
-    (NotReady, ErrorMapping(503, SERVER, "cli_not_ready", False)),
-    (Overloaded, ErrorMapping(503, SERVER, "overloaded", True)),
-    (InvalidAnswer, ErrorMapping(502, SERVER, "invalid_answer", False)),
-    (CliFailed, ErrorMapping(502, SERVER, "cli_failed", True)),
-    (TurnTimeout, ErrorMapping(504, SERVER, "timeout", True)),
-    (StateFailed, ErrorMapping(503, SERVER, "state_failed", True)),
-    (ShuttingDown, ErrorMapping(503, SERVER, "shutting_down", True)),
+TABLE: list[tuple[type[TurnError], Row]] = [
+    (InvalidRequest, Row(400, REQUEST, "invalid_request_error", False)),
+    (UnsupportedParameter, Row(400, REQUEST, "unsupported_parameter", False)),
+    (ModelNotFound, Row(404, REQUEST, "model_not_found", False)),
+    (ToolsNotAllowed, Row(403, "permission_error", "tools_not_allowed", False)),
+    (NotOperator, Row(403, "permission_error", "operator_only", False)),
+    (UnknownServer, Row(404, REQUEST, "mcp_server_not_found", False)),
+    (ServerFailed, Row(502, SERVER, "mcp_failed", False)),
+    (SessionNotFound, Row(404, REQUEST, "session_not_found", False)),
+    (SessionConflict, Row(409, REQUEST, "session_conflict", False)),
+    (RequestTooLarge, Row(413, REQUEST, "request_too_large", False)),
+    (PromptTooLong, Row(400, REQUEST, "context_length_exceeded", False)),
+    (QueueFull, Row(429, LIMIT, "queue_full", True)),
+    (UsageLimitReached, Row(429, LIMIT, "rate_limit_exceeded", False)),
+    (RateLimited, Row(429, LIMIT, "rate_limit_exceeded", True)),
+    (AccountProblem, Row(403, "permission_error", "account_problem", False)),
+    (ModelNotPermitted, Row(403, "permission_error", "model_not_permitted", False)),
+    (LoginLost, Row(503, SERVER, "cli_not_ready", False)),
+    (LoginRefused, Row(503, SERVER, "cli_not_ready", True)),
+    (NotReady, Row(503, SERVER, "cli_not_ready", False)),
+    (Overloaded, Row(503, SERVER, "overloaded", True)),
+    (InvalidAnswer, Row(502, SERVER, "invalid_answer", False)),
+    (CliFailed, Row(502, SERVER, "cli_failed", True)),
+    (TurnTimeout, Row(504, SERVER, "timeout", True)),
+    (StateFailed, Row(503, SERVER, "state_failed", True)),
+    (ShuttingDown, Row(503, SERVER, "shutting_down", True)),
 ]
 EACH = pytest.mark.parametrize(("kind", "expected"), TABLE, ids=[kind.__name__ for kind, _ in TABLE])
 
@@ -92,19 +103,19 @@ def test_the_table_has_every_error_that_a_client_can_see() -> None:
 
 
 @EACH
-def test_verdicts(kind: type[TurnError], expected: ErrorMapping) -> None:
-    assert error_mapping(kind("x")) == expected
+def test_verdicts(kind: type[TurnError], expected: Row) -> None:
+    assert error_mapping(kind("x")) == ErrorMapping(expected.status, expected.code, expected.retry)
 
 
 @EACH
-def test_bodies_have_all_four_keys(kind: type[TurnError], expected: ErrorMapping) -> None:
+def test_bodies_have_all_four_keys(kind: type[TurnError], expected: Row) -> None:
     error = {"message": "why", "type": expected.type, "param": "p", "code": expected.code}
-    assert json.loads(body(kind("why", param="p")).model_dump_json()) == {"error": error}
-    assert json.loads(body(kind("why")).model_dump_json()) == {"error": {**error, "param": None}}
+    assert sent(kind("why", param="p"))[2] == {"error": error}
+    assert sent(kind("why"))[2] == {"error": {**error, "param": None}}
 
 
 @EACH
-def test_responses(kind: type[TurnError], expected: ErrorMapping) -> None:
+def test_responses(kind: type[TurnError], expected: Row) -> None:
     headers = {"content-type": "application/json", "x-should-retry": "true" if expected.retry else "false"}
     error = {"message": "why", "type": expected.type, "param": None, "code": expected.code}
     assert sent(kind("why")) == (expected.status, headers, {"error": error})

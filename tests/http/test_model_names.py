@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claude_server.core.model import ModelInfo
-from claude_server.dialects.chat.request import PLACEHOLDERS
+from claude_server.dialects.model_names import PLACEHOLDERS
 from claude_server.http.model_names import ALIASES, listing
 
 KNOWN = (

@@ -15,13 +15,23 @@ from starlette.types import Message
 
 from claude_server.core.drain import Drain
 from claude_server.core.errors import NotReady, Overloaded, TurnError
-from claude_server.http.sse import DONE, EventStream, StreamTimings, event
+from claude_server.dialects.base import Presenter, ServerEvent
+from claude_server.dialects.chat.answer import AnswerContext
+from claude_server.dialects.chat.presenter import ChatPresenter
+from claude_server.http.sse import EventStream, StreamTimings, encoded
+from tests.dialects.toy import ToyPresenter
 
 LONG = 600.0
 PING = b": ping\n"
 PATIENCE = 10.0
 HEAD = {"id": "c-1", "created": 1, "model": "sonnet", "object": "chat.completion.chunk"}
+PRESENTER = ChatPresenter(AnswerContext("c-1", "sonnet", 1))
+DONE = encoded(PRESENTER.end())
 Step = bytes | TurnError | asyncio.Event
+
+
+def event(data: bytes) -> bytes:
+    return encoded([ServerEvent(data)])
 
 
 class Source:
@@ -54,7 +64,7 @@ class Client:
     def __init__(self, full: Callable[[Message], bool] = lambda message: False) -> None:
         self.messages: list[Message] = []
         self.leaves = asyncio.Event()
-        self.scope: dict[str, Any] = {"type": "http", "method": "POST", "headers": []}
+        self.scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
         self.drain = Drain()
         self._full = full
         self._more = asyncio.Condition()
@@ -75,8 +85,16 @@ class Client:
         async with self._more:
             await self._more.wait_for(lambda: fact(self.body))
 
-    async def ask(self, source: Source, times: StreamTimings, headers: dict[str, str] | None = None) -> None:
-        stream = EventStream(source.events(), {} if headers is None else headers, times, self.drain)
+    async def ask(
+        self,
+        source: Source,
+        times: StreamTimings,
+        headers: dict[str, str] | None = None,
+        presenter: Presenter = PRESENTER,
+    ) -> None:
+        stream = EventStream(
+            source.events(), presenter, {} if headers is None else headers, times, self.drain
+        )
         await asyncio.wait_for(stream(self.scope, self.receive, self.send), PATIENCE)
         assert source.closed.is_set()
 
@@ -327,3 +345,17 @@ async def test_a_client_that_hangs_up_after_the_end_was_there() -> None:
     client.leaves.set()
     await asking
     assert client.outcome is None
+
+
+async def test_pings_and_errors_are_the_presenters() -> None:
+    client, go = Client(), asyncio.Event()
+    times = StreamTimings(0.01, 0.01, LONG)
+    source = Source(event(b"1"), go, Overloaded("x"))
+    asking = asyncio.create_task(client.ask(source, times, presenter=ToyPresenter()))
+    await client.gets(lambda body: b"toy.ping" in body)
+    go.set()
+    await asking
+    first, *pings, last = client.body.removesuffix(b"\n\n").split(b"\n\n")
+    assert first == b"data: 1"
+    assert pings == [b'event: toy.ping\ndata: {"number": %d}' % (n + 1) for n in range(len(pings))]
+    assert last == b'event: toy.oops\ndata: {"number": %d, "code": "overloaded"}' % (len(pings) + 1)

@@ -25,8 +25,8 @@ from claude_server.configuration.login import METHODS, detect_login
 from claude_server.core import retry
 from claude_server.core.errors import QueueFull, RateLimited, TurnError
 from claude_server.dialects.chat.parameters import RULES
-from claude_server.dialects.chat.request import PLACEHOLDERS
 from claude_server.dialects.chat.wire import ChatRequest
+from claude_server.dialects.model_names import PLACEHOLDERS
 from claude_server.engine.processes import argv
 from claude_server.http import errors
 from claude_server.http.guard import keys as guard_keys
@@ -344,7 +344,7 @@ def test_the_commands_for_keys(tmp_path: Path) -> None:
 def test_the_rate_limits() -> None:
     (block,) = [block for block in document.blocks(KEYS) if block.language == "json"]
     shown = json.loads(block.text)
-    assert json.loads(bytes(refusal.too_many(shown["error"]["retry_after"]).body)) == shown
+    assert json.loads(bytes(refusal.response(refusal.too_many(shown["error"]["retry_after"])).body)) == shown
     limits = config.Settings(rate_limit_enabled=True).rate_limits or {}
     names_of = {mark.names[0]: name for name, mark, _ in config.setting_fields()}
     for setting, number, routes in rows("Rate limits", KEYS):
@@ -444,12 +444,13 @@ def turn_errors(parent: type[TurnError] = TurnError) -> Iterator[type[TurnError]
 
 
 # How the guards refuse.
-REFUSALS = (
+FAILURES = (
     *(refusal.foreign_host("h"), refusal.foreign_client(), refusal.foreign_origin("o")),
     *(refusal.behind_proxy("h"), refusal.repeated_header("h"), refusal.too_many_connections()),
     *(refusal.no_key(), refusal.key_busy(1), refusal.too_many(1.0)),
     *(refusal.not_json(""), refusal.malformed(), refusal.late_head(1.0), refusal.large_head(1, 1)),
 )
+REFUSALS = tuple(refusal.response(failure) for failure in FAILURES)
 
 
 async def other_errors() -> list[httpx.Response]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from claude_server.core.model import (
     StopReason,
@@ -17,9 +16,9 @@ from claude_server.core.model import (
     TurnEvent,
     TurnStarted,
 )
+from claude_server.dialects.base import ReasoningField
 from claude_server.dialects.chat import wire as chat
 
-ReasoningField = Literal["reasoning_content", "reasoning"]
 _FINISH: dict[StopReason, chat.FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",

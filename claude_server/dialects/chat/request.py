@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from claude_server.core.answer_format import AnswerFormat
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
-from claude_server.core.model import CliTools, Image, Message, TurnRequest
+from claude_server.core.model import CliTools, Message, TurnRequest
+from claude_server.dialects.base import Around
 from claude_server.dialects.chat import wire as chat
 from claude_server.dialects.chat.messages import has_later_system, is_blank, split
 from claude_server.dialects.chat.parameters import ignored_parameters, no_thinking
 from claude_server.dialects.chat.tools import to_answer_format, to_tools
+from claude_server.dialects.model_names import chosen
 
-# Model names that mean "the default": for clients that must send one.
-PLACEHOLDERS = frozenset({"", "default", "auto", "claude", "claude-cli"})
 MAX_CHOICES = 8
 # Messages, their parts and their calls. The CLI takes some milliseconds for each message.
 MAX_LENGTH = 20_000
@@ -34,17 +33,6 @@ _VERBOSITY = {"low": "Answer briefly.", "high": "Answer in detail."}
 _ONE_OBJECT = "Answer with one JSON object and nothing else: no words around it, no code fence."
 
 
-@dataclass(frozen=True, slots=True)
-class ChatPolicy:
-    """The operator's settings for chats, under the same names. `sampling_models`: patterns of model names."""
-
-    default_model: str | None = None
-    stream_mode: str = "live"
-    strict: bool = False
-    sampling_models: tuple[str, ...] = ()
-    shows_thinking: bool = True
-
-
 def check_length(request: chat.ChatRequest) -> None:
     """Refuse a chat of more messages, parts and calls than the CLI can be told in time. Raises
     InvalidRequest."""
@@ -60,20 +48,13 @@ def check_length(request: chat.ChatRequest) -> None:
         )
 
 
-def to_turn(
-    request: chat.ChatRequest,
-    turn_id: str,
-    policy: ChatPolicy,
-    fetched: Mapping[str, Image] | None = None,
-    cli_tools: CliTools | None = None,
-) -> tuple[TurnRequest, tuple[str, ...]]:
-    """Translate a request: (turn, names of ignored parameters). `fetched`: the images at remote URLs.
-    `cli_tools`: the CLI's own tools that the turn may use.
+def to_turn(request: chat.ChatRequest, around: Around) -> tuple[TurnRequest, tuple[str, ...]]:
+    """Translate a request: (turn, names of ignored parameters).
 
     Raises InvalidRequest or UnsupportedParameter with `param`.
     """
-    name = (request.model or "").strip()
-    model = policy.default_model if name in PLACEHOLDERS else name
+    policy, cli_tools = around.policy, around.cli_tools
+    model = chosen(request.model, policy.default_model)
     sampling = _sampling(request)
     forwards = any(fnmatchcase(model or "default", pattern) for pattern in policy.sampling_models)
     ignored = ignored_parameters(
@@ -89,7 +70,7 @@ def to_turn(
     _check_choices(request)
     if cli_tools is not None:
         _check_cli_tools_conflicts(request)
-    system, conversation = split(request.messages, fetched or {}, session=request.session_id is not None)
+    system, conversation = split(request.messages, around.images, session=request.session_id is not None)
     notices = _pad_conversation(conversation)
     if has_later_system(request.messages):
         notices.append(_SYSTEM_IN_PLACE)
@@ -97,16 +78,17 @@ def to_turn(
     answer = to_answer_format(request)
     line = _VERBOSITY.get(request.verbosity or "", "")
     turn = TurnRequest(
-        id=turn_id,
+        id=f"chatcmpl-{around.id}",
         question=_question(conversation[-1], answer),
         history=tuple(conversation[:-1]),
         system="\n\n".join(text for text in (*_top_system(request), system, line) if not is_blank(text)),
         model=model,
         session_id=request.session_id,
+        owner=around.owner,
         effort=_EFFORT.get(request.reasoning_effort or "", request.reasoning_effort),
         max_output_tokens=request.max_completion_tokens or request.max_tokens,
         thinking=_thinks(request, cli_tools),
-        shows_thinking=policy.shows_thinking,
+        shows_thinking=policy.reasoning_field is not None,
         tools=tools,
         tool_choice=choice,
         answer=answer,

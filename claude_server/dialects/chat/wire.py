@@ -16,6 +16,8 @@ from pydantic import (
     model_serializer,
 )
 
+from claude_server.dialects.base import TurnBody
+
 _T = TypeVar("_T")
 # The first wrong one is told: complaints about millions of them would take gigabytes.
 FailFastList = Annotated[list[_T], Field(fail_fast=True)]
@@ -128,15 +130,13 @@ class StreamOptions(BaseModel):
     include_usage: StrictBool | None = None
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(TurnBody):
     """The fields that are acted on. Of the others some are refused, and some named in x-ignored-params."""
 
     # The others are kept in `model_extra`, for claude_server/dialects/chat/parameters.py to judge.
     model_config = ConfigDict(extra="allow")
 
     messages: Annotated[FailFastList[ChatMessage], Field(min_length=1)]
-    model: StrictStr | None = None
-    stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[StrictInt, Field(ge=1)] | None = None
     max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None

@@ -11,26 +11,31 @@ from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from claude_server.core.errors import InvalidRequest, ToolsNotAllowed, UnsupportedParameter
-from claude_server.core.model import Image
-from claude_server.dialects.chat.errors import FieldError
-from claude_server.dialects.chat.messages import remote_images
-from claude_server.dialects.chat.request import check_length, to_turn
+from claude_server.core.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    ToolsNotAllowed,
+    TurnError,
+    UnsupportedParameter,
+)
+from claude_server.dialects.base import FieldError, Prepared
+from claude_server.dialects.chat.door import CHAT
 from claude_server.dialects.chat.wire import ChatRequest
 from claude_server.http import body
-from claude_server.http import tool_requests as cli_tools
-from claude_server.http.admin.cli_tools import resolve_tools
-from claude_server.http.admin.compatibility import report
+from claude_server.http.admin.compatibility import Refusal, report
 from claude_server.http.admin.wire.compatibility import Compatibility
 from claude_server.http.admin.wire.debug import DebugAnswer, DebugInfo, ValidationResult
-from claude_server.http.complaints import field_errors
+from claude_server.http.complaints import field_errors, invalid
+from claude_server.http.errors import error_mapping
 from claude_server.http.openapi import json_body
+from claude_server.http.preparing import prepare
 from claude_server.http.state import app_context
 
 router = APIRouter(tags=["server"])
 
 _SECRET = re.compile(r"auth|cookie|key|token|secret|password|credential", re.IGNORECASE)
-_SOME_IMAGE = Image("image/png", "")
+# How a request can be refused before its turn is run.
+_REFUSALS = (InvalidRequest, ModelNotFound, ToolsNotAllowed)
 _EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
 
 
@@ -46,7 +51,7 @@ async def debug_request(request: Request) -> Response:
         raw_body=raw.decode("utf-8", "replace"),
         json_parse_error=problem,
         parsed_body=parsed,
-        validation_result=await body.beside(request, lambda: _validated(request, raw)),
+        validation_result=await _validated(request, raw),
         debug_mode_enabled=app_context(request).debug,
         example_valid_request=_EXAMPLE,
     )
@@ -62,7 +67,22 @@ async def compatibility(request: Request) -> Response:
         raise InvalidRequest(f"The body is not valid JSON: {problem}.")
     if not isinstance(parsed, dict):
         raise InvalidRequest("The body is no JSON object: send a chat request.")
-    return _json(report(parsed, tools=bool(app_context(request).tool_policy.names)))
+    try:
+        prepared = await _prepared(request, raw)
+    except _REFUSALS as error:
+        refused = Refusal(error_mapping(error).status, error.message, error.param)
+        return _json(report(parsed, refused=refused))
+    return _json(report(parsed, prepared.ignored))
+
+
+async def _prepared(request: Request, raw: bytes) -> Prepared:
+    def parse() -> ChatRequest:
+        try:
+            return CHAT.request.model_validate_json(raw)
+        except ValidationError as error:
+            raise invalid(error, raw) from None
+
+    return await prepare(request, CHAT, await body.beside(request, parse), fetch=False)
 
 
 def _parsed(raw: bytes) -> tuple[Any, str | None]:
@@ -72,27 +92,36 @@ def _parsed(raw: bytes) -> tuple[Any, str | None]:
         return None, str(error)
 
 
-def _validated(request: Request, raw: bytes) -> ValidationResult:
-    context = app_context(request)
+async def _validated(request: Request, raw: bytes) -> ValidationResult:
+    """Whether the route would take it: prepared as there, but that no image is fetched."""
+
+    def parse() -> ChatRequest | list[FieldError]:
+        try:
+            return CHAT.request.model_validate_json(raw)
+        except ValidationError as error:
+            return field_errors(error, raw)
+
+    asked = await body.beside(request, parse)
+    if isinstance(asked, list):
+        return ValidationResult(valid=False, errors=asked)
     try:
-        asked = ChatRequest.model_validate_json(raw)
-        check_length(asked)
-        # No image is fetched for it: any will do in its place.
-        remote = remote_images(asked.messages) if context.images is not None else ()
-        headers = cli_tools.parse_headers(request.headers)
-        tools = resolve_tools(request, headers, asked.session_id) if asked.enable_tools else None
-        to_turn(asked, "debug", context.policy, dict.fromkeys(remote, _SOME_IMAGE), tools)
-    except ValidationError as error:
-        return ValidationResult(valid=False, errors=field_errors(error, raw))
-    except (InvalidRequest, ToolsNotAllowed) as error:
-        refused = FieldError(
-            field=error.param or "",
-            message=error.message,
-            type="unsupported_parameter" if isinstance(error, UnsupportedParameter) else "value_error",
-            input=asked.model_dump().get(error.param or ""),
-        )
-        return ValidationResult(valid=False, errors=[refused])
-    return ValidationResult(valid=True, validated_data=asked.model_dump(exclude_unset=True))
+        await prepare(request, CHAT, asked, fetch=False)
+    except _REFUSALS as error:
+        refused = error
+        return await body.beside(request, lambda: _refused(asked, refused))
+    return await body.beside(
+        request, lambda: ValidationResult(valid=True, validated_data=asked.model_dump(exclude_unset=True))
+    )
+
+
+def _refused(asked: ChatRequest, error: TurnError) -> ValidationResult:
+    found = FieldError(
+        field=error.param or "",
+        message=error.message,
+        type="unsupported_parameter" if isinstance(error, UnsupportedParameter) else "value_error",
+        input=asked.model_dump().get(error.param or ""),
+    )
+    return ValidationResult(valid=False, errors=[found])
 
 
 def _json(answer: DebugAnswer | Compatibility) -> Response:

@@ -49,7 +49,7 @@ class ApiKeyMiddleware:
         if key is None:
             if scope["path"] not in OPEN_PATHS:
                 annotate(scope, outcome="invalid_api_key")
-                await refusal.no_key()(scope, receive, send)
+                await refusal.response(refusal.no_key(), scope)(scope, receive, send)
                 return
             set_caller(scope, UNAUTHENTICATED)
             await self._app(scope, receive, send)
@@ -68,14 +68,14 @@ class ApiKeyMiddleware:
         concurrency, rate = key.limits.concurrency, key.limits.rate
         if concurrency is not None and self._running[key.id] >= concurrency:
             annotate(scope, outcome="concurrency_limit_exceeded")
-            await refusal.key_busy(concurrency)(scope, receive, send)
+            await refusal.response(refusal.key_busy(concurrency), scope)(scope, receive, send)
             return
         self._running[key.id] += 1
         try:
             left = None if rate is None else await self._window.hit(rate, "key", key.id)
             if left is not None:
                 annotate(scope, outcome="too_many_requests")
-                await refusal.too_many(left)(scope, receive, send)
+                await refusal.response(refusal.too_many(left), scope)(scope, receive, send)
                 return
             await self._app(scope, receive, send)
         finally:

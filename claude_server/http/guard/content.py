@@ -24,7 +24,7 @@ class JsonOnlyMiddleware:
             kind = headers.get(b"content-type", b"")
             if _has_body(headers) and not _JSON.fullmatch(kind.strip()):
                 annotate(scope, outcome="unsupported_media_type")
-                await refusal.not_json(kind.decode("latin-1"))(scope, receive, send)
+                await refusal.response(refusal.not_json(kind.decode("latin-1")), scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

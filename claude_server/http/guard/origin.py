@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from claude_server.dialects.base import Failure
 from claude_server.http.guard import refusal
 from claude_server.http.guard.address import parse_address
 from claude_server.http.guard.ring import KeyRing
@@ -58,11 +58,11 @@ class OriginMiddleware:
         if scope["type"] == "http":
             refused = self._refusal(scope)
             if refused is not None:
-                await refused(scope, receive, send)
+                await refusal.response(refused, scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    def _refusal(self, scope: Scope) -> Failure | None:
         counts = Counter(name for name, _ in scope["headers"])
         doubled = next((name.decode() for name in _ONCE if counts[name] > 1), None)
         if doubled is not None:
@@ -88,7 +88,7 @@ class OriginMiddleware:
         return not self._allowed.isdisjoint((ANY_ORIGIN, origin, scheme))
 
 
-def _keyless_refusal(scope: Scope, headers: Mapping[bytes, str], host: str) -> Response | None:
+def _keyless_refusal(scope: Scope, headers: Mapping[bytes, str], host: str) -> Failure | None:
     """The refusal of a request that isn't a program's on this machine."""
     client = scope.get("client")
     if client and not _on_this_machine(client[0]):

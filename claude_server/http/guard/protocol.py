@@ -11,9 +11,9 @@ import asyncio
 import http
 from typing import Any
 
-from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from claude_server.dialects.base import Failure
 from claude_server.http.guard import refusal
 from claude_server.http.guard.caller import is_known
 from claude_server.http.guard.connections import most_connections, one_too_many
@@ -190,12 +190,12 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _refuse(self, answer: Response) -> None:
+    def _refuse(self, failure: Failure) -> None:
         """Answer without an application, and close."""
         self._refused = True
         running = self.cycle is not None and not self.cycle.response_complete
         if not running or not self.cycle.response_started:
-            self.transport.write(_encoded(answer))
+            self.transport.write(_encoded(failure))
         if running:
             # Its application learns so that the client is gone.
             self.transport.close()
@@ -206,12 +206,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._start_read_timer()
 
 
-def _too_large() -> Response:
+def _too_large() -> Failure:
     return refusal.large_head(MAX_HEAD, MAX_HEADERS)
 
 
-def _encoded(answer: Response) -> bytes:
+def _encoded(failure: Failure) -> bytes:
     """The whole response, as the connection's last."""
+    answer = refusal.response(failure)
     status = f"HTTP/1.1 {answer.status_code} {http.HTTPStatus(answer.status_code).phrase}".encode()
     lines = [status, *(b"%s: %s" % header for header in answer.raw_headers), b"connection: close"]
     return b"\r\n".join((*lines, b"", bytes(answer.body)))

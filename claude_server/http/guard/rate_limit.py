@@ -58,6 +58,6 @@ class RateLimitMiddleware:
             left = await self._window.hit(self._limits[kind], "client", client, name)
             if left is not None:
                 annotate(scope, outcome="too_many_requests")
-                await refusal.too_many(left)(scope, receive, send)
+                await refusal.response(refusal.too_many(left), scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

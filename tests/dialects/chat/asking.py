@@ -9,10 +9,15 @@ import pytest
 
 from claude_server.core.errors import TurnError
 from claude_server.core.model import Block, Message, TurnRequest
-from claude_server.dialects.chat.request import ChatPolicy, to_turn
+from claude_server.dialects.base import Around, Policy
+from claude_server.dialects.chat.request import to_turn
 from claude_server.dialects.chat.wire import ChatRequest
 
-POLICY = ChatPolicy(default_model="dm")
+POLICY = Policy(default_model="dm")
+
+
+def around(policy: Policy = POLICY, **facts: Any) -> Around:
+    return Around(id="t", created=1, policy=policy, **facts)
 
 
 def msg(role: str, content: Any = None, **fields: Any) -> dict[str, Any]:
@@ -37,7 +42,7 @@ def asked(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
 
 
 def turn(*messages: dict[str, Any], **fields: Any) -> TurnRequest:
-    request, _ = to_turn(asked(*messages, **fields), "t", POLICY)
+    request, _ = to_turn(asked(*messages, **fields), around())
     return request
 
 

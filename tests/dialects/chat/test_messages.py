@@ -15,7 +15,7 @@ from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import Block, Document, Image, Message, ToolResult, ToolUse, TurnRequest
 from claude_server.dialects.chat.messages import remote_images
 from claude_server.dialects.chat.request import BEGIN, CONTINUE, to_turn
-from tests.dialects.chat.asking import POLICY, asked, assistant, msg, part, refusal, turn, user
+from tests.dialects.chat.asking import around, asked, assistant, msg, part, refusal, turn, user
 
 OPENING = "(The conversation begins with the assistant's message.)"
 PNG = Image("image/png", base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1").decode())
@@ -29,7 +29,7 @@ PDF_PART = {
 
 
 def test_one_question() -> None:
-    assert turn() == TurnRequest("t", user("hi"), model="dm", buffered=True, shows_thinking=True)
+    assert turn() == TurnRequest("chatcmpl-t", user("hi"), model="dm", buffered=True, shows_thinking=True)
 
 
 def test_a_conversation() -> None:
@@ -228,7 +228,7 @@ def test_remote_images_are_those_that_were_fetched() -> None:
     remote = {"type": "image_url", "image_url": {"url": url}}
     request = asked(msg("user", [remote, IMAGE_PART]), msg("assistant", [part("x")]), msg("user", [remote]))
     assert remote_images(request.messages) == {url: "messages[0].content[0].image_url"}
-    made, _ = to_turn(request, "t", POLICY, {url: PNG})
+    made, _ = to_turn(request, around(images={url: PNG}))
     assert made.history[0] == user(PNG, PNG) and made.question == user(PNG)
 
 

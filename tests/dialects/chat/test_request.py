@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 from claude_server.core.answer_format import AnswerFormat
 from claude_server.core.errors import UnsupportedParameter
-from claude_server.dialects.chat.request import PLACEHOLDERS, ChatPolicy, to_turn
-from tests.dialects.chat.asking import asked, refusal, turn
+from claude_server.dialects.base import Policy
+from claude_server.dialects.chat.request import to_turn
+from claude_server.dialects.model_names import PLACEHOLDERS
+from tests.dialects.chat.asking import around, asked, refusal, turn
 
 # Parameters
 
@@ -71,7 +73,7 @@ def test_a_limit_or_an_effort_of_another_shape(name: str, value: object) -> None
 @pytest.mark.parametrize("model", [None, *sorted(PLACEHOLDERS), " auto "])
 def test_names_that_leave_the_model_to_us(model: str | None) -> None:
     assert turn(model=model).model == "dm"
-    assert to_turn(asked(model=model), "t", ChatPolicy())[0].model is None
+    assert to_turn(asked(model=model), around(Policy()))[0].model is None
 
 
 @pytest.mark.parametrize(
@@ -93,13 +95,13 @@ def test_names_of_models(given: str, model: str) -> None:
     ],
 )
 def test_what_is_buffered(stream: bool | None, own: str | None, setting: str, buffered: bool) -> None:
-    made, _ = to_turn(asked(stream=stream, stream_mode=own), "t", ChatPolicy(stream_mode=setting))
+    made, _ = to_turn(asked(stream=stream, stream_mode=own), around(Policy(stream_mode=setting)))
     assert made.buffered is buffered
 
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_whether_thinking_is_shown(shown: bool) -> None:
-    made, _ = to_turn(asked(), "t", ChatPolicy(shows_thinking=shown))
+    made, _ = to_turn(asked(), around(Policy(reasoning_field="reasoning" if shown else None)))
     assert made.shows_thinking is shown
 
 
@@ -163,7 +165,7 @@ def test_a_json_object_is_asked_for_in_the_question() -> None:
 
 # Sampling
 
-SAMPLES = ChatPolicy(default_model="claude-old-1", sampling_models=("claude-old-*", "haiku"))
+SAMPLES = Policy(default_model="claude-old-1", sampling_models=("claude-old-*", "haiku"))
 
 
 @pytest.mark.parametrize(
@@ -181,12 +183,12 @@ SAMPLES = ChatPolicy(default_model="claude-old-1", sampling_models=("claude-old-
     ],
 )
 def test_sampling(fields: dict[str, Any], forwarded: tuple[Any, Any], ignored: tuple[str, ...]) -> None:
-    made, said = to_turn(asked(**fields), "t", SAMPLES)
+    made, said = to_turn(asked(**fields), around(SAMPLES))
     assert ((made.temperature, made.top_p), said) == (forwarded, ignored)
 
 
 def test_sampling_for_the_accounts_default_model() -> None:
-    made, _ = to_turn(asked(temperature=0), "t", ChatPolicy(sampling_models=("default",)))
+    made, _ = to_turn(asked(temperature=0), around(Policy(sampling_models=("default",))))
     assert (made.model, made.temperature) == (None, 0)
 
 
@@ -194,7 +196,7 @@ def test_sampling_for_the_accounts_default_model() -> None:
 
 
 def test_other_parameters_are_judged() -> None:
-    _, ignored = to_turn(asked(seed=1, temperature=0.5, top_p=1, user="u"), "t", ChatPolicy())
+    _, ignored = to_turn(asked(seed=1, temperature=0.5, top_p=1, user="u"), around(Policy()))
     assert ignored == ("seed", "temperature")
     assert refusal(logprobs=True).param == "logprobs"
 
@@ -202,9 +204,9 @@ def test_other_parameters_are_judged() -> None:
 @pytest.mark.parametrize(("fields", "param"), [({"seed": 1}, "seed"), ({"temperature": 0}, "temperature")])
 def test_strict(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(UnsupportedParameter, match="CLAUDE_STRICT") as raised:
-        to_turn(asked(**fields), "t", ChatPolicy(strict=True))
+        to_turn(asked(**fields), around(Policy(strict=True)))
     assert raised.value.param == param
-    sampled, ignored = to_turn(asked(temperature=0), "t", ChatPolicy(strict=True, sampling_models=("*",)))
+    sampled, ignored = to_turn(asked(temperature=0), around(Policy(strict=True, sampling_models=("*",))))
     assert (sampled.temperature, ignored) == (0, ())
 
 

@@ -12,7 +12,7 @@ from claude_server.core.errors import InvalidRequest
 from claude_server.core.model import Tool, ToolChoice
 from claude_server.dialects.chat.request import to_turn
 from claude_server.dialects.chat.wire import ChatRequest
-from tests.dialects.chat.asking import POLICY, asked, refusal, turn
+from tests.dialects.chat.asking import around, asked, refusal, turn
 from tests.growth import grows_no_faster_than_its_input
 
 NO_ARGUMENTS = {"type": "object", "properties": {}}
@@ -209,7 +209,7 @@ def test_a_schema_with_what_is_no_number(number: str) -> None:
     ):
         body = f'{{"messages": [{{"role": "user", "content": "hi"}}], {field}}}'
         with pytest.raises(InvalidRequest, match="a number that is none") as raised:
-            to_turn(ChatRequest.model_validate_json(body), "t", POLICY)
+            to_turn(ChatRequest.model_validate_json(body), around())
         assert raised.value.param == place
 
 
@@ -218,4 +218,4 @@ def test_the_time_for_allowed_tools_goes_by_their_number() -> None:
         names = [f"f{number}" for number in range(size)]
         return asked(tools=[tool(name) for name in names], tool_choice=allowed("auto", *names))
 
-    grows_no_faster_than_its_input(lambda request: to_turn(request, "t", POLICY), made, 1000)
+    grows_no_faster_than_its_input(lambda request: to_turn(request, around()), made, 1000)

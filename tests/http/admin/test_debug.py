@@ -12,6 +12,8 @@ import pytest
 
 from claude_server.app.main import create_app
 from claude_server.configuration.settings import Settings
+from claude_server.http.guard.keyfile import KeyFile
+from claude_server.http.guard.keys import KeyLimits
 from tests.support import IdleBackend
 
 GOOD = {"model": "sonnet", "messages": [{"role": "user", "content": "hi"}]}
@@ -114,3 +116,45 @@ async def test_a_body_that_is_too_large(tmp_path: Path, path: str) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         too_large = await client.post(path, content=b" " * 2001, headers={"content-type": "application/json"})
         assert too_large.status_code == 413
+
+
+async def test_a_model_that_the_key_may_not_use(tmp_path: Path) -> None:
+    app = create_app(Settings.model_validate({"state_dir": tmp_path, "api_key": "x" * 40}), IdleBackend())
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client,
+    ):
+        client.headers["x-api-key"] = KeyFile(tmp_path).add("a", KeyLimits(models=("haiku",)))
+        asked = await client.post("/v1/chat/completions", json=GOOD)
+        assert asked.status_code == 404
+        message = asked.json()["error"]["message"]
+        debugged = (await client.post("/v1/debug/request", json=GOOD)).json()["debug_info"]
+        error = {"field": "model", "message": message, "type": "value_error", "input": "sonnet"}
+        assert debugged["validation_result"] == {"valid": False, "validated_data": None, "errors": [error]}
+        told = (await client.post("/v1/compatibility", json=GOOD)).json()["compatibility_report"]
+        assert (told["supported_parameters"], told["unsupported_parameters"]) == (["messages"], ["model"])
+        assert told["warnings"] == [f"'model' is refused: {message}"] and "404" in told["suggestions"][0]
+        allowed = {**GOOD, "model": "haiku"}
+        debugged = (await client.post("/v1/debug/request", json=allowed)).json()["debug_info"]
+        assert debugged["validation_result"]["valid"] is True
+
+
+async def test_compatibility_tells_what_the_route_does(tmp_path: Path) -> None:
+    """Not what the table says alone: settings and the request itself have a say too."""
+    settings = Settings(state_dir=tmp_path, sampling_models=("sonnet",))
+    transport = httpx.ASGITransport(create_app(settings, IdleBackend()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+
+        async def told(**fields: Any) -> dict[str, Any]:
+            answer = await client.post("/v1/compatibility", json={**GOOD, **fields})
+            found: dict[str, Any] = answer.json()["compatibility_report"]
+            return found
+
+        assert (await told(temperature=0.5))["unsupported_parameters"] == []
+        assert (await told(temperature=0.5, model="opus"))["unsupported_parameters"] == ["temperature"]
+        many = await told(n=9)
+        assert many["unsupported_parameters"] == ["n"] and "above 8" in many["warnings"][0]
+        tools = await told(enable_tools=True)
+        assert tools["unsupported_parameters"] == ["enable_tools"] and "403" in tools["suggestions"][0]
+        shape = await told(model=5)
+        assert shape["unsupported_parameters"] == ["model"] and "valid string" in shape["warnings"][0]

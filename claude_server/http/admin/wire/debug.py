@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from claude_server.dialects.chat.errors import FieldError
+from claude_server.dialects.base import FieldError
 
 
 class ValidationResult(BaseModel):

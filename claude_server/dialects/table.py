@@ -1,0 +1,23 @@
+"""The dialects that this server speaks, and which one a request is in. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from claude_server.dialects.base import Dialect
+from claude_server.dialects.chat.door import CHAT
+
+# The first one is spoken where nothing tells.
+DIALECTS: tuple[Dialect[Any], ...] = (CHAT,)
+
+
+def dialect_of(path: str = "", headers: Iterable[tuple[bytes, bytes]] = ()) -> Dialect[Any]:
+    """The dialect that the path belongs to; else the one whose header the request has; else the first.
+    `headers`: pairs of lower-case name and value."""
+    for dialect in DIALECTS:
+        if path == dialect.path or path.startswith(f"{dialect.path}/"):
+            return dialect
+    names = {name for name, _ in headers}
+    marked = (each for each in DIALECTS if each.header is not None and each.header.encode() in names)
+    return next(marked, DIALECTS[0])
