@@ -180,6 +180,20 @@ def test_dialects_know_only_the_words_of_the_core() -> None:
     }
 
 
+def test_dialects_are_known_by_their_table() -> None:
+    """Only the endpoints beside the dialects may know one of them, and no dialect knows another."""
+    dialects = f"{PACKAGE}.dialects."
+    folders = {path.name for path in (ROOT / PACKAGE / "dialects").iterdir() if (path / "door.py").exists()}
+    assert folders
+    for path in PRODUCT:
+        place = shown(path).split("/")
+        known = {
+            name.removeprefix(dialects).split(".")[0] for name in imports(path) if name.startswith(dialects)
+        }
+        if place[:3] != [PACKAGE, "http", "admin"] and place[:3] != [PACKAGE, "dialects", "table.py"]:
+            assert known & folders <= set(place), shown(path)
+
+
 @pytest.mark.parametrize("place", PURE)
 def test_what_decides_does_no_io(place: str) -> None:
     files = list(python_files(ROOT / place))

@@ -1,1 +1,1 @@
-"""Pure functions between what goes over the wire and what the core understands, one file per endpoint."""
+"""Pure functions between what goes over the wire and what the core understands, one folder a dialect."""

@@ -47,7 +47,8 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a request has the server fetch before it can be prepared. `images`: http(s) addresses, and the
-    place of each in the request. `enable_tools`: the CLI may run tools of its own, as configured for `session_id`."""
+    place of each in the request. `enable_tools`: the CLI may run tools of its own, as configured for
+    `session_id`."""
 
     images: Mapping[str, str] = field(default_factory=dict)
     enable_tools: bool = False

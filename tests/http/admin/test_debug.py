@@ -157,4 +157,4 @@ async def test_compatibility_tells_what_the_route_does(tmp_path: Path) -> None:
         tools = await told(enable_tools=True)
         assert tools["unsupported_parameters"] == ["enable_tools"] and "403" in tools["suggestions"][0]
         shape = await told(model=5)
-        assert shape["unsupported_parameters"] == ["model"] and "valid string" in shape["warnings"][0]
+        assert shape["unsupported_parameters"] == ["model"] and "must be a string" in shape["warnings"][0]

@@ -139,9 +139,9 @@ async def test_a_session_is_its_keys_own(app: Running) -> None:
     name = "5f0c5a3e-8f7e-4a53-9d0e-2b8f1f0c9d11"
     assert (await app.chat(BEARER, session_id=name)).headers["x-claude-session"] == "created"
     assert (await app.chat(BEARER, session_id=name)).headers["x-claude-session"] == "resumed"
-    # The same name is another session for each key, a UUID too.
-    other = await app.chat({"x-api-key": "second"}, session_id=name)
-    assert other.headers["x-claude-session"] == "created"
+    taken = await app.chat({"x-api-key": "second"}, session_id=name)
+    assert (taken.status_code, taken.json()["error"]["code"]) == (409, "session_conflict")
+    # A name that is no UUID is another session for each key.
     for key in (TOKEN, "second"):
         assert (await app.chat({"x-api-key": key}, session_id="notes")).headers[
             "x-claude-session"
