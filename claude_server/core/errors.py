@@ -113,6 +113,11 @@ class SessionLost(TurnError):
     """The CLI has no such conversation any more. Never reaches a client: the session is made again."""
 
 
+class ProcessSilent(TurnError):
+    """A process that idled for long doesn't answer, and was asked nothing that costs. Never reaches a client:
+    another process is asked at once."""
+
+
 class SessionConflict(TurnError):
     """The session belongs to somebody else, or a turn runs in it."""
 

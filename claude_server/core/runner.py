@@ -16,6 +16,7 @@ from claude_server.core.drain import Drain
 from claude_server.core.errors import (
     CliFailed,
     InvalidRequest,
+    ProcessSilent,
     SessionConflict,
     SessionLost,
     StateFailed,
@@ -117,6 +118,9 @@ class Runner:
                 except SessionLost as lost:
                     session_turn.recreate()
                     observed.retried(lost, delay := 0.0)
+                except ProcessSilent as silent:
+                    # It is gone now, so this ends with the last process that idled.
+                    observed.retried(silent, delay := 0.0)
                 except TurnError as error:
                     failures += 1
                     error.final = acted

@@ -398,6 +398,9 @@ class CliEngine:
         else:
             steps = state.turn_steps(worker.state, config, history, question)
         worker.source.count("state steps", len(steps) - 1)
+        if worker.idled_long:
+            # Before anything that costs: a process that was stopped would do it once it goes on.
+            steps.insert(0, control.are_you_there())
         return Script(Dialogue(steps, translator, worker.state.listed(config)), translator, spec)
 
     def _release(self, worker: Worker, script: Script | None) -> None:

@@ -21,6 +21,7 @@ from claude_server.core.errors import (
     InvalidAnswer,
     NotReady,
     Overloaded,
+    ProcessSilent,
     QueueFull,
     RateLimited,
     SessionConflict,
@@ -614,6 +615,14 @@ async def test_a_loss_that_makes_no_sense_is_a_failure_of_the_cli(
 ) -> None:
     made = bench([SessionLost("gone")], [SessionLost("gone again")])
     await made.fails(CliFailed, session_id=session_id)
+    made.assert_all_is_given_back()
+
+
+async def test_a_process_that_is_silent_costs_no_retry(bench: Make) -> None:
+    made = bench([ProcessSilent("no answer")], [ProcessSilent("no answer")], [STARTED, done()])
+    end = (await made.turn())[-1]
+    assert isinstance(end, TurnDone) and end.retries == 0
+    assert made.slept == [0, 0]
     made.assert_all_is_given_back()
 
 

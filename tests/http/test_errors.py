@@ -27,6 +27,7 @@ from claude_server.core.errors import (
     NotOperator,
     NotReady,
     Overloaded,
+    ProcessSilent,
     PromptTooLong,
     QueueFull,
     RateLimited,
@@ -99,7 +100,7 @@ def sent(error: TurnError) -> tuple[int, dict[str, str], Any]:
 
 def test_the_table_has_every_error_that_a_client_can_see() -> None:
     kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TurnError)}
-    assert kinds - {TurnError, SessionLost} == {kind for kind, _ in TABLE}
+    assert kinds - {TurnError, SessionLost, ProcessSilent} == {kind for kind, _ in TABLE}
 
 
 @EACH

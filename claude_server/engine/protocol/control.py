@@ -53,6 +53,11 @@ def initialize(system: str, server: str | None = None) -> Step:
     return Step((control("initialize", systemPrompt=system, **servers),), Expect.ACKS)
 
 
+def are_you_there() -> Step:
+    """A request that a process answers within milliseconds, without asking the API for anything."""
+    return Step((control("mcp_status"),), Expect.ACKS)
+
+
 def conversation(history: Sequence[Message], question: Message) -> list[Step]:
     """Steps that put `history` into an empty conversation as real messages and ask `question`.
 

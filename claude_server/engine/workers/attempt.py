@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from claude_server.core.errors import CliFailed, TurnError
+from claude_server.core.errors import CliFailed, ProcessSilent, TurnError
 from claude_server.core.model import TextDelta, ThinkingDelta, ToolCallDelta, TurnEvent
 from claude_server.engine.processes.step_runner import MALFORMED_FRAME, check_texts, malformed_frame
 from claude_server.engine.protocol.control import Dialogue
@@ -22,6 +22,8 @@ from claude_server.engine.workers.worker import Worker
 # An interrupted CLI answers within some 25 ms, and so comes the result of a whole answer, unless the API
 # leaves the connection open.
 _RESULT_TIMEOUT = 2.0
+# A process answers its first line within milliseconds; on a machine under load within some 200.
+_SILENT_AFTER = 2.0
 # Events buffered for a slow client; beyond this the CLI's output is no longer read.
 _MAX_BUFFERED_EVENTS = 64
 _TEXT_EVENTS = TextDelta | ThinkingDelta | ToolCallDelta
@@ -65,6 +67,7 @@ class CliAttempt:
         self._reading_paused = False
         self._length = 0
         self._result_timer: asyncio.TimerHandle | None = None
+        self._silence_timer: asyncio.TimerHandle | None = None
         if lease.done():
             self._begin(lease)
         else:
@@ -89,12 +92,15 @@ class CliAttempt:
             return
         self._script = self._write(worker)
         worker.process.listener = self
+        if worker.idled_long:
+            self._silence_timer = asyncio.get_running_loop().call_later(_SILENT_AFTER, self._silent)
         worker.process.write(self._script.dialogue.start())
         if self._script.dialogue.closes_input:
             worker.process.close_input()
 
     def frame(self, frame: Frame) -> None:
         """A frame of the process."""
+        self._hear()
         if self._script is None or self._worker is None or self._error is not None:
             return
         try:
@@ -157,6 +163,14 @@ class CliAttempt:
             self._login.answered()
         self.fail(self._login.failed(error))
 
+    def _hear(self) -> None:
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+            self._silence_timer = None
+
+    def _silent(self) -> None:
+        self.fail(ProcessSilent("A claude process that idled doesn't answer any more."))
+
     def fail(self, error: TurnError) -> None:
         """End the iteration with `error`, after the events that came before it."""
         if self._error is None and not self._done:
@@ -172,6 +186,7 @@ class CliAttempt:
         """Give the worker back, or give up waiting for one."""
         self._closed = True
         self._resume_reading()
+        self._hear()
         if self._result_timer is not None:
             self._result_timer.cancel()
         if not self._lease.done():

@@ -18,6 +18,8 @@ SharePolicy = Literal["key", "any", "never"]
 _INITIAL_BACKOFF = 0.5
 _MAX_BACKOFF = 30.0
 # Reading the memory costs some 20 us: not worth it after each turn.
+# Seconds. A process that was used a moment ago is taken to be alive.
+_LONG_IDLE = 5.0
 _MEMORY_CHECK_TURNS = 10
 
 
@@ -96,6 +98,11 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<Worker {self.process.pid} turns={self.turns} {self.state}>"
+
+    @property
+    def idled_long(self) -> bool:
+        """Has the process idled for so long that it may have been stopped meanwhile, or be stuck?"""
+        return self._clock() - self.idle_since >= _LONG_IDLE
 
     @property
     def blank(self) -> bool:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from claude_server.core.errors import CliFailed, NotReady, Overloaded, SessionLost, TurnError, TurnTimeout
+from claude_server.core.errors import (
+    CliFailed,
+    NotReady,
+    Overloaded,
+    ProcessSilent,
+    SessionLost,
+    TurnError,
+    TurnTimeout,
+)
 from claude_server.core.model import (
     AttemptRequest,
     Message,
@@ -573,3 +581,31 @@ async def test_a_lease_may_be_a_task() -> None:
     await asyncio.wait([task])
     assert task.cancelled()
     assert home.scripts == []
+
+
+@pytest.mark.parametrize("idle", [4.9, 5.0])
+async def test_a_worker_that_idled_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, idle: float) -> None:
+    """Only one that idled for long: any other may take its time."""
+    monkeypatch.setattr(attempt_module, "_SILENT_AFTER", 0.0)
+    home = Home()
+    home.worker.idle_since = -idle
+    home.hand_over()
+    attempt = home.attempt()
+    if idle < 5.0:
+        home.process.say(START, text("hi"), RESULT)
+        assert types(await collect(attempt))[-1] is TurnDone
+    else:
+        assert isinstance((await until_error(attempt))[1], ProcessSilent)
+
+
+async def test_a_worker_that_answers_is_no_longer_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_module, "_SILENT_AFTER", 0.05)
+    home = Home()
+    home.worker.idle_since = -60.0
+    home.hand_over()
+    attempt = home.attempt()
+    home.process.say(START)
+    reading = asyncio.create_task(collect(attempt))
+    assert not (await asyncio.wait([reading], timeout=0.2))[0]
+    home.process.say(text("hi"), RESULT)
+    assert types(await reading)[-1] is TurnDone
