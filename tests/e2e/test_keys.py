@@ -28,7 +28,11 @@ def test_rate_limits_of_an_env_file(tmp_path: Path) -> None:
     """As the wrapper's users have it; the counts are those of real connections."""
     home = tmp_path / "home"
     home.mkdir()
-    lines = ("RATE_LIMIT_ENABLED=true", "RATE_LIMIT_CHAT_PER_MINUTE=1", "TRUSTED_PROXIES=127.0.0.9")
+    # With a key, the one that the tests' client sends: without one nothing is taken from a proxy.
+    lines = (
+        *("RATE_LIMIT_ENABLED=true", "RATE_LIMIT_CHAT_PER_MINUTE=1", "TRUSTED_PROXIES=127.0.0.9"),
+        "API_KEY=not-used",
+    )
     (home / ".env").write_text("\n".join(lines))
     environment = clean_environment(home, "http://127.0.0.1:9", CLAUDE_BIN="no-such-claude")
     with serving(home, environment) as server, server.client() as client:
@@ -49,7 +53,8 @@ def test_rate_limits_of_an_env_file(tmp_path: Path) -> None:
         assert ask(**{"x-forwarded-for": "198.51.100.7"}) == 429
         trusted = httpx.HTTPTransport(local_address="127.0.0.9")
         with httpx.Client(transport=trusted, base_url=server.base_url) as proxy:
-            forwarded = [{"x-forwarded-for": f"198.51.100.{number}"} for number in (7, 8, 7)]
+            key = {"x-api-key": "not-used"}
+            forwarded = [{**key, "x-forwarded-for": f"198.51.100.{number}"} for number in (7, 8, 7)]
             found = [proxy.post("/chat/completions", json={}, headers=one).status_code for one in forwarded]
         assert found == [400, 400, 429]
 
