@@ -13,8 +13,9 @@ import structlog
 
 from claude_server.core.errors import ModelNotFound, NotReady, StateFailed, TurnError
 from claude_server.core.model import AttemptRequest, EngineState, Message, ModelInfo, SessionPlan
-from claude_server.engine.discovery import catalogue, selftest
+from claude_server.engine.discovery import catalogue
 from claude_server.engine.discovery.probe import CliInfo, find_binary, handshake, parse_info, read_version
+from claude_server.engine.discovery.retest import AbilityKeeper
 from claude_server.engine.discovery.unsupported import NO_LONG_CACHE, UNTESTED, UNTESTED_LEVELS, unsupported
 from claude_server.engine.processes import transcripts
 from claude_server.engine.processes.argv import SIMPLE, Launch, valid_model
@@ -89,6 +90,7 @@ class CliEngine:
         self._options = options
         self._engine: _BinaryEngine | None = None
         self._problem: str | None = "The claude CLI has not been looked at yet."
+        self._keeper = AbilityKeeper(state_dir, environ.get("PATH", ""), self._is_idle, self._renew)
         self._probe_task: asyncio.Task[None] | None = None
         self._old: list[_BinaryEngine] = []
         self._login = LoginState(self._config_dir, before_trial=self._retire_idle)
@@ -104,10 +106,11 @@ class CliEngine:
         await asyncio.shield(self._probe_task)
 
     async def close(self) -> None:
-        for task in (self._probe_task, self._login_task):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        tasks = [task for task in (self._keeper.task, self._probe_task, self._login_task) if task is not None]
+        # All before the first wait: one may start the other.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for engine in self._engines:
             await engine.pool.close()
             await engine.one_shot.close()
@@ -135,18 +138,28 @@ class CliEngine:
             self._probe_failed(f"The claude CLI can't be looked at: {error}.")
             return
         self._backoff.reset()
-        if self._engine is not None:
-            # Its running turns end on it; its idle workers go now.
-            self._old = [*(old for old in self._old if len(old.table)), self._engine]
-            await self._engine.pool.close()
-        self._engine, self._problem = fresh, None
+        replaced, self._engine, self._problem = self._engine, fresh, None
         self._login.reported(fresh.info.logged_in, self._advice)
+        if replaced is not None:
+            # Its running turns end on it; its idle workers go now.
+            self._old = [*(old for old in self._old if len(old.table)), replaced]
+            await replaced.pool.close()
         await fresh.pool.warm_up()
 
     def _probe_failed(self, problem: str) -> None:
         self._problem = problem
         self._backoff.failed(monotonic())
         self._failed_signature = self._installed_signature()
+
+    async def _renew(self) -> bool:
+        """Replace the binary's engine by one that uses what is known of it now. False: that failed."""
+        await self.start()
+        return self._problem is None
+
+    def _is_idle(self) -> bool:
+        """Does no turn run, and is no process being started? Whoever probes starts some."""
+        probing = self._probe_task is not None and not self._probe_task.done()
+        return not probing and all(len(engine.table) == engine.pool.idle for engine in self._engines)
 
     async def recheck_login(self) -> None:
         if self._login_task is None or self._login_task.done():
@@ -172,7 +185,7 @@ class CliEngine:
         signature = signature_of(binary)
         version = await read_version(binary, self._environ)
         wanted = self._options.level
-        abilities = UNTESTED if wanted in UNTESTED_LEVELS else await self._load_abilities(binary, signature)
+        abilities = UNTESTED if wanted in UNTESTED_LEVELS else await self._keeper.abilities(binary, signature)
         level = abilities.level if wanted == "auto" else wanted
         environ = self._environ
         # Settings of the operator's may need what it leaves out.
@@ -186,6 +199,12 @@ class CliEngine:
             log.warning("killed claude processes that a server left behind", count=killed)
         info = parse_info(version, await handshake(table))
         names = {m.id for m in info.models} | {m.resolves_to for m in info.models if m.resolves_to}
+        folder, store = self._options.work_folder, private_folder(self._state_dir) / "own-tools.json"
+        tools = (
+            await catalogue.cached_tools(binary, signature, store, self._environ)
+            if folder is not None
+            else ()
+        )
         pool = Pool(
             table,
             abilities,
@@ -195,35 +214,10 @@ class CliEngine:
             limits=self._options.limits,
             share=self._options.share,
         )
-        folder, store = self._options.work_folder, private_folder(self._state_dir) / "own-tools.json"
-        tools = (
-            await catalogue.cached_tools(binary, signature, store, self._environ)
-            if folder is not None
-            else ()
-        )
         one_shot = OneShotWorkers(table, folder, tools, level)
         return _BinaryEngine(
             binary, signature, info, abilities, level, _ALIASES | names, table, pool, one_shot
         )
-
-    async def _load_abilities(self, binary: str, signature: str) -> Abilities:
-        store = selftest.AbilityStore(private_folder(self._state_dir) / "abilities.json")
-        abilities = store.load(signature)
-        if abilities is None:
-            log.info("trying out the claude CLI; this takes some seconds, whenever another one is installed")
-            abilities, conclusive = await selftest.run(binary, self._environ.get("PATH", ""))
-            if signature_of(binary) != signature:
-                # What was found is partly true of one, partly of the other.
-                raise NotReady("The claude CLI was replaced by another one while it was tried out.")
-            if conclusive:
-                store.save(signature, abilities)
-            else:
-                log.warning(
-                    "the claude CLI was too slow to be tried out to the end: what wasn't seen to work isn't "
-                    "used; the next start tries again",
-                    level=abilities.level,
-                )
-        return abilities
 
     @property
     def state(self) -> EngineState:

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from claude_server.engine.discovery import selftest
 from tests.support import BASE_PATH, abilities_of
 
@@ -31,6 +33,17 @@ def test_a_check_that_was_disturbed_is_made_again(claude_bin: Path, tmp_path: Pa
     assert found == abilities_of(str(claude_bin))
     checks = len(fields(found))
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) >= checks + 3
+
+
+def test_on_a_slow_machine_the_cli_gets_more_time(
+    claude_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each start takes longer than a step may take at least: the limit follows what the first one took."""
+    monkeypatch.setattr(selftest, "_SHORTEST_LIMIT", 1.0)
+    wrapper = tmp_path / "claude"
+    wrapper.write_text(f'#!/bin/sh\nsleep 1.5\nexec {claude_bin} "$@"\n')
+    wrapper.chmod(0o755)
+    assert asyncio.run(selftest.run(str(wrapper), BASE_PATH)) == (abilities_of(str(claude_bin)), True)
 
 
 def test_a_cli_that_is_gone_meanwhile_has_not_been_tried(tmp_path: Path) -> None:

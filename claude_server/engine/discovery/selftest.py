@@ -29,11 +29,15 @@ from claude_server.engine.protocol import control, frames
 from claude_server.engine.protocol.control import Expect, Step, conversation, initialize
 from claude_server.engine.workers import state
 from claude_server.engine.workers.state import FIRST_SERVER, Abilities, WorkerConfig, WorkerState
+from claude_server.engine.workers.worker import monotonic
 from claude_server.standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
 
 log = structlog.get_logger("claude_cli")
 
-_STEP_TIMEOUT = 10.0
+# Seconds that a step may take: many times what the process took to greet us, within these bounds.
+_SHORTEST_LIMIT = 10.0
+_LONGEST_LIMIT = 60.0
+_GREETINGS_PER_STEP = 20
 # A disturbed check says nothing about the CLI, and the results are cached for good: so it is repeated.
 _MAX_TRIES = 3
 # Exit statuses of setpriv when it can't run the CLI.
@@ -59,6 +63,11 @@ def _tool(name: str, argument: str = "x") -> Tool:
 _OFFERED_TOOLS = (_tool("Bash"), _tool("selftest"))
 
 
+def step_limit(greeting: float) -> float:
+    """Seconds that a step may take where a process took `greeting` seconds to start and to greet us."""
+    return min(_LONGEST_LIMIT, max(_SHORTEST_LIMIT, _GREETINGS_PER_STEP * greeting))
+
+
 class SelfTest:
     """Runs checks on one binary, one after the other, each on a process of its own."""
 
@@ -68,6 +77,10 @@ class SelfTest:
         # Did every check end undisturbed?
         self.conclusive = True
         self._disturbed = False
+        # Seconds for a step; None until a process has greeted us.
+        self._measured: float | None = None
+        # Did no process greet us in the longest time there is?
+        self._silent = False
 
     async def run(self, names: Iterator[str]) -> dict[str, bool]:
         """Run the named checks. Several SelfTests may share the iterator."""
@@ -97,7 +110,10 @@ class SelfTest:
         }
 
     async def _check(self, name: str, check: Callable[[StepRunner], Awaitable[bool]]) -> bool:
+        found = False
         for _ in range(_MAX_TRIES):
+            if self._silent:
+                break
             self._disturbed = False
             found = await self._check_once(name, check)
             if not self._disturbed:
@@ -112,8 +128,7 @@ class SelfTest:
         try:
             process = await self._table.start(launch)
             runner = StepRunner(process)
-            server = FIRST_SERVER if name == "tools" else None
-            await runner.run([initialize(_BASE_PROMPT, server)], _STEP_TIMEOUT, _OFFERED_TOOLS)
+            await self._greet(runner, FIRST_SERVER if name == "tools" else None)
             return await check(runner)
         except TurnError as error:
             log.debug("self-test check failed", check=name, problem=error.message)
@@ -126,6 +141,21 @@ class SelfTest:
             if process is not None:
                 self._table.retire(process, now=True)
 
+    @property
+    def _limit(self) -> float:
+        return _LONGEST_LIMIT if self._measured is None else self._measured
+
+    async def _greet(self, runner: StepRunner, server: str | None) -> None:
+        """Have the process say that it is there. The first one's time tells how slow the machine is."""
+        began = monotonic()
+        try:
+            await runner.run([initialize(_BASE_PROMPT, server)], self._limit, _OFFERED_TOOLS)
+        except TurnTimeout:
+            self._silent = self._measured is None
+            raise
+        if self._measured is None:
+            self._measured = step_limit(monotonic() - began)
+
     def _last(self) -> ApiRequest:
         if not self._api.turns:
             raise CliFailed("nothing reached the API")
@@ -134,32 +164,32 @@ class SelfTest:
     async def _ask(self, runner: StepRunner, text: str, tools: Sequence[Tool] = ()) -> ApiRequest:
         """Empty the conversation, ask, and return the API request that came of it."""
         (question,) = conversation((), Message("user", (text,)))
-        await runner.run([Step((frames.boundary(), *question.frames), Expect.TURN)], _STEP_TIMEOUT, tools)
+        await runner.run([Step((frames.boundary(), *question.frames), Expect.TURN)], self._limit, tools)
         return self._last()
 
     async def _stream_json(self, runner: StepRunner) -> bool:
-        await runner.run(conversation((), Message("user", ("selftest one",))), _STEP_TIMEOUT)
+        await runner.run(conversation((), Message("user", ("selftest one",))), self._limit)
         seen = self._last()
         return seen.conversation == [("user", "selftest one")] and seen.system_texts[-1] == _BASE_PROMPT
 
     async def _literal_slash(self, runner: StepRunner) -> bool:
-        await runner.run(conversation((), Message("user", ("/clear @/etc/hostname",))), _STEP_TIMEOUT)
+        await runner.run(conversation((), Message("user", ("/clear @/etc/hostname",))), self._limit)
         return self._last().conversation == [("user", " /clear @/etc/hostname")]
 
     async def _single_400(self, runner: StepRunner) -> bool:
         self._api.push(*[ApiError.bad_request("selftest refusal")] * 5)
         with contextlib.suppress(TurnError):
-            await runner.run(conversation((), Message("user", ("selftest",))), _STEP_TIMEOUT)
+            await runner.run(conversation((), Message("user", ("selftest",))), self._limit)
         return len(self._api.turns) == 1
 
     async def _inject(self, runner: StepRunner) -> bool:
         history = (Message("user", ("/one",)), Message("assistant", ("two",)))
-        await runner.run(conversation(history, Message("user", ("three",))), _STEP_TIMEOUT)
+        await runner.run(conversation(history, Message("user", ("three",))), self._limit)
         expected = [("user", " /one"), ("assistant", "two"), ("user", "three")]
         return self._last().conversation == expected and len(self._api.turns) == 1
 
     async def _empty(self, runner: StepRunner) -> bool:
-        await runner.run(conversation((), Message("user", ("selftest before",))), _STEP_TIMEOUT)
+        await runner.run(conversation((), Message("user", ("selftest before",))), self._limit)
         after = await self._ask(runner, "selftest after")
         return after.conversation == [("user", "selftest after")] and b"selftest before" not in after.raw
 
@@ -178,7 +208,7 @@ class SelfTest:
             named = {"model": model} if model else {}
             prompted = {"system_prompt": prompt} if with_prompt else {}
             request = control.control("set_model", **named, **prompted)
-            await runner.run([Step((frames.boundary(), request), Expect.ACKS)], _STEP_TIMEOUT)
+            await runner.run([Step((frames.boundary(), request), Expect.ACKS)], self._limit)
             seen = await self._ask(runner, "selftest question")
             if seen.conversation != [("user", "selftest question")] or seen.system_texts[-1] != prompt:
                 return False
@@ -192,7 +222,7 @@ class SelfTest:
         for limit in (None, 777, None):
             await runner.run(
                 [Step((state.flags(WorkerConfig(max_output_tokens=limit)),), Expect.ACKS)],
-                _STEP_TIMEOUT,
+                self._limit,
             )
             limits.append((await self._ask(runner, "selftest")).body.get("max_tokens"))
         return limits[1] == 777 and limits[0] == limits[2] != 777
@@ -207,7 +237,7 @@ class SelfTest:
         """As a process gets them that can't be given any later; two at a time, one of them named like the
         CLI's own. What the CLI does after the call it does at once, if it does."""
         self._api.push(Reply.of("so", *(ToolUse(tool.name, {"x": "1"}) for tool in _OFFERED_TOOLS)))
-        await runner.run(conversation((), Message("user", ("selftest",))), _STEP_TIMEOUT, _OFFERED_TOOLS)
+        await runner.run(conversation((), Message("user", ("selftest",))), self._limit, _OFFERED_TOOLS)
         return self._last().tools == [tool.name for tool in _OFFERED_TOOLS] and len(self._api.turns) == 1
 
     async def _swap_tools(self, runner: StepRunner) -> bool:
@@ -215,9 +245,7 @@ class SelfTest:
         now = WorkerState()
         for tools in ((_tool("a"), _tool("b")), (_tool("c"),), (), (_tool("a", "y"),), (_tool("b"),)):
             config = WorkerConfig(tools=tools)
-            await runner.run(
-                [Step(tuple(state.setup_frames(now, config)), Expect.ACKS)], _STEP_TIMEOUT, tools
-            )
+            await runner.run([Step(tuple(state.setup_frames(now, config)), Expect.ACKS)], self._limit, tools)
             now = now.after(config, None)
             body = (await self._ask(runner, "selftest", tools)).body
             seen = [(tool["name"], tool["input_schema"]) for tool in body.get("tools") or ()]
@@ -229,7 +257,7 @@ class SelfTest:
         """Add a field to the API's request, and take it away again."""
         bodies = []
         for body in ("", '{"stop_sequences":["selftest stop"]}', ""):
-            await runner.run([Step((state.flags(WorkerConfig(body=body)),), Expect.ACKS)], _STEP_TIMEOUT)
+            await runner.run([Step((state.flags(WorkerConfig(body=body)),), Expect.ACKS)], self._limit)
             bodies.append((await self._ask(runner, "selftest")).body.get("stop_sequences"))
         return bodies == [None, ["selftest stop"], None]
 
@@ -242,7 +270,7 @@ class SelfTest:
             config = WorkerConfig(tools=tools)
             setup = Step(tuple(state.setup_frames(now, config)), Expect.ACKS)
             told = now.listed(config)
-            await runner.run([setup], _STEP_TIMEOUT, told)
+            await runner.run([setup], self._limit, told)
             now = now.after(config, None)
             self._api.reset()
             self._api.push(Reply.of("so", *(ToolUse(tool.name, {"x": "1"}) for tool in tools)))
@@ -256,7 +284,7 @@ class SelfTest:
         found = []
         for long in (False, True, False):
             config = WorkerConfig(long_cache=long)
-            await runner.run([Step((state.flags(config),), Expect.ACKS)], _STEP_TIMEOUT)
+            await runner.run([Step((state.flags(config),), Expect.ACKS)], self._limit)
             found.append(b'"ttl":"1h"' in (await self._ask(runner, "selftest")).raw)
         return found == [False, True, False]
 
@@ -276,17 +304,17 @@ class SelfTest:
         """Go on with a conversation, then inject it: does the one begin like the other?"""
         said = (Message("user", ("one",)), Message("assistant", ("two",)), Message("user", ("three",)))
         self._api.push("two", "four")
-        await runner.run(conversation((), said[0]), _STEP_TIMEOUT)
-        await runner.run(conversation((), said[2]), _STEP_TIMEOUT)
+        await runner.run(conversation((), said[0]), self._limit)
+        await runner.run(conversation((), said[2]), self._limit)
         held = _messages(self._last())
         first, *others = conversation((*said, Message("assistant", ("four",))), Message("user", ("five",)))
         emptied = Step((frames.boundary(), *first.frames), first.expect)
-        await runner.run([emptied, *others], _STEP_TIMEOUT)
+        await runner.run([emptied, *others], self._limit)
         return len(held) >= len(said) and _messages(self._last())[: len(held)] == held
 
     async def _extra_request(self, runner: StepRunner) -> bool:
         request = control.control("set_model", model=_UNLISTED_MODEL, system_prompt="selftest")
-        await runner.run([Step((frames.boundary(), request), Expect.ACKS)], _STEP_TIMEOUT)
+        await runner.run([Step((frames.boundary(), request), Expect.ACKS)], self._limit)
         await self._ask(runner, "selftest")
         return len(self._api.turns) > 1
 
