@@ -153,7 +153,7 @@ class Settings(BaseModel):
         3600,
         gt=0,
         description="idle time after which a session is no longer listed and its process is ended, seconds; "
-        "its conversation stays and can be gone on with",
+        "its conversation stays and can be continued",
     )
     worker_turns: Annotated[int, env("CLAUDE_WORKER_TURNS")] = Field(
         1000, ge=1, description="turns after which a process is replaced"

@@ -18,6 +18,7 @@ from claude_server.dialects.base import Failure
 from claude_server.http.guard import refusal
 from claude_server.telemetry.requests import annotate, request_id_of
 
+_MAX_LOGGED_CHARS = 300
 # Seconds. The openai SDK waits no longer; other clients should not either.
 _MAX_RETRY_AFTER = 120.0
 
@@ -97,6 +98,13 @@ def failure_of(error: errors.TurnError) -> Failure:
     )
 
 
+def log_fields(failure: Failure) -> dict[str, str]:
+    """What the log tells of a failure. A sentence about the client's own request may hold words of it: there
+    the field alone is named."""
+    name, text = ("problem", failure.message) if failure.status >= 500 else ("param", failure.param)
+    return {"outcome": failure.code, **({name: text[:_MAX_LOGGED_CHARS]} if text else {})}
+
+
 def response(error: errors.TurnError, scope: Scope | None = None) -> Response:
     """The whole HTTP answer to a failed turn, in the dialect of the request whose scope it is."""
     return refusal.response(failure_of(error), scope)
@@ -107,7 +115,7 @@ def install(app: FastAPI) -> None:
 
     async def turn_failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, errors.TurnError)
-        annotate(request.scope, outcome=error_mapping(error).code)
+        annotate(request.scope, **log_fields(failure_of(error)))
         return response(error, request.scope)
 
     async def not_stored(request: Request, error: Exception) -> Response:

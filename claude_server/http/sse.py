@@ -102,7 +102,7 @@ class EventStream(Response):
 
     async def _fail(self, error: TurnError, scope: Scope, receive: Receive, send: Send) -> None:
         failure = errors.failure_of(error)
-        annotate(scope, outcome=failure.code)
+        annotate(scope, **errors.log_fields(failure))
         if not self._begun:
             self._begun = self._complete = True
             await refusal.response(failure, scope)(scope, receive, send)

@@ -59,6 +59,7 @@ async def _answer(request: Request, dialect: Dialect[Any]) -> Response:
         model=(asked.model or "default")[:_MAX_LOGGED_CHARS],
         stream=bool(asked.stream),
         session=any(turn.session_id is not None for turn in prepared.turns),
+        **({"ignored": ",".join(prepared.ignored)} if prepared.ignored else {}),
         **prepared.facts,
     )
     headers = {"x-ignored-params": ", ".join(prepared.ignored)} if prepared.ignored else {}

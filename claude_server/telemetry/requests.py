@@ -84,5 +84,5 @@ class RequestLogMiddleware:
             fields = scope[_FIELDS]
             fields.setdefault("outcome", "ok" if fields.get("status", 500) < 400 else "refused")
             quiet = scope["path"] in _POLLED_PATHS and fields["outcome"] in ("ok", "refused")
-            write = log.debug if quiet else log.info
+            write = log.debug if quiet else log.warning if "problem" in fields else log.info
             write("request", **fields, ms=round((time.monotonic() - began) * 1000))

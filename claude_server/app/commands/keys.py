@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add(file: KeyFile, given: Mapping[str, Any]) -> None:
     name = given["name"]
+    first = not file.load()
     try:
         limits = KeyLimits(rate=given["rate"], concurrency=given["concurrency"], models=given["models"])
         token = file.add(name, limits, operator=given["operator"])
@@ -72,6 +73,8 @@ def _add(file: KeyFile, given: Mapping[str, Any]) -> None:
         raise ConfigError(_wrong(error, name)) from None
     # The key alone goes to standard output, so that a script can take it.
     print(f"The key '{name}', shown this once. Clients send it as api_key.", file=sys.stderr)
+    if first:
+        print("From now on a running server refuses requests without a key.", file=sys.stderr)
     print(token)
 
 

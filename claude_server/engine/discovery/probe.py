@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,11 @@ class CliInfo:
 
 
 def find_binary(name: str, path: str | None) -> str:
-    """The absolute path of the CLI. Raises NotReady."""
+    """The absolute path of the CLI: on `path`, or beside this Python, where `make serve` puts one. Raises
+    NotReady."""
     # Not by Path: it drops the "./" that says not to look on PATH.
-    found = shutil.which(os.path.expanduser(name), path=path)  # noqa: PTH111
+    wanted = os.path.expanduser(name)  # noqa: PTH111
+    found = shutil.which(wanted, path=path) or shutil.which(wanted, path=str(Path(sys.executable).parent))
     if found is None:
         raise NotReady(f"The claude CLI was not found as '{name}'. {INSTALL_HINT}")
     # Not resolved: a version manager's link may point elsewhere tomorrow.

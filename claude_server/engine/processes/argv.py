@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from claude_server.core.model import CliTools, SessionPlan
-from claude_server.engine.processes.cli_tools import tool_arguments, tool_environment
+from claude_server.engine.processes.cli_tools import NO_NOTE_ON_COMMITS, tool_arguments, tool_environment
 
 # 2.0.77 sends three requests of its own, 40 kB each, before a turn; between the two nothing was tried.
 OLDEST = (2, 1, 50)
@@ -20,7 +21,7 @@ SIMPLE = "CLAUDE_CODE_SIMPLE"
 # In the process's own folder, for the plain way of asking.
 SYSTEM_PROMPT_FILE = "system-prompt"
 # Of the CLI's own tool Bash: what it adds to a question, on how to sign commits, for any tool of that name.
-_NO_NOTE_ON_COMMITS = '{"attribution":{"commit":"","pr":""},"includeCoAuthoredBy":false}'
+_NO_NOTE_ON_COMMITS = json.dumps(NO_NOTE_ON_COMMITS, separators=(",", ":"))
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,255}")
 
 

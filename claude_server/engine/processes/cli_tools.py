@@ -23,6 +23,9 @@ _READERS = frozenset({"Read", "Glob", "Grep", "LS"})
 # What the CLI adds by itself, and is nobody else's business.
 _ADDED_BY_THE_CLI = ("CLAUDE_CODE_MESSAGING_SOCKET", "CLAUDE_CODE_MESSAGING_TOKEN")
 
+# Without it the CLI tells the model to sign commits, in the caller's message.
+NO_NOTE_ON_COMMITS = {"attribution": {"commit": "", "pr": ""}, "includeCoAuthoredBy": False}
+
 
 def tool_arguments(tools: CliTools, folder: str, tmp: Path, private: Sequence[Path]) -> list[str]:
     """The options of a process with tools: file tools stay inside `folder`, and off the files of
@@ -34,7 +37,7 @@ def tool_arguments(tools: CliTools, folder: str, tmp: Path, private: Sequence[Pa
             *(f"{tool}(/{path})" for path in private for tool in ("Read", "Edit")),
         ],
     }
-    settings = json.dumps({"permissions": permissions})
+    settings = json.dumps({"permissions": permissions, **NO_NOTE_ON_COMMITS})
     result = [f"--tools={','.join(tools.offered)}", f"--settings={settings}"]
     result.append(f"--max-turns={tools.max_turns}")
     if tools.servers:

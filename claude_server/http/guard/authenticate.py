@@ -48,7 +48,7 @@ class ApiKeyMiddleware:
         key = next((key for token in _presented_keys(scope) if (key := self._ring.find(token))), None)
         if key is None:
             if scope["path"] not in OPEN_PATHS:
-                annotate(scope, outcome="invalid_api_key")
+                annotate(scope, outcome="invalid_api_key", client=(scope.get("client") or ("",))[0])
                 await refusal.response(refusal.no_key(), scope)(scope, receive, send)
                 return
             set_caller(scope, UNAUTHENTICATED)

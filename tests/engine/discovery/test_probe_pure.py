@@ -102,3 +102,13 @@ def test_no_binary(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotReady) as raised:
         find_binary(name, str(tmp_path))
     assert raised.value.message == f"The claude CLI was not found as '{name}'. {INSTALL_HINT}"
+
+
+def test_one_beside_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found without an activated environment; one on the PATH goes before it."""
+    for name in ("venv", "bin"):
+        (tmp_path / name).mkdir()
+    beside, on_path = executable(tmp_path / "venv" / "claude"), executable(tmp_path / "bin" / "claude")
+    monkeypatch.setattr("sys.executable", str(beside.with_name("python")))
+    assert find_binary("claude", "/nowhere") == str(beside)
+    assert find_binary("claude", str(on_path.parent)) == str(on_path)
