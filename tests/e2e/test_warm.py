@@ -98,8 +98,15 @@ def random_tool(rng: random.Random, name: str) -> dict[str, Any]:
 def comparable(request: ApiRequest) -> str:
     """A request's body without what differs by nature, and without the notes of the CLI's own, which a forced
     level leaves in: nothing was found out about that CLI."""
-    said = [message for message in request.body["messages"] if message["role"] != "system"]
+    said = [_without_notes(message) for message in request.body["messages"] if message["role"] != "system"]
     return VOLATILE.sub("-", json.dumps({**request.body, "messages": said}, sort_keys=True))
+
+
+def _without_notes(message: dict[str, Any]) -> dict[str, Any]:
+    """Models that take no system message in the middle get the notes as blocks of the user's."""
+    blocks = message["content"]
+    kept = [block for block in blocks if not str(block.get("text", "")).startswith("<system-reminder>")]
+    return {**message, "content": kept}
 
 
 def without_the_date(body: str) -> str:
