@@ -148,6 +148,8 @@ def test_every_block_is_run_or_compared() -> None:
         ("README.md", "js"): ["Node", "Node, streamed", "Node, a session"],
         ("README.md", "sh"): ["curl", "curl, streamed", "curl, a session", "What else there is"],
         ("README.md", "text"): ["Start"],
+        # What it says is done in tests/app/test_wheel.py.
+        ("README.md", "console"): ["As an installed program"],
         # Compared in tests/deploy.
         ("deploying.md", "console"): [
             *("systemd, for one person", "systemd, for a machine", "Docker", "Docker"),
@@ -396,14 +398,29 @@ def test_the_answer_that_is_shown(server: Server, api: StandIn) -> None:
     assert {name for row in rows("What comes back", PARAMETERS) for name in names(row[0])} == headers
 
 
-def test_what_the_cli_adds(server: Server, api: StandIn) -> None:
+def test_what_the_cli_adds(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
+    """With a login, such as a token made up here."""
     text = section("What the CLI adds", ENGINE)
-    server.client().chat.completions.create(model="default", messages=[{"role": "user", "content": "hi"}])
+    environment = clean_environment(tmp_path, api.url, CLAUDE_BIN=str(claude_bin))
+    del environment["ANTHROPIC_API_KEY"]
+    with serving(tmp_path, environment | {"CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-made-up"}) as server:
+        say_hi(server)
     (size,) = re.findall(r'whole request for "hi" is about (\S+) kB', text)
     assert float(size) == pytest.approx(len(api.last.raw) / 1000, rel=0.15)
     assert len(api.last.system_texts) == 2 and "billing" in api.last.system_texts[0]
     assert f'"{api.last.system_texts[1]}"' in text
     assert b"Today's date" in api.last.raw and b"# Environment" in api.last.raw
+
+
+def test_what_the_cli_adds_with_a_key(server: Server, api: StandIn) -> None:
+    say_hi(server)
+    (size,) = re.findall(r"the request is (\S+) kB then", section("What the CLI adds", ENGINE))
+    assert float(size) == pytest.approx(len(api.last.raw) / 1000, rel=0.15)
+    assert b"Today's date" not in api.last.raw and b"# Environment" not in api.last.raw
+
+
+def say_hi(server: Server) -> None:
+    server.client().chat.completions.create(model="default", messages=[{"role": "user", "content": "hi"}])
 
 
 # Tables
