@@ -31,7 +31,8 @@ class Launch:
 
     `model` None: the account's default. `custom_model`: an unlisted model that it may be set to later.
     `effort` and `flags` (variables) are for CLIs that can't be told them later. `plain`: one text in, one
-    answer out, with this system prompt. `tools`: what it may run by itself, in `folder`.
+    answer out, with this system prompt. `tools`: what it may run by itself, in `folder`; what the CLI keeps
+    of that bears `trace`, a UUID of this process alone.
     """
 
     model: str | None = None
@@ -42,6 +43,7 @@ class Launch:
     plain: str | None = None
     tools: CliTools | None = None
     folder: str = ""
+    trace: str = ""
 
 
 def valid_model(name: str) -> bool:
@@ -75,7 +77,9 @@ def arguments(
     if launch.effort is not None:
         result += ["--effort", launch.effort]
     if launch.session is None:
-        return [*result, "--no-session-persistence"]
+        # Older CLIs keep what tools wrote under the session's name, even of a session that isn't kept.
+        named = ["--session-id", launch.trace] if launch.trace else []
+        return [*result, *named, "--no-session-persistence"]
     if launch.session.how == "create":
         return [*result, "--session-id", launch.session.uuid]
     # With "=": a value after a space that begins with a dash would be taken for an option.
@@ -93,6 +97,9 @@ def environment(base: Mapping[str, str], owner: int, tmp: Path, launch: Launch) 
     custom = {"ANTHROPIC_CUSTOM_MODEL_OPTION": launch.custom_model} if launch.custom_model else {}
     if launch.tools is not None:
         custom |= tool_environment(launch.tools)
+        if launch.trace and "PATH" in base:
+            # The CLI writes its PATH at the end of the shell snapshot that it makes: that one is ours.
+            custom["PATH"] = f"{base['PATH']}:/nonexistent/{launch.trace}"
     else:
         # The CLI would tell of its own agents where the caller has a tool named Agent.
         custom["CLAUDE_AGENT_SDK_DISABLE_BUILTIN_AGENTS"] = "1"

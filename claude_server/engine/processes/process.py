@@ -94,6 +94,10 @@ class CliProcess(asyncio.SubprocessProtocol):
         """SIGKILL to the group, now."""
         self._signal(signal.SIGKILL)
 
+    def terminate(self) -> None:
+        """SIGTERM to the group: unlike SIGKILL, it lets the CLI remove its own files."""
+        self._signal(signal.SIGTERM)
+
     async def end(self) -> None:
         """End of input, then SIGTERM, then SIGKILL, to the whole group; returns when it is reaped."""
         self.close_input()

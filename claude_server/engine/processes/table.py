@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import structlog
 
 from claude_server.core.errors import CliFailed, NotReady, Overloaded
 from claude_server.core.model import SessionPlan
@@ -27,6 +28,8 @@ from claude_server.engine.protocol.redact import secrets_in
 _MAX_PARALLEL_STARTS = 2
 # Not a table's own: after an update of the CLI two tables have processes on one state folder.
 _folder_numbers = itertools.count(1)
+
+log = structlog.get_logger("claude_cli")
 
 
 class ProcessTable:
@@ -59,7 +62,7 @@ class ProcessTable:
         self._starts = asyncio.Semaphore(_MAX_PARALLEL_STARTS)
         self._live: dict[CliProcess, Path] = {}
         self._by_session: dict[str, CliProcess] = {}
-        self._with_tools: set[CliProcess] = set()
+        self._with_tools: dict[CliProcess, Launch] = {}
         self._hidden: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -116,7 +119,7 @@ class ProcessTable:
         )
         self._live[process] = folder
         if launch.tools is not None:
-            self._with_tools.add(process)
+            self._with_tools[process] = launch
         if session is not None:
             self._by_session[session.uuid] = process
         if signature_of(self._binary) != self._signature:
@@ -125,12 +128,21 @@ class ProcessTable:
         return process
 
     def retire(self, process: CliProcess, *, now: bool) -> None:
-        """See a process to its end: killed `now`, or by end of input and what follows. Returns at once."""
+        """See a process to its end: killed `now`, or by end of input and what follows. Returns at once.
+
+        One with tools and no session is told to end, so that it removes what they wrote, and killed if it
+        doesn't.
+        """
         process.listener = None
-        if process in self._with_tools:
+        launch = self._with_tools.get(process)
+        if launch is not None:
             # What its tools started is in groups of its own, and found by its parents as long as they live.
             started = _descendants(process.pid)
-            process.kill()
+            if launch.session is None:
+                now = False
+                process.terminate()
+            else:
+                process.kill()
             for other in started:
                 with suppress(psutil.Error):
                     other.kill()
@@ -159,13 +171,24 @@ class ProcessTable:
                 del self._by_session[uuid]
                 if transcripts.RESUME_POINT_HIDDEN in process.stderr:
                     self._hidden.add(uuid)
-        if process in self._with_tools:
-            self._with_tools.discard(process)
+        launch = self._with_tools.pop(process, None)
+        if launch is not None:
             await asyncio.to_thread(kill_marked, self._live[process])
+            await asyncio.to_thread(self._remove_left, launch)
         folder = self._live.pop(process, None)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
             transcripts.remove_traces(self._config_dir, self._config_file, process.pid)
+
+    def _remove_left(self, launch: Launch) -> None:
+        """Remove what an ended process with tools left in the CLI's folder, and no session needs. Blocks."""
+        if not launch.trace:
+            return
+        try:
+            transcripts.remove_snapshots(self._config_dir, launch.trace)
+            transcripts.erase(self._config_dir, Path(launch.folder), launch.trace)
+        except OSError as error:
+            log.warning("what the CLI's tools left could not be removed", error=str(error))
 
 
 def _prepare_resume(transcript: Path, session: SessionPlan, at: str, hidden: bool) -> None:

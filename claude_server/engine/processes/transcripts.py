@@ -162,6 +162,14 @@ def _find(lines: Iterable[bytes], mark: str) -> tuple[dict[str, Any] | None, int
     return None, end
 
 
+def remove_snapshots(config: Path, mark: str) -> None:
+    """Remove the shell snapshots that have `mark` near their end, not those of anybody else's CLI. Raises
+    OSError. Blocks for some 30 us a snapshot."""
+    for path in (config / "shell-snapshots").glob("snapshot-*.sh"):
+        if contains_event(path, mark):
+            path.unlink(missing_ok=True)
+
+
 def remove_traces(config: Path, config_file: Path, pid: int) -> None:
     """Remove what a process takes away when it ends by itself, if that can be done: its name on the CLI's
     list, and a new `config_file` that it had not yet put in the place of the old one."""

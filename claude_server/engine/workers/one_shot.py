@@ -7,6 +7,7 @@ one, and its end takes all along that it started.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,7 @@ class OneShotWorkers:
             flags=config.flags,
             tools=request.turn.cli_tools,
             folder=str(self._folder),
+            trace=str(uuid.uuid4()),
         )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Worker] = loop.create_future()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_server.core.model import SessionPlan
+from claude_server.core.model import CliTools, SessionPlan
 from claude_server.engine.processes.argv import (
     OLDEST,
     SYSTEM_PROMPT_FILE,
@@ -124,6 +124,19 @@ def test_the_environment() -> None:
         "DISABLE_ERROR_REPORTING": "1",
     }
     assert given == {"HOME": "/h", "ANTHROPIC_API_KEY": "k"}
+
+
+def test_what_a_launch_with_tools_leaves_can_be_told_from_all_else() -> None:
+    """Shell snapshots by their PATH, output by its session's name; a session has one already."""
+    launch = Launch(tools=CliTools(offered=("Bash",), allowed=("Bash",)), folder="/w", trace=UUID)
+    made = environment({"PATH": "/bin"}, 1, Path("/t"), launch)
+    assert made["PATH"] == f"/bin:/nonexistent/{UUID}"
+    assert "PATH" not in environment({}, 1, Path("/t"), launch)
+    given = arguments("claude", launch, "", Path("/t"))
+    assert given[-3:] == ["--session-id", UUID, "--no-session-persistence"]
+    other = "7d0e1a52-3c1f-4a51-9b7d-0a4c5f9e2b11"
+    given = arguments("claude", replace(launch, session=SessionPlan(other, "create")), "", Path("/t"))
+    assert given[-2:] == ["--session-id", other] and UUID not in given
 
 
 def test_what_we_set_wins() -> None:
