@@ -41,7 +41,7 @@ test-clients: npm $(VENV)/.dev $(CLIENT_GROUPS:%=$(CLIENTS)/%/.installed)
 	@$(PYTEST) tests/clients $(ARGS)
 
 coverage: $(VENV)/.dev
-	@$(BIN)/coverage run -m pytest tests/configuration tests/translate tests/configuration/test_settings.py
+	@$(BIN)/coverage run -m pytest tests/configuration tests/dialects
 	@$(BIN)/coverage report
 
 check: $(VENV)/.dev

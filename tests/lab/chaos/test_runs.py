@@ -27,7 +27,7 @@ def run(program: str, folder: Path, *arguments: str) -> tuple[subprocess.Complet
 @pytest.mark.long
 def test_chaos(claude_bin: Path, tmp_path: Path) -> None:
     clis = ("--claude-bin", str(claude_bin), "--claude-bin", str(older_cli()))
-    ran, out = run("chaos", tmp_path, "--minutes", "0.2", "--seed", "7", *clis)
+    ran, out = run("lab.chaos", tmp_path, "--minutes", "0.2", "--seed", "7", *clis)
     report: dict[str, Any] = json.loads((out / "report.json").read_text())
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert set(report["must_be_zero"].values()) == {0}
