@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -481,7 +481,10 @@ def test_a_turn_runs_on_while_another_cli_is_tried_out(api: StandIn, tmp_path: P
 
 def test_the_self_test_tells_versions_apart() -> None:
     """As seen at the stand-in, not by version number."""
-    assert abilities_of(str(newest_cli())) == Abilities(*[True] * len(fields(Abilities)))
+    # It dates a held conversation and an injected one in different places.
+    assert abilities_of(str(newest_cli())) == replace(
+        Abilities(*[True] * len(fields(Abilities))), stable_prefix=False
+    )
     older = abilities_of(str(older_cli("2.1.197")))
     assert older.level == "keyed" and older.inject and older.empty and not older.set_system
     oldest = abilities_of(str(older_cli("2.1.90")))
