@@ -78,7 +78,16 @@ PURE = (
     "claude_server/engine/discovery/unsupported.py",
     *(
         f"claude_server/core/{name}.py"
-        for name in ("answer_format", "answer_check", "calls", "errors", "model", "ports", "retry")
+        for name in (
+            "answer_format",
+            "answer_check",
+            "calls",
+            "cli_tools",
+            "errors",
+            "model",
+            "ports",
+            "retry",
+        )
     ),
     "claude_server/dialects",
     "claude_server/http/admin/wire",
@@ -171,12 +180,12 @@ def words_of_the_core(place: str) -> set[str]:
 
 
 def test_the_engine_knows_only_the_words_of_the_core() -> None:
-    assert words_of_the_core("claude_server/engine") <= {"errors", "model"}
+    assert words_of_the_core("claude_server/engine") <= {"cli_tools", "errors", "model"}
 
 
 def test_dialects_know_only_the_words_of_the_core() -> None:
     assert words_of_the_core("claude_server/dialects") <= {
-        *("answer_format", "calls", "errors", "model", "strict_json"),
+        *("answer_format", "calls", "cli_tools", "errors", "model", "strict_json"),
     }
 
 

@@ -14,7 +14,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, StrictBool, StrictStr
 
-from claude_server.core.model import CliTools, Image, TurnEvent, TurnRequest
+from claude_server.core.cli_tools import CliTools
+from claude_server.core.model import Image, TurnEvent, TurnRequest
 
 ReasoningField = Literal["reasoning_content", "reasoning"]
 

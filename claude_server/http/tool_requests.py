@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
+from claude_server.core.cli_tools import CliTool, CliTools, McpServer, PermissionMode
 from claude_server.core.errors import InvalidRequest, ToolsNotAllowed
-from claude_server.core.model import CliTool, CliTools, McpServer, PermissionMode
 from claude_server.http.admin.wire import cli_tools as wire
 
 DEFAULT = ("Read", "Glob", "Grep", "Bash", "Write", "Edit")

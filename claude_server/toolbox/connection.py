@@ -10,8 +10,8 @@ from typing import Any
 
 import anyio
 
+from claude_server.core.cli_tools import McpServer
 from claude_server.core.errors import ServerFailed
-from claude_server.core.model import McpServer
 
 # Seconds for all of it; a program that is fetched at its first start takes some.
 _TIMEOUT = 30.0

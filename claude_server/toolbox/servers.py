@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from claude_server.core.cli_tools import McpServer
 from claude_server.core.errors import InvalidRequest, ServerFailed, StateFailed, TurnError, UnknownServer
-from claude_server.core.model import McpServer
 from claude_server.toolbox.connection import McpInventory, probe
 from claude_server.toolbox.files import RecordFile
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from claude_server.core.cli_tools import CliTool, McpServer
 from claude_server.core.errors import InvalidRequest, ToolsNotAllowed, TurnError
-from claude_server.core.model import CliTool, McpServer
 from claude_server.http.tool_requests import (
     ToolHeaders,
     ToolPolicy,

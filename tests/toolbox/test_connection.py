@@ -11,8 +11,8 @@ from typing import Literal
 
 import pytest
 
+from claude_server.core.cli_tools import McpServer
 from claude_server.core.errors import ServerFailed
-from claude_server.core.model import McpServer
 from claude_server.toolbox import connection
 from claude_server.toolbox.connection import McpInventory, probe
 from tests.invariants import eventually

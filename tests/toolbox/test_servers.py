@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from claude_server.core.cli_tools import McpServer
 from claude_server.core.errors import InvalidRequest
-from claude_server.core.model import McpServer
 from claude_server.toolbox.connection import McpInventory
 from claude_server.toolbox.servers import McpServerConfig, McpServers, parse_config, parse_servers
 

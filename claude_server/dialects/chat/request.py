@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from claude_server.core.answer_format import AnswerFormat
+from claude_server.core.cli_tools import CliTools
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
-from claude_server.core.model import CliTools, Message, TurnRequest
+from claude_server.core.model import Message, TurnRequest
 from claude_server.dialects.base import Around
 from claude_server.dialects.chat import wire as chat
 from claude_server.dialects.chat.messages import has_later_system, is_blank, split

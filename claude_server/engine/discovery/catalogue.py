@@ -10,8 +10,9 @@ from typing import Any
 
 import structlog
 
+from claude_server.core.cli_tools import CliTool, CliTools
 from claude_server.core.errors import CliFailed, TurnError
-from claude_server.core.model import CliTool, CliTools, Message
+from claude_server.core.model import Message
 from claude_server.engine.discovery.sandbox import sandbox
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.binary_cache import BinaryCache

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claude_server.core.model import CliTools, SessionPlan
+from claude_server.core.cli_tools import CliTools
+from claude_server.core.model import SessionPlan
 from claude_server.engine.processes.cli_tools import NO_NOTE_ON_COMMITS, tool_arguments, tool_environment
 
 # 2.0.77 sends three requests of its own, 40 kB each, before a turn; between the two nothing was tried.

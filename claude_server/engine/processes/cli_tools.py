@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from claude_server.core.model import CliTools, McpServer
+from claude_server.core.cli_tools import CliTools, McpServer
 
 # In the process's own folder: values in it may be secret, and a command line can be read by others.
 MCP_CONFIG_FILE = "mcp.json"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import structlog
 
+from claude_server.core.cli_tools import CliTool
 from claude_server.core.errors import CliFailed, TurnError
-from claude_server.core.model import CliTool
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.process import CliProcess
 from claude_server.engine.processes.table import ProcessTable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from claude_server.core.cli_tools import CliTools
 from claude_server.core.errors import ToolsNotAllowed
-from claude_server.core.model import CliTools
 from claude_server.http import body
 from claude_server.http import tool_requests as translate
 from claude_server.http.admin.times import iso

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from claude_server.core.model import CliTools, SessionPlan
+from claude_server.core.cli_tools import CliTools
+from claude_server.core.model import SessionPlan
 from claude_server.engine.processes.argv import (
     OLDEST,
     SYSTEM_PROMPT_FILE,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from claude_server.core.model import CliTools, McpServer, ToolRun
+from claude_server.core.cli_tools import CliTools, McpServer
+from claude_server.core.model import ToolRun
 from claude_server.engine.processes.argv import Launch, arguments, environment
 from claude_server.engine.processes.cli_tools import mcp_config
 from claude_server.engine.protocol.cli_tool_events import CliToolTracker, summary
