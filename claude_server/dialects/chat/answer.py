@@ -18,6 +18,7 @@ from claude_server.core.model import (
 )
 from claude_server.dialects.base import ReasoningField
 from claude_server.dialects.chat import wire as chat
+from claude_server.dialects.x_claude import end_of, x_claude
 
 _FINISH: dict[StopReason, chat.FinishReason] = {
     "end_turn": "stop",
@@ -30,8 +31,6 @@ _FINISH: dict[StopReason, chat.FinishReason] = {
     # An unknown reason may mean that something is missing.
     "other": "length",
 }
-# Decimal digits of a cost in dollars: a token read from the cache costs at least some 1e-8.
-_DIGITS = 10
 _REFUSED = "The model refused to answer."
 
 
@@ -68,7 +67,7 @@ def completion(
     answers: Sequence[Sequence[TurnEvent]], context: AnswerContext, metadata: dict[str, str] | None
 ) -> chat.ChatCompletion:
     """The whole completion. Each of `answers` must hold its TurnDone."""
-    ends = [_end(events) for events in answers]
+    ends = [end_of(events) for events in answers]
     return chat.ChatCompletion(
         id=context.id,
         created=context.created,
@@ -81,15 +80,8 @@ def completion(
         ],
         usage=usage(ends),
         metadata=metadata,
-        x_claude=x_claude(ends, context),
+        x_claude=x_claude(ends, context.session_id),
     )
-
-
-def _end(events: Iterable[TurnEvent]) -> TurnDone:
-    for event in events:
-        if isinstance(event, TurnDone):
-            return event
-    raise ValueError("a turn without its end")
 
 
 def _message(events: Iterable[TurnEvent], end: TurnDone, context: AnswerContext) -> chat.AnswerMessage:
@@ -201,7 +193,7 @@ class ChunkWriter:
         if len(self._ends) < self._context.choices:
             yield last
             return
-        extra = x_claude(self._ends, self._context)
+        extra = x_claude(self._ends, self._context.session_id)
         if not self._include_usage:
             yield last.model_copy(update={"x_claude": extra})
             return
@@ -253,26 +245,4 @@ def usage(ends: Sequence[TurnDone]) -> chat.Usage:
         completion_tokens_details=chat.CompletionTokensDetails(reasoning_tokens=total("thinking_tokens")),
         cache_read_input_tokens=reads,
         cache_creation_input_tokens=writes,
-    )
-
-
-def dollars(amount: float) -> float:
-    """Without the noise that sums and differences of floats leave behind the digits that mean something."""
-    return round(amount, _DIGITS)
-
-
-def x_claude(ends: Sequence[TurnDone], context: AnswerContext) -> chat.XClaude:
-    """What OpenAI's shape has no place for. Of several answers: sums, the longest time, the first model."""
-    costs = [end.cost_usd for end in ends if end.cost_usd is not None]
-    first = ends[0]
-    return chat.XClaude(
-        model=first.model,
-        cost_usd=dollars(sum(costs)) if len(costs) == len(ends) else None,
-        duration_ms=max(end.duration_ms for end in ends),
-        retries=sum(end.retries for end in ends),
-        api_requests=sum(end.api_requests for end in ends),
-        engine=first.engine,
-        session_id=context.session_id,
-        session=first.session,
-        notices=list(dict.fromkeys(notice for end in ends for notice in end.notices)),
     )

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-
 from claude_server.core.model import TurnRequest
 from claude_server.dialects.base import Around, Dialect, Needs, Prepared
 from claude_server.dialects.chat.answer import AnswerContext
-from claude_server.dialects.chat.errors import ErrorBody, error_body
 from claude_server.dialects.chat.messages import remote_images
 from claude_server.dialects.chat.presenter import ChatPresenter
 from claude_server.dialects.chat.request import check_length, to_turn
 from claude_server.dialects.chat.wire import ChatCompletion, ChatRequest
-
-_USER_FIELDS = ("user", "safety_identifier", "prompt_cache_key")
+from claude_server.dialects.openai_errors import ErrorBody, error_body
+from claude_server.dialects.users import user_hashes
 
 
 def needs(request: ChatRequest) -> Needs:
@@ -37,7 +33,7 @@ def prepare(request: ChatRequest, around: Around) -> Prepared:
         turns=(turn,) * context.choices,
         presenter=presenter,
         ignored=ignored,
-        facts=_user_hashes(request),
+        facts=user_hashes(request),
     )
 
 
@@ -53,16 +49,6 @@ def _answer_context(request: ChatRequest, turn: TurnRequest, around: Around) -> 
         choices=request.n or 1,
         shows_tools=around.policy.shows_tools,
     )
-
-
-def _user_hashes(request: ChatRequest) -> dict[str, str]:
-    """Hashes of the fields that identify a client's user, for the log."""
-    given = {name: getattr(request, name) for name in _USER_FIELDS}
-    return {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
-        for name, value in given.items()
-        if value is not None
-    }
 
 
 CHAT = Dialect(

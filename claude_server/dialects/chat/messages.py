@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
-from claude_server.core import strict_json
-from claude_server.core.calls import orphan
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
-from claude_server.core.model import NO_RESULT, Block, Document, Image, Message, Role, ToolResult, ToolUse
+from claude_server.core.model import Document, Image, Message
 from claude_server.dialects import media
 from claude_server.dialects.chat import wire as chat
+from claude_server.dialects.conversation import Call, Content, Conversation, is_blank
 
 # The API knows no name of a user; what it says is told in front of the text, as people do.
 _NAMED = "{name}: {text}"
-# A system message that comes later: the API has none inside a conversation.
-_LATER_SYSTEM = "<system-message>\n{text}\n</system-message>"
-_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_-]")
 SYSTEM_ROLES = frozenset({"system", "developer"})
 _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
-_Content = str | Image | Document
 _IMAGES_OFF = "Images are taken as data URLs only; to have others fetched, set CLAUDE_FETCH_IMAGES=on."
 
 
@@ -47,7 +40,7 @@ def split(
     Raises InvalidRequest or UnsupportedParameter with `param`.
     """
     system: list[str] = []
-    talk = _Conversation(session)
+    talk = Conversation(session)
     begun = False
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
@@ -59,7 +52,7 @@ def split(
             if leads:
                 system += texts
             elif texts:
-                talk.note(_LATER_SYSTEM.format(text="\n\n".join(texts)))
+                talk.note("\n\n".join(texts))
         elif message.role == "assistant":
             talk.assistant(_only_texts(blocks, where), _calls(message))
         elif message.role in ("tool", "function"):
@@ -76,101 +69,7 @@ def has_later_system(messages: Sequence[chat.ChatMessage]) -> bool:
     return False in roles and True in roles[roles.index(False) :]
 
 
-class _Conversation:
-    """Merges neighbours of one role, and sees to it that each call has its result right after it."""
-
-    def __init__(self, session: bool) -> None:
-        self._session = session
-        self._messages: list[tuple[Role, list[Block]]] = []
-        # The ids that the API gets for the calls that have no result yet, in order, ...
-        self._open: dict[str, None] = {}
-        # ... and those of the last calls by what a result may name: the client's id, or the function.
-        self._named: defaultdict[str, deque[str]] = defaultdict(deque)
-        # Notes that came between calls and their results: those must follow at once.
-        self._held: list[str] = []
-        self._ids: set[str] = set()
-        self._repeats: Counter[str] = Counter()
-
-    def user(self, blocks: Sequence[Block]) -> None:
-        self._add("user", blocks)
-
-    def note(self, text: str) -> None:
-        """A system message in the middle; one between calls and their results comes after these."""
-        if self._open and self._messages[-1][0] == "assistant":
-            self._held.append(text)
-        else:
-            self._add("user", [text])
-
-    def assistant(self, texts: Sequence[str], calls: Sequence[chat.ToolCall]) -> None:
-        if not texts and not calls:
-            return
-        if self._messages and self._messages[-1][0] == "user":
-            # Not between the parts of one answer: some clients send each call by itself, all results after.
-            self._close()
-        uses = []
-        for call in calls:
-            ours = self._fresh_id(call.id)
-            self._open[ours] = None
-            for name in {call.id, call.function.name}:
-                self._named[name].append(ours)
-            uses.append(ToolUse(ours, call.function.name, _arguments(call.function.arguments)))
-        self._add("assistant", [*texts, *uses])
-
-    def result(self, name: str, blocks: tuple[_Content, ...]) -> None:
-        """A result, by the call's id, or by the function's name."""
-        waiting = self._named[name]
-        while waiting:
-            ours = waiting.popleft()
-            if ours in self._open:
-                del self._open[ours]
-                self._add("user", [ToolResult(ours, blocks)])
-                return
-        if self._session:
-            self._add("user", [ToolResult(_allowed(name), blocks)])
-            return
-        self._add("user", orphan(name, blocks))
-
-    def messages(self) -> list[Message]:
-        self._close()
-        # The API wants the results before what else a message holds.
-        return [
-            Message(role, tuple(sorted(blocks, key=lambda block: not isinstance(block, ToolResult))))
-            for role, blocks in self._messages
-        ]
-
-    def _add(self, role: Role, blocks: Sequence[Block]) -> None:
-        if not blocks:
-            return
-        if self._messages and self._messages[-1][0] == role:
-            self._messages[-1][1].extend(blocks)
-        else:
-            self._messages.append((role, list(blocks)))
-        if role == "user" and self._held:
-            self._messages[-1][1].extend(self._held)
-            self._held.clear()
-
-    def _close(self) -> None:
-        """Before the next answer, or at the end: what still has no result gets one that says so."""
-        self._add("user", [ToolResult(ours, (NO_RESULT,)) for ours in self._open])
-        self._open.clear()
-        self._named.clear()
-
-    def _fresh_id(self, wanted: str) -> str:
-        """An id as the API takes it; some clients begin anew with each answer."""
-        base = _allowed(wanted)
-        ours = base
-        while ours in self._ids:
-            self._repeats[base] += 1
-            ours = f"{base}_{self._repeats[base] + 1}"
-        self._ids.add(ours)
-        return ours
-
-
-def _allowed(id: str) -> str:
-    return _NOT_IN_AN_ID.sub("_", id)[:64] or "call"
-
-
-def _blocks(message: chat.ChatMessage, where: str, fetched: Mapping[str, Image]) -> Iterator[_Content]:
+def _blocks(message: chat.ChatMessage, where: str, fetched: Mapping[str, Image]) -> Iterator[Content]:
     if isinstance(message.content, str):
         yield message.content
     for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
@@ -182,7 +81,7 @@ def _blocks(message: chat.ChatMessage, where: str, fetched: Mapping[str, Image])
         yield message.refusal
 
 
-def _part(part: chat.ContentPart, place: str, fetched: Mapping[str, Image]) -> _Content:
+def _part(part: chat.ContentPart, place: str, fetched: Mapping[str, Image]) -> Content:
     if part.type == "image_url":
         return _image(part, f"{place}.image_url", fetched)
     if part.type == "file":
@@ -224,35 +123,21 @@ def _file(part: chat.ContentPart, place: str) -> Document:
     return media.document(file.file_data, file.filename, f"{place}.file_data")
 
 
-def _only_texts(blocks: Sequence[_Content], where: str) -> list[str]:
+def _only_texts(blocks: Sequence[Content], where: str) -> list[str]:
     for block in blocks:
         if not isinstance(block, str):
             raise UnsupportedParameter("Images and files belong in user messages.", param=where)
     return cast("list[str]", blocks)
 
 
-def _calls(message: chat.ChatMessage) -> list[chat.ToolCall]:
-    calls = list(message.tool_calls or ())
+def _calls(message: chat.ChatMessage) -> list[Call]:
+    calls = [Call(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()]
     if message.function_call is not None:
         # It has no id; the one it gets here is found again by the function's name.
-        calls.append(chat.ToolCall(id=f"call_{message.function_call.name}", function=message.function_call))
+        function = message.function_call
+        calls.append(Call(f"call_{function.name}", function.name, function.arguments))
     return calls
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    """What a model once wrote as arguments: nearly always an object."""
-    try:
-        value = strict_json.loads(text or "{}")
-    except strict_json.NotStrictJson:
-        value = text
-    return value if isinstance(value, dict) else {"arguments": value}
 
 
 def _named(message: chat.ChatMessage, text: str) -> str:
     return _NAMED.format(name=message.name, text=text) if message.name else text
-
-
-def is_blank(block: Block) -> bool:
-    """Is it a text that nobody sees?"""
-    # For the CLI a byte order mark is white space too: it would put "(no content)" there, or drop an answer.
-    return isinstance(block, str) and not block.replace("\ufeff", "").strip()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from claude_server.core.model import TurnEvent
 from claude_server.dialects.base import Failure, ServerEvent
 from claude_server.dialects.chat.answer import AnswerContext, ChunkWriter, completion
-from claude_server.dialects.chat.errors import error_body
+from claude_server.dialects.openai_errors import error_body
 
 _DONE = ServerEvent(b"[DONE]")
 

@@ -12,24 +12,20 @@ from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import Message, TurnRequest
 from claude_server.dialects.base import Around
 from claude_server.dialects.chat import wire as chat
-from claude_server.dialects.chat.messages import has_later_system, is_blank, split
-from claude_server.dialects.chat.parameters import ignored_parameters, no_thinking
+from claude_server.dialects.chat.messages import has_later_system, split
+from claude_server.dialects.chat.parameters import RULES, no_thinking
 from claude_server.dialects.chat.tools import to_answer_format, to_tools
+from claude_server.dialects.conversation import SYSTEM_IN_PLACE, is_blank, pad
 from claude_server.dialects.model_names import chosen
+from claude_server.dialects.rules import ignored_parameters
 
 MAX_CHOICES = 8
 # Messages, their parts and their calls. The CLI takes some milliseconds for each message.
 MAX_LENGTH = 20_000
-CONTINUE = "Please continue."
-# Also right in a session, which may hold more than the request shows.
-BEGIN = "Please go ahead."
-# The API requires a user message first; some clients begin with the assistant's greeting.
-_FIRST_USER_MESSAGE = "(The conversation begins with the assistant's message.)"
 # OpenAI's effort names that Claude doesn't have.
 _EFFORT = {"none": None, "minimal": "low"}
 # OpenAI's names of tiers by the API's; what isn't named is the API's default.
 _SERVICE_TIERS = {"default": "standard_only", "standard_only": "standard_only"}
-_SYSTEM_IN_PLACE = "system messages after the first others keep their place, as marked text of the user's"
 _VERBOSITY = {"low": "Answer briefly.", "high": "Answer in detail."}
 _ONE_OBJECT = "Answer with one JSON object and nothing else: no words around it, no code fence."
 
@@ -59,6 +55,7 @@ def to_turn(request: chat.ChatRequest, around: Around) -> tuple[TurnRequest, tup
     sampling = _sampling(request)
     forwards = any(fnmatchcase(model or "default", pattern) for pattern in policy.sampling_models)
     ignored = ignored_parameters(
+        RULES,
         {
             **(request.model_extra or {}),
             **({} if forwards else sampling),
@@ -72,9 +69,9 @@ def to_turn(request: chat.ChatRequest, around: Around) -> tuple[TurnRequest, tup
     if cli_tools is not None:
         _check_cli_tools_conflicts(request)
     system, conversation = split(request.messages, around.images, session=request.session_id is not None)
-    notices = _pad_conversation(conversation)
+    notices = pad(conversation)
     if has_later_system(request.messages):
-        notices.append(_SYSTEM_IN_PLACE)
+        notices.append(SYSTEM_IN_PLACE)
     tools, choice, about_tools = to_tools(request)
     answer = to_answer_format(request)
     line = _VERBOSITY.get(request.verbosity or "", "")
@@ -142,21 +139,6 @@ def _check_cli_tools_conflicts(request: chat.ChatRequest) -> None:
     for name, given in both.items():
         if given:
             raise UnsupportedParameter(f"'{name}' can't be had together with 'enable_tools'.", param=name)
-
-
-def _pad_conversation(conversation: list[Message]) -> list[str]:
-    """Make the conversation begin and end with a user message, as the API requires; returns notices."""
-    notices = []
-    if not conversation:
-        conversation.append(Message("user", (BEGIN,)))
-        notices.append(f"the messages hold nothing of the user's: '{BEGIN}' was asked")
-    if conversation[-1].role == "assistant":
-        conversation.append(Message("user", (CONTINUE,)))
-        notices.append(f"the messages end with the assistant's: '{CONTINUE}' was asked")
-    if conversation[0].role == "assistant":
-        conversation.insert(0, Message("user", (_FIRST_USER_MESSAGE,)))
-        notices.append("the messages begin with the assistant's: a line of the user was put before it")
-    return notices
 
 
 def _stops(request: chat.ChatRequest) -> tuple[str, ...]:

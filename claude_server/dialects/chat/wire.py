@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from claude_server.dialects.base import TurnBody
+from claude_server.dialects.x_claude import XClaude
 
 _T = TypeVar("_T")
 # The first wrong one is told: complaints about millions of them would take gigabytes.
@@ -194,21 +195,6 @@ class Usage(BaseModel):
     completion_tokens_details: CompletionTokensDetails
     cache_read_input_tokens: int
     cache_creation_input_tokens: int
-
-
-class XClaude(BaseModel):
-    """What OpenAI's shape has no place for. `cost_usd` is an estimate: a subscription bills nothing.
-    `api_requests`: answers that the API began for this one, more where the CLI asked again by itself."""
-
-    model: str
-    cost_usd: float | None
-    duration_ms: int
-    retries: int
-    api_requests: int
-    engine: str
-    session_id: str | None = None
-    session: Literal["created", "resumed", "recreated"] | None = None
-    notices: list[str] = []
 
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from claude_server.core.errors import SessionNotFound
 from claude_server.core.ports import SessionRecord, SessionSummary
 from claude_server.core.sessions import LONGEST_PAGE, Sessions
-from claude_server.dialects.chat.answer import dollars
+from claude_server.dialects.x_claude import dollars
 from claude_server.http.admin.times import iso
 from claude_server.http.admin.wire import sessions as wire
 from claude_server.http.guard.caller import caller_of

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from claude_server.dialects.table import DIALECTS
 from claude_server.http.guard import refusal
 from claude_server.http.guard.address import Network, client_of
 from claude_server.http.guard.window import FixedWindow
@@ -15,8 +16,7 @@ GENERAL = "general"
 # Each of these has a count of its own for each method, and what is below it has one more; the kind says which
 # number holds. The probes of a load balancer aren't counted: a refused one would end the server.
 _ROUTES: tuple[tuple[str, str | None], ...] = (
-    *(("/v1/chat/completions", "chat"), ("/v1/completions", "chat")),
-    *(("/v1/responses", "chat"), ("/v1/messages", "chat")),
+    *((dialect.path, "chat") for dialect in DIALECTS),
     *(("/v1/debug", "debug"), ("/v1/auth", "auth"), ("/v1/sessions", "session"), ("/health", "health")),
     *(("/v1/models", GENERAL), ("/v1/tools", GENERAL), ("/v1/mcp", GENERAL), ("/v1/compatibility", GENERAL)),
     *(("/livez", None), ("/readyz", None)),

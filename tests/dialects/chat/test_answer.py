@@ -22,7 +22,8 @@ from claude_server.core.model import (
     TurnStarted,
     Usage,
 )
-from claude_server.dialects.chat.answer import AnswerContext, ChunkWriter, completion, usage, x_claude
+from claude_server.dialects.chat.answer import AnswerContext, ChunkWriter, completion, usage
+from claude_server.dialects.x_claude import x_claude
 from tests import conformance
 
 HEAD = AnswerContext("chatcmpl-1", "gpt-4o", 1_700_000_000, "s")
@@ -119,10 +120,10 @@ def test_usage_of_nothing() -> None:
 
 
 def test_a_cost_that_is_not_known() -> None:
-    assert x_claude([done(cost_usd=None)], HEAD).cost_usd is None
-    assert x_claude([done(), done(cost_usd=None)], HEAD).cost_usd is None
+    assert x_claude([done(cost_usd=None)]).cost_usd is None
+    assert x_claude([done(), done(cost_usd=None)]).cost_usd is None
     # 0.30000000000000004 by themselves.
-    assert x_claude([done(cost_usd=0.1), done(cost_usd=0.2)], HEAD).cost_usd == 0.3
+    assert x_claude([done(cost_usd=0.1), done(cost_usd=0.2)]).cost_usd == 0.3
 
 
 # Streams
@@ -165,7 +166,7 @@ def choice(delta: dict[str, Any], finish: str | None = None) -> list[dict[str, A
 
 
 def test_chunks() -> None:
-    extra = x_claude([done()], HEAD).model_dump()
+    extra = x_claude([done()], "s").model_dump()
     assert written(TURN) == [
         {**BASE, "choices": choice({"role": "assistant", "content": ""})},
         {**BASE, "choices": choice({"content": "Hi"})},
@@ -175,7 +176,7 @@ def test_chunks() -> None:
 
 
 def test_chunks_with_usage() -> None:
-    extra = x_claude([done()], HEAD).model_dump()
+    extra = x_claude([done()], "s").model_dump()
     base = {**BASE, "usage": None}
     assert written(TURN, include_usage=True) == [
         {**base, "choices": choice({"role": "assistant", "content": ""})},

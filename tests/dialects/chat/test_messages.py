@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import Block, Document, Image, Message, ToolResult, ToolUse, TurnRequest
 from claude_server.dialects.chat.messages import remote_images
-from claude_server.dialects.chat.request import BEGIN, CONTINUE, to_turn
+from claude_server.dialects.chat.request import to_turn
+from claude_server.dialects.conversation import BEGIN, CONTINUE
 from tests.dialects.chat.asking import around, asked, assistant, msg, part, refusal, turn, user
 
 OPENING = "(The conversation begins with the assistant's message.)"

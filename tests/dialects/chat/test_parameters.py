@@ -12,8 +12,9 @@ from openai.types.chat.completion_create_params import (
 )
 
 from claude_server.core.errors import UnsupportedParameter
-from claude_server.dialects.chat.parameters import RULES, ignored_parameters
+from claude_server.dialects.chat.parameters import RULES
 from claude_server.dialects.chat.wire import ChatRequest
+from claude_server.dialects.rules import ignored_parameters
 
 # name, values that ask for nothing, values that do
 IGNORED: list[tuple[str, list[Any], list[Any]]] = [
@@ -80,14 +81,14 @@ def test_the_rules_have_every_parameter_of_the_sdk() -> None:
     [n for n, rule in RULES.items() if rule.answer == "honour" and n not in {row[0] for row in PARTLY}],
 )
 def test_what_is_honoured_is_not_judged(name: str) -> None:
-    assert ignored_parameters({name: object()}, strict=True) == ()
+    assert ignored_parameters(RULES, {name: object()}, strict=True) == ()
     assert RULES[name].why
 
 
 @pytest.mark.parametrize(("name", "value"), cases(IGNORED + PARTLY, 2))
 def test_what_is_ignored_is_refused_strictly(name: str, value: Any) -> None:
     with pytest.raises(UnsupportedParameter) as raised:
-        ignored_parameters({name: value}, strict=True)
+        ignored_parameters(RULES, {name: value}, strict=True)
     assert raised.value.param == name
     expected = f"'{name}' has no effect here: {RULES[name].why}. CLAUDE_STRICT refuses it."
     assert raised.value.message == expected
@@ -95,13 +96,13 @@ def test_what_is_ignored_is_refused_strictly(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(("name", "value"), cases(IGNORED + PARTLY, 2))
 def test_what_is_ignored_is_said(name: str, value: Any) -> None:
-    assert ignored_parameters({name: value}) == (name,)
+    assert ignored_parameters(RULES, {name: value}) == (name,)
 
 
 @pytest.mark.parametrize(("name", "value"), cases(REFUSED, 2))
 def test_what_changes_the_answers_shape_is_refused(name: str, value: Any) -> None:
     with pytest.raises(UnsupportedParameter) as raised:
-        ignored_parameters({name: value})
+        ignored_parameters(RULES, {name: value})
     assert raised.value.param == name
     assert raised.value.message == f"'{name}' can't be honoured: {RULES[name].why}."
     assert RULES[name].why
@@ -110,23 +111,23 @@ def test_what_changes_the_answers_shape_is_refused(name: str, value: Any) -> Non
 @pytest.mark.parametrize(("name", "value"), cases(IGNORED + PARTLY + REFUSED, 1))
 @pytest.mark.parametrize("strict", [False, True])
 def test_what_asks_for_nothing_is_fine(name: str, value: Any, strict: bool) -> None:
-    assert ignored_parameters({name: value}, strict=strict) == ()
+    assert ignored_parameters(RULES, {name: value}, strict=strict) == ()
 
 
 @pytest.mark.parametrize("name", [*RULES, *PASSED_OVER])
 def test_null_is_absent(name: str) -> None:
-    assert ignored_parameters({name: None}) == ()
+    assert ignored_parameters(RULES, {name: None}) == ()
 
 
 def test_other_fields_are_passed_over() -> None:
-    assert ignored_parameters(PASSED_OVER) == ignored_parameters(PASSED_OVER, strict=True) == ()
+    assert ignored_parameters(RULES, PASSED_OVER) == ignored_parameters(RULES, PASSED_OVER, strict=True) == ()
 
 
 def test_all_that_is_ignored_is_said_in_order() -> None:
     extra = {"seed": 1, "user": "u", "temperature": 0, "top_p": 1, "store": True}
-    assert ignored_parameters(extra) == ("seed", "temperature", "store")
+    assert ignored_parameters(RULES, extra) == ("seed", "temperature", "store")
 
 
 def test_a_refusal_wins() -> None:
     with pytest.raises(UnsupportedParameter, match="'logprobs'"):
-        ignored_parameters({"temperature": 0, "logprobs": True})
+        ignored_parameters(RULES, {"temperature": 0, "logprobs": True})

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from claude_server.core.errors import UnsupportedParameter
-from claude_server.dialects.chat.parameters import RULES, ignored_parameters
+from claude_server.dialects.chat.parameters import RULES
 from claude_server.dialects.chat.wire import ChatRequest
+from claude_server.dialects.rules import ignored_parameters
 from claude_server.http.admin.compatibility import Refusal, honoured, report
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -21,7 +22,7 @@ def test_each_parameter_is_reported_as_it_is_judged(name: str) -> None:
     value = ASKING.get(name, ["something"])
     found = report({"messages": MESSAGES, name: value}).compatibility_report
     try:
-        ignored = ignored_parameters({name: value})
+        ignored = ignored_parameters(RULES, {name: value})
     except UnsupportedParameter as error:
         assert name in found.unsupported_parameters
         assert error.message.rpartition(": ")[2] in found.warnings[0] and "400" in found.suggestions[0]

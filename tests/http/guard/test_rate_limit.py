@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from claude_server.dialects.table import DIALECTS
 from claude_server.http.guard.keyfile import KeyFile
 from claude_server.http.guard.keys import KeyLimits
 from claude_server.http.guard.rate_limit import route
@@ -85,8 +86,8 @@ async def test_guessing_a_key_is_limited_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "counted"),
     [
-        ("POST", "/v1/chat/completions", ("chat", "POST /v1/chat/completions")),
-        ("POST", "/v1/messages", ("chat", "POST /v1/messages")),
+        *(("POST", each.path, ("chat", f"POST {each.path}")) for each in DIALECTS),
+        ("POST", "/v1/chat/completions/x", ("chat", "POST /v1/chat/completions/")),
         ("POST", "/v1/debug/request", ("debug", "POST /v1/debug/")),
         ("GET", "/v1/auth/status", ("auth", "GET /v1/auth/")),
         ("GET", "/health", ("health", "GET /health")),

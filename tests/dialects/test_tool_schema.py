@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_server.dialects.chat.tool_schema import as_one_object, can_be_strict
+from claude_server.dialects.tool_schema import as_one_object, can_be_strict
 
 A, B = {"properties": {"a": {"type": "string"}}}, {"properties": {"b": {"type": "integer"}}}
 OBJECT: dict[str, Any] = {"type": "object"}
