@@ -74,7 +74,10 @@ EVERYTHING = {"tests"}
 PURE = (
     "claude_server/engine/protocol",
     *(f"claude_server/engine/processes/{name}.py" for name in ("argv", "cli_tools")),
-    *(f"claude_server/engine/workers/{name}.py" for name in ("state", "attempt_spec", "thinking")),
+    *(
+        f"claude_server/engine/workers/{name}.py"
+        for name in ("attempt_spec", "counters", "state", "thinking")
+    ),
     "claude_server/engine/discovery/unsupported.py",
     *(
         f"claude_server/core/{name}.py"

@@ -30,6 +30,7 @@ from claude_server.engine.protocol.plain import PlainDialogue
 from claude_server.engine.workers import state
 from claude_server.engine.workers.attempt import CliAttempt, Script
 from claude_server.engine.workers.attempt_spec import AttemptSpec, attempt_spec
+from claude_server.engine.workers.counters import Count, Retired
 from claude_server.engine.workers.login import LoginState, LoginUse
 from claude_server.engine.workers.one_shot import OneShotWorkers
 from claude_server.engine.workers.pool import Demand, Pool
@@ -234,7 +235,7 @@ class CliEngine:
             account_problem=self._login.trouble,
             processes=sum(len(e.table) for e in self._engines),
             abilities=_ability_flags(engine.abilities) if engine else {},
-            workers={"idle": engine.pool.idle, **engine.pool.counts} if engine else {},
+            workers=engine.pool.figures if engine else {},
             tools=engine.one_shot.tools if engine else (),
         )
 
@@ -283,7 +284,7 @@ class CliEngine:
 
     def _retire_idle(self) -> None:
         for engine in self._engines:
-            engine.pool.retire_idle("login refused")
+            engine.pool.retire_idle(Retired.LOGIN_REFUSED)
 
     # Turns
 
@@ -391,7 +392,7 @@ class CliEngine:
             steps = state.session_steps(worker.state, config, (), question)
         else:
             steps = state.turn_steps(worker.state, config, history, question)
-        worker.source.count("state steps", len(steps) - 1)
+        worker.source.count(Count.STATE_STEPS, len(steps) - 1)
         if worker.idled_long:
             # Before anything that costs: a process that was stopped would do it once it goes on.
             steps.insert(0, control.are_you_there())

@@ -20,6 +20,7 @@ from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.protocol.frames import encode
 from claude_server.engine.workers.attempt import CliAttempt, Script
 from claude_server.engine.workers.attempt_spec import attempt_spec
+from claude_server.engine.workers.counters import Count
 from claude_server.engine.workers.state import Level
 from claude_server.engine.workers.worker import Worker
 from tests.engine.lines import login_use
@@ -95,7 +96,7 @@ class Stage:
     def worker_ended(self, worker: Worker) -> None:
         raise AssertionError("in a turn, the attempt hears of the end")
 
-    def count(self, what: str, number: int) -> None: ...
+    def count(self, what: Count, number: int) -> None: ...
 
     async def outcome(self) -> list[TurnEvent | TurnError]:
         """All events, and the error that ends them."""

@@ -24,6 +24,7 @@ from claude_server.engine.protocol.control import Dialogue
 from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.workers.attempt import Script
 from claude_server.engine.workers.attempt_spec import AttemptSpec
+from claude_server.engine.workers.counters import Count
 from claude_server.engine.workers.state import Level
 from claude_server.engine.workers.worker import Worker, monotonic
 
@@ -126,7 +127,7 @@ class OneShotWorkers:
     def worker_ended(self, worker: Worker) -> None:
         """Never idle, so nobody listens but its turn."""
 
-    def count(self, what: str, number: int) -> None:
+    def count(self, what: Count, number: int) -> None:
         """Of no interest here."""
 
     async def close(self) -> None:

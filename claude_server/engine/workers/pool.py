@@ -21,6 +21,7 @@ from claude_server.engine.processes.process import CliProcess
 from claude_server.engine.processes.step_runner import StepRunner
 from claude_server.engine.processes.table import ProcessTable
 from claude_server.engine.protocol.control import initialize
+from claude_server.engine.workers.counters import Count, Retired, shown
 from claude_server.engine.workers.state import Abilities, Level, WorkerConfig, can_serve, can_take_tools
 from claude_server.engine.workers.worker import Backoff, Limits, SharePolicy, Worker, monotonic
 
@@ -80,7 +81,7 @@ class Pool:
         self._last_error: TurnError | None = None
         self._last_launch = Launch()
         self._closed = False
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[Count | Retired] = Counter()
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
     def __repr__(self) -> str:
@@ -92,6 +93,11 @@ class Pool:
     @property
     def idle(self) -> int:
         return len(self._idle)
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """The number of idle workers, and the counters, by name."""
+        return {"idle": len(self._idle), **{shown(what): number for what, number in self.counts.items()}}
 
     @property
     def broken(self) -> str | None:
@@ -106,10 +112,10 @@ class Pool:
             return future
         worker = self._best_idle(demand)
         if worker is not None:
-            self.counts["reused" if worker.turns else "fresh"] += 1
+            self.counts[Count.REUSED if worker.turns else Count.FRESH] += 1
             self._hand_over(worker, demand, future)
         else:
-            self.counts["waited"] += 1
+            self.counts[Count.WAITED] += 1
             self._waiters.append((demand, future))
             self._retire_stale_session(demand)
             self._serve_waiters()
@@ -122,17 +128,17 @@ class Pool:
         worker.mark_idle()
         if not worker.turns:
             worker.owner = None
-        reason = worker.retirement_reason(self._limits, self._share) if clean else "not clean"
+        reason = worker.retirement_reason(self._limits, self._share) if clean else Retired.NOT_CLEAN
         if reason is None and worker.turns and not self._reuses:
-            reason = "one turn"
+            reason = Retired.ONE_TURN
         if reason is not None or self._closed:
-            self._retire(worker, reason or "closed")
+            self._retire(worker, reason or Retired.CLOSED)
         else:
             self._idle.append(worker)
             self._trim_sessions()
         self._serve_waiters()
 
-    def count(self, what: str, number: int) -> None:
+    def count(self, what: Count, number: int) -> None:
         """Add to the counters that /health shows."""
         self.counts[what] += number
 
@@ -144,9 +150,9 @@ class Pool:
         """End a session's process if it is idle."""
         for worker in tuple(self._idle):
             if worker.launch.session is not None and worker.launch.session.uuid == session_uuid:
-                self._retire(worker, "session ended")
+                self._retire(worker, Retired.SESSION_ENDED)
 
-    def retire_idle(self, reason: str) -> None:
+    def retire_idle(self, reason: Retired) -> None:
         """Retire all idle workers, sessions' too: the next turns get fresh processes."""
         for worker in tuple(self._idle):
             self._retire(worker, reason)
@@ -164,7 +170,7 @@ class Pool:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for worker in [*self._idle]:
-            self._retire(worker, "closed")
+            self._retire(worker, Retired.CLOSED)
         for _, future in self._waiters:
             if not future.done():
                 future.set_exception(_closed_error())
@@ -267,7 +273,7 @@ class Pool:
         idle = [w for w in self._idle if w.launch.session is None]
         if not idle:
             return False
-        self._retire(min(idle, key=lambda w: w.idle_since), "other kind wanted")
+        self._retire(min(idle, key=lambda w: w.idle_since), Retired.OTHER_KIND_WANTED)
         return True
 
     def _start(self, launch: Launch) -> None:
@@ -305,10 +311,10 @@ class Pool:
         self._serve_waiters()
 
     def _add_started(self, worker: Worker) -> None:
-        self.counts["started"] += 1
+        self.counts[Count.STARTED] += 1
         worker.mark_idle()
         if self._closed:
-            self._retire(worker, "closed")
+            self._retire(worker, Retired.CLOSED)
             return
         # In front: a worker that was used before is faster, and is leased first.
         self._idle.insert(0, worker)
@@ -316,7 +322,7 @@ class Pool:
             # Its waiter gets it anyway, to learn why it ended: a session may be lost.
             self._serve_waiters()
             if worker in self._idle:
-                self._retire(worker, "ended")
+                self._retire(worker, Retired.ENDED)
                 self._backoff.failed(self._clock())
             return
         self._backoff.reset()
@@ -328,7 +334,7 @@ class Pool:
 
     def _start_failed(self, launch: Launch, error: TurnError) -> None:
         self._backoff.failed(self._clock())
-        self.counts["failed starts"] += 1
+        self.counts[Count.FAILED_STARTS] += 1
         self._last_error = error
         log.warning("the claude CLI can't be started", failures=self._backoff.failures, problem=error.message)
         self._fail_waiter(launch, error)
@@ -347,27 +353,27 @@ class Pool:
 
     # Ending
 
-    def _retire(self, worker: Worker, reason: str) -> None:
+    def _retire(self, worker: Worker, reason: Retired) -> None:
         if worker in self._idle:
             self._idle.remove(worker)
-        self.counts[f"retired: {reason}"] += 1
-        self._table.retire(worker.process, now=reason == "not clean")
+        self.counts[reason] += 1
+        self._table.retire(worker.process, now=reason.kills)
 
     def worker_ended(self, worker: Worker) -> None:
         """An idle worker's process ended by itself."""
         if worker in self._idle:
-            self._retire(worker, "ended")
+            self._retire(worker, Retired.ENDED)
 
     def _retire_stale_session(self, demand: Demand) -> None:
         # An idle process of this session that doesn't hold its last answer must end before a new one starts.
         for worker in tuple(self._idle):
             if worker.launch.session is not None and worker.launch.session.uuid == demand.session:
-                self._retire(worker, "session moved on")
+                self._retire(worker, Retired.SESSION_MOVED_ON)
 
     def _trim_sessions(self) -> None:
         kept = [w for w in self._idle if w.launch.session is not None]
         for worker in kept[: max(0, len(kept) - self._kept_sessions)]:
-            self._retire(worker, "session cap")
+            self._retire(worker, Retired.SESSION_CAP)
 
     def _tick(self) -> None:
         """Retire workers that are too old, or idle for too long; keep one spare."""
@@ -376,9 +382,9 @@ class Pool:
         plain = [w for w in self._idle if w.launch.session is None]
         for worker in tuple(self._idle):
             if now - worker.born >= self._limits.age:
-                self._retire(worker, "age")
+                self._retire(worker, Retired.AGE)
             elif now - worker.idle_since >= self._limits.idle and worker not in plain[-1:]:
-                self._retire(worker, "idle")
+                self._retire(worker, Retired.IDLE)
         if not any(w.launch.session is None for w in self._idle):
             self._keep_spare(None)
 

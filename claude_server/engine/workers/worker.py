@@ -12,6 +12,7 @@ import psutil
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.process import CliProcess
 from claude_server.engine.protocol.frames import Frame
+from claude_server.engine.workers.counters import Count, Retired
 from claude_server.engine.workers.state import Level, WorkerConfig, WorkerState
 
 SharePolicy = Literal["key", "any", "never"]
@@ -45,7 +46,7 @@ class WorkerSource(Protocol):
 
     def worker_ended(self, worker: Worker) -> None: ...
 
-    def count(self, what: str, number: int) -> None: ...
+    def count(self, what: Count, number: int) -> None: ...
 
 
 class Backoff:
@@ -131,18 +132,18 @@ class Worker:
         self.idle_since = self._clock()
         self.process.listener = self
 
-    def retirement_reason(self, limits: Limits, share: SharePolicy) -> str | None:
+    def retirement_reason(self, limits: Limits, share: SharePolicy) -> Retired | None:
         """Why this worker must not serve another turn, or None."""
         if self.process.ended:
-            return "ended"
+            return Retired.ENDED
         if share == "never" and self.turns:
-            return "not shared"
+            return Retired.NOT_SHARED
         if self.turns >= limits.turns:
-            return "turns"
+            return Retired.TURNS
         if self._clock() - self.born >= limits.age:
-            return "age"
+            return Retired.AGE
         if self.turns % _MEMORY_CHECK_TURNS == 0 and _memory(self.process.pid) > limits.memory:
-            return "memory"
+            return Retired.MEMORY
         return None
 
 

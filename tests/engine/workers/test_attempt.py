@@ -33,6 +33,7 @@ from claude_server.engine.protocol.plain import PlainDialogue
 from claude_server.engine.workers import attempt as attempt_module
 from claude_server.engine.workers.attempt import CliAttempt, Script
 from claude_server.engine.workers.attempt_spec import attempt_spec
+from claude_server.engine.workers.counters import Count
 from claude_server.engine.workers.state import Level
 from claude_server.engine.workers.worker import Worker
 from tests.engine.lines import login_use
@@ -93,7 +94,7 @@ class Home:
     def worker_ended(self, worker: Worker) -> None:
         raise AssertionError("in a turn, the attempt hears of the end")
 
-    def count(self, what: str, number: int) -> None:
+    def count(self, what: Count, number: int) -> None:
         raise AssertionError("the engine counts")
 
 

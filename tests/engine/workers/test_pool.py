@@ -12,6 +12,7 @@ from claude_server.core.errors import CliFailed, NotReady, SessionLost, TurnErro
 from claude_server.core.model import Message, SessionPlan
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.workers import worker as worker_module
+from claude_server.engine.workers.counters import Count, Retired
 from claude_server.engine.workers.pool import Demand
 from claude_server.engine.workers.state import WorkerConfig, WorkerState
 from claude_server.engine.workers.worker import Limits, SharePolicy, Worker
@@ -98,14 +99,14 @@ def test_an_idle_session_can_be_ended(staged: Staging) -> None:
     assert stage.pool.kept_sessions() == {"a", "b"}
     stage.pool.end_session("a")
     assert stage.pool.kept_sessions() == {"b"}
-    assert stage.pool.counts["retired: session ended"] == 1
+    assert stage.pool.counts[Retired.SESSION_ENDED] == 1
     stage.pool.end_session("nobody")
     # The other one is still there for its next turn.
     assert stage.leased(session("b", "m")) is kept["b"]
     # One that serves a turn goes on.
     stage.pool.end_session("b")
     assert stage.pool.kept_sessions() == set()
-    assert stage.pool.counts["retired: session ended"] == 1
+    assert stage.pool.counts[Retired.SESSION_ENDED] == 1
 
 
 # A lease
@@ -120,7 +121,7 @@ def test_the_first_lease_starts_a_worker(staged: Staging) -> None:
     worker = lease.result()
     assert repr(stage.pool) == "<Pool idle=0 busy=1 starting=0 waiting=0>"
     assert (worker.turns, worker.state is not None) == (0, True)
-    assert dict(stage.pool.counts) == {"waited": 1, "started": 1}
+    assert stage.pool.figures == {"idle": 0, "waited": 1, "started": 1}
 
 
 def test_an_idle_worker_is_handed_out_at_once(staged: Staging) -> None:
@@ -128,7 +129,7 @@ def test_an_idle_worker_is_handed_out_at_once(staged: Staging) -> None:
     first = turn(stage, PLAIN)
     lease = stage.lease(PLAIN)
     assert lease.done() and lease.result() is first
-    assert stage.pool.counts["reused"] == 1
+    assert stage.pool.counts[Count.REUSED] == 1
 
 
 def test_a_worker_started_ahead_is_handed_out_at_once(staged: Staging) -> None:
@@ -136,7 +137,7 @@ def test_a_worker_started_ahead_is_handed_out_at_once(staged: Staging) -> None:
     stage.clock.wait_for(stage.pool.warm_up())
     lease = stage.lease(demand(SONNET))
     assert lease.done()
-    assert (stage.pool.counts["fresh"], stage.pool.counts["reused"]) == (1, 0)
+    assert (stage.pool.counts[Count.FRESH], stage.pool.counts[Count.REUSED]) == (1, 0)
 
 
 def test_a_started_worker_has_been_greeted(staged: Staging) -> None:
@@ -195,15 +196,15 @@ def test_a_used_worker_cannot_lose_its_system_prompt(staged: Staging) -> None:
     fresh = stage.leased(PLAIN)
     assert fresh is not used
     assert stage.table.retired == [(used.process, False)]
-    assert stage.pool.counts["retired: other kind wanted"] == 1
+    assert stage.pool.counts[Retired.OTHER_KIND_WANTED] == 1
 
 
 def test_what_others_count(staged: Staging) -> None:
     stage = staged()
-    stage.pool.count("state steps", 2)
-    stage.pool.count("state steps", 0)
-    stage.pool.count("state steps", 3)
-    assert dict(stage.pool.counts) == {"state steps": 5}
+    stage.pool.count(Count.STATE_STEPS, 2)
+    stage.pool.count(Count.STATE_STEPS, 0)
+    stage.pool.count(Count.STATE_STEPS, 3)
+    assert stage.pool.figures == {"idle": 0, "state steps": 5}
 
 
 # Waiting
@@ -347,7 +348,7 @@ def test_an_idle_worker_of_another_kind_makes_room(staged: Staging) -> None:
     stage.leased(demand(custom="x"))
     # The one used longest ago.
     assert stage.table.retired == [(one.process, False)]
-    assert stage.pool.counts["retired: other kind wanted"] == 1
+    assert stage.pool.counts[Retired.OTHER_KIND_WANTED] == 1
     assert stage.leased(PLAIN) is two
 
 
@@ -439,7 +440,7 @@ def test_never_shared_is_one_turn(staged: Staging) -> None:
     stage = staged(size=1, share="never")
     worker = turn(stage, PLAIN)
     assert (worker.process, False) in stage.table.retired
-    assert stage.pool.counts["retired: not shared"] == 1
+    assert stage.pool.counts[Retired.NOT_SHARED] == 1
 
 
 # Until when
@@ -451,7 +452,7 @@ def test_so_many_turns(staged: Staging) -> None:
     assert len(set(workers[:3])) == 1
     assert workers[3] is not workers[0]
     assert stage.table.retired == [(workers[0].process, False)]
-    assert stage.pool.counts["retired: turns"] == 1
+    assert stage.pool.counts[Retired.TURNS] == 1
 
 
 def test_so_old_after_a_turn(staged: Staging) -> None:
@@ -462,7 +463,7 @@ def test_so_old_after_a_turn(staged: Staging) -> None:
     assert stage.lease(PLAIN).result() is worker
     stage.pass_time(1)
     stage.release(worker)
-    assert (stage.table.retired, stage.pool.counts["retired: age"]) == ([(worker.process, False)], 1)
+    assert (stage.table.retired, stage.pool.counts[Retired.AGE]) == ([(worker.process, False)], 1)
 
 
 def test_so_old_while_idle(staged: Staging) -> None:
@@ -488,7 +489,7 @@ def test_so_much_memory(staged: Staging, monkeypatch: pytest.MonkeyPatch) -> Non
     assert stage.table.retired == []
     assert turn(stage, PLAIN) is first
     assert stage.table.retired == [(first.process, False)]
-    assert stage.pool.counts["retired: memory"] == 1
+    assert stage.pool.counts[Retired.MEMORY] == 1
 
 
 def test_one_that_is_not_clean_is_killed_now(staged: Staging) -> None:
@@ -496,7 +497,7 @@ def test_one_that_is_not_clean_is_killed_now(staged: Staging) -> None:
     worker = stage.leased(PLAIN)
     stage.release(worker, clean=False)
     assert stage.table.retired == [(worker.process, True)]
-    assert stage.pool.counts["retired: not clean"] == 1
+    assert stage.pool.counts[Retired.NOT_CLEAN] == 1
 
 
 def test_a_waiter_is_started_for_when_the_worker_it_waits_for_is_killed(staged: Staging) -> None:
@@ -516,7 +517,7 @@ def test_a_process_a_turn(staged: Staging, level: str) -> None:
     worker.turns += 1
     stage.release(worker)
     assert (worker.process, False) in stage.table.retired
-    assert stage.pool.counts["retired: one turn"] == 1
+    assert stage.pool.counts[Retired.ONE_TURN] == 1
 
 
 @pytest.mark.parametrize("level", ["spawn", "text"])
@@ -547,7 +548,7 @@ def test_idle_ones_shrink_to_one(staged: Staging) -> None:
     assert stage.pool.idle == 3
     stage.pass_time(10)
     assert stage.table.retired == [(one.process, False), (two.process, False)]
-    assert stage.pool.counts["retired: idle"] == 2
+    assert stage.pool.counts[Retired.IDLE] == 2
     stage.pass_time(600)
     assert len(stage.table.started) == 3
     assert stage.lease(PLAIN).result() is three
@@ -577,7 +578,7 @@ def test_an_idle_worker_whose_process_ends_is_gone(staged: Staging) -> None:
     worker = turn(stage, PLAIN)
     assert isinstance(worker.process, ScriptedProcess)
     worker.process.exit()
-    assert (stage.pool.idle, stage.pool.counts["retired: ended"]) == (0, 1)
+    assert (stage.pool.idle, stage.pool.counts[Retired.ENDED]) == (0, 1)
     assert stage.leased(PLAIN) is not worker
 
 
@@ -590,7 +591,7 @@ def test_a_worker_whose_process_ended_in_its_turn_is_not_kept(staged: Staging) -
     serve(worker, PLAIN)
     stage.release(worker)
     assert stage.table.retired == [(worker.process, False)]
-    assert stage.pool.counts["retired: ended"] == 1
+    assert stage.pool.counts[Retired.ENDED] == 1
 
 
 # Sessions
@@ -627,7 +628,7 @@ def test_a_session_that_stands_otherwise_gets_a_new_process(staged: Staging, wan
     lease = stage.lease(wanted)
     # It is on its way out before the new one is started: two on one transcript lose turns.
     assert stage.table.retired == [(first.process, False)]
-    assert stage.pool.counts["retired: session moved on"] == 1
+    assert stage.pool.counts[Retired.SESSION_MOVED_ON] == 1
     stage.clock.settle()
     assert lease.result().launch == wanted.launch
 
@@ -668,7 +669,7 @@ def test_so_many_sessions_are_kept(staged: Staging, kept: int) -> None:
     workers = [turn(stage, session(f"s{n}")) for n in range(3)]
     gone = [worker.process for worker in workers[: 3 - kept]]
     assert [process for process, _ in stage.table.retired] == gone
-    assert stage.pool.counts["retired: session cap"] == 3 - kept
+    assert stage.pool.counts[Retired.SESSION_CAP] == 3 - kept
     assert stage.pool.idle == kept
 
 
@@ -706,7 +707,7 @@ def test_a_failed_start_is_told_to_the_waiter(staged: Staging) -> None:
     stage.clock.settle()
     assert failure(lease) is BROKEN
     assert stage.pool.broken == "no CLI"
-    assert stage.pool.counts["failed starts"] == 1
+    assert stage.pool.counts[Count.FAILED_STARTS] == 1
     assert repr(stage.pool) == "<Pool idle=0 busy=0 starting=0 waiting=0>"
 
 
@@ -720,7 +721,7 @@ def test_a_session_that_is_lost_is_no_trouble_of_the_cli(staged: Staging) -> Non
     assert failure(lost) is error
     assert not other.done()
     assert stage.pool.broken is None
-    assert stage.pool.counts["failed starts"] == 0
+    assert stage.pool.counts[Count.FAILED_STARTS] == 0
     # No pause: the next one is started at once.
     again = stage.lease(session("s"))
     stage.clock.settle()
@@ -844,7 +845,7 @@ def test_the_timer_tries_again(staged: Staging) -> None:
     stage.table.problem = None
     stage.pass_time(5)
     assert repr(stage.pool) == "<Pool idle=1 busy=0 starting=0 waiting=0>"
-    assert dict(stage.pool.counts) == {"failed starts": 1, "started": 1}
+    assert stage.pool.counts == {Count.FAILED_STARTS: 1, Count.STARTED: 1}
 
 
 @pytest.mark.parametrize(
@@ -858,7 +859,7 @@ def test_a_greeting_that_goes_wrong_is_a_failed_start(staged: Staging, greeting:
     error = failure(lease)
     assert type(error) is CliFailed and message in error.message
     assert [now for _, now in stage.table.retired] == [True]
-    assert stage.pool.counts["failed starts"] == 1
+    assert stage.pool.counts[Count.FAILED_STARTS] == 1
 
 
 def test_a_process_that_ends_in_its_greeting_is_a_failed_start(staged: Staging) -> None:
@@ -909,7 +910,7 @@ def test_a_process_that_ended_and_that_nobody_waits_for_is_not_kept(staged: Stag
     stage.lease(PLAIN).cancel()
     stage.clock.settle()
     assert (stage.pool.idle, stage.table.live) == (0, [])
-    assert stage.pool.counts["retired: ended"] == 1
+    assert stage.pool.counts[Retired.ENDED] == 1
 
 
 # Warming up, closing
@@ -927,7 +928,7 @@ def test_closing_lets_go_of_idle_workers(staged: Staging) -> None:
     one, two = warmed(stage, 2)
     stage.close()
     assert [process for process, _ in stage.table.retired] == [one.process, two.process]
-    assert stage.pool.counts["retired: closed"] == 2
+    assert stage.pool.counts[Retired.CLOSED] == 2
     # The timer is gone with it.
     stage.pass_time(60)
     assert len(stage.table.asked) == 2

@@ -9,6 +9,7 @@ import pytest
 
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.workers import worker as worker_module
+from claude_server.engine.workers.counters import Count, Retired
 from claude_server.engine.workers.state import Level, WorkerConfig, WorkerState
 from claude_server.engine.workers.worker import Backoff, Limits, SharePolicy, Worker
 from tests.engine.scripted import ScriptedProcess
@@ -35,7 +36,7 @@ class Place:
     def worker_ended(self, worker: Worker) -> None:
         self.gone.append(worker)
 
-    def count(self, what: str, number: int) -> None:
+    def count(self, what: Count, number: int) -> None:
         raise AssertionError("not asked of it here")
 
 
@@ -106,7 +107,7 @@ def test_a_cli_may_be_broken_for_days() -> None:
 # When it has to go
 
 
-def retirement_reason(place: Place, share: SharePolicy = "any", limits: Limits = LIMITS) -> str | None:
+def retirement_reason(place: Place, share: SharePolicy = "any", limits: Limits = LIMITS) -> Retired | None:
     return place.worker.retirement_reason(limits, share)
 
 
@@ -118,25 +119,25 @@ def test_a_worker_that_was_never_used_stays(share: SharePolicy) -> None:
 def test_the_end_of_the_process() -> None:
     place = Place()
     place.process.exit()
-    assert retirement_reason(place) == "ended"
+    assert retirement_reason(place) == Retired.ENDED
 
 
-@pytest.mark.parametrize(("share", "reason"), [("key", None), ("any", None), ("never", "not shared")])
-def test_one_that_was_used(share: SharePolicy, reason: str | None) -> None:
+@pytest.mark.parametrize(("share", "reason"), [("key", None), ("any", None), ("never", Retired.NOT_SHARED)])
+def test_one_that_was_used(share: SharePolicy, reason: Retired | None) -> None:
     place = Place()
     place.worker.turns = 1
     assert retirement_reason(place, share) == reason
 
 
-@pytest.mark.parametrize(("turns", "reason"), [(2, None), (3, "turns"), (4, "turns")])
-def test_turns(turns: int, reason: str | None) -> None:
+@pytest.mark.parametrize(("turns", "reason"), [(2, None), (3, Retired.TURNS), (4, Retired.TURNS)])
+def test_turns(turns: int, reason: Retired | None) -> None:
     place = Place()
     place.worker.turns = turns
     assert retirement_reason(place) == reason
 
 
-@pytest.mark.parametrize(("age", "reason"), [(99.9, None), (100, "age"), (1000, "age")])
-def test_age(age: float, reason: str | None) -> None:
+@pytest.mark.parametrize(("age", "reason"), [(99.9, None), (100, Retired.AGE), (1000, Retired.AGE)])
+def test_age(age: float, reason: Retired | None) -> None:
     place = Place()
     place.now += age
     assert retirement_reason(place) == reason
@@ -144,9 +145,15 @@ def test_age(age: float, reason: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("turns", "memory", "reason"),
-    [(10, 1001, "memory"), (10, 1000, None), (9, 1001, None), (11, 1001, None), (20, 1001, "memory")],
+    [
+        (10, 1001, Retired.MEMORY),
+        (10, 1000, None),
+        (9, 1001, None),
+        (11, 1001, None),
+        (20, 1001, Retired.MEMORY),
+    ],
 )
-def test_memory(monkeypatch: pytest.MonkeyPatch, turns: int, memory: int, reason: str | None) -> None:
+def test_memory(monkeypatch: pytest.MonkeyPatch, turns: int, memory: int, reason: Retired | None) -> None:
     place = Place()
     asked: list[int] = []
 
