@@ -58,6 +58,25 @@ class ToolResult:
     blocks: tuple[str | Image | Document, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What the model thought before the block that follows. `signature` is the API's, for exactly this text,
+    which is empty where the API keeps it to itself."""
+
+    text: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedactedThinking:
+    """Thinking that only the API can read, as it came from there."""
+
+    data: str
+
+
+Thought = Thinking | RedactedThinking
+
+
 # What the model is told where the caller gives no result to a call.
 NO_RESULT = "No result was given."
 
@@ -72,7 +91,7 @@ class OpenCall:
 
 
 # A text is simply a string.
-Block = str | Image | Document | ToolUse | ToolResult
+Block = str | Image | Document | ToolUse | ToolResult | Thinking | RedactedThinking
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +99,7 @@ class Message:
     """One message of a conversation: its blocks in order, no text among them empty.
 
     Every ToolUse of an assistant's message has its ToolResult in the next one, where the results come first.
+    Thoughts are in assistant's messages only, and something else follows on them.
     """
 
     role: Role
@@ -215,6 +235,14 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockEnded:
+    """A block of the answer is complete: a text, a thought, or a call. `thought` is the whole of a thought; a
+    redacted one had no deltas. Where the answer was cut, its last block has no end of its own."""
+
+    thought: Thought | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ToolRun:
     """The CLI runs one of its own tools, which can't be undone. `what`: its arguments in one line."""
 
@@ -248,13 +276,14 @@ class TurnDone:
     calls: tuple[OpenCall, ...] = ()
 
 
-TurnEvent = TurnStarted | TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | ToolRun | TurnDone
+_Delta = TextDelta | ThinkingDelta | ToolCallDelta
+TurnEvent = TurnStarted | _Delta | ToolCallStarted | BlockEnded | ToolRun | TurnDone
 
 
 def merge_deltas(events: Iterable[TurnEvent]) -> Iterator[TurnEvent]:
     """Join neighbouring deltas of one kind into one."""
     for kind, group in itertools.groupby(events, type):
-        if issubclass(kind, TextDelta | ThinkingDelta | ToolCallDelta):
+        if issubclass(kind, _Delta):
             yield kind("".join(event.text for event in group if isinstance(event, kind)))
         else:
             yield from group

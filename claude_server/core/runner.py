@@ -25,6 +25,7 @@ from claude_server.core.errors import (
 from claude_server.core.model import (
     AttemptRequest,
     Backend,
+    BlockEnded,
     SessionPlan,
     SessionState,
     ThinkingDelta,
@@ -106,7 +107,7 @@ class Runner:
                             for checked in await check_event(check, event):
                                 told = await session_turn.with_session(checked, failures)
                                 held.append(observed.seen(told))
-                            if held and not _must_hold(turn, held[-1]):
+                            if held and (sent or not _must_hold(turn, held[-1])):
                                 sent = True
                                 # A slow client must not count as silence of the CLI.
                                 watchdog.pause()
@@ -178,7 +179,9 @@ def _must_hold(turn: TurnRequest, last: TurnEvent) -> bool:
     """Must the events be held back? Until the first visible one is sent, an attempt can be retried."""
     if isinstance(last, TurnDone):
         return False
-    unseen = isinstance(last, TurnStarted) or (isinstance(last, ThinkingDelta) and not turn.shows_thinking)
+    unseen = isinstance(last, TurnStarted | BlockEnded) or (
+        isinstance(last, ThinkingDelta) and not turn.shows_thinking
+    )
     return turn.buffered or unseen
 
 

@@ -33,13 +33,16 @@ from claude_server.core.errors import (
 )
 from claude_server.core.model import (
     AttemptRequest,
+    BlockEnded,
     EngineState,
     Image,
     Message,
     ModelInfo,
+    RedactedThinking,
     SessionPlan,
     SessionState,
     TextDelta,
+    Thinking,
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
@@ -404,6 +407,27 @@ async def test_thinking_that_is_shown_begins_the_answer(bench: Make) -> None:
     made = bench([STARTED, ThinkingDelta("hm"), gate, TextDelta("a"), done()])
     run = made.runner.run(request(shows_thinking=True))
     assert [await anext(run), await anext(run)] == [STARTED, ThinkingDelta("hm")]
+    assert not gate.reached.is_set()
+    await run.aclose()
+    made.assert_all_is_given_back()
+
+
+async def test_the_end_of_a_thought_begins_no_answer(bench: Make) -> None:
+    thought = BlockEnded(Thinking("hm", "sig"))
+    made = bench(
+        [STARTED, BlockEnded(RedactedThinking("x")), Overloaded("x")],
+        [STARTED, ThinkingDelta("hm"), thought, TextDelta("a"), BlockEnded(), done()],
+    )
+    told = [STARTED, ThinkingDelta("hm"), thought, TextDelta("a"), BlockEnded()]
+    assert (await made.turn(shows_thinking=True))[:-1] == told
+    made.assert_all_is_given_back()
+
+
+async def test_the_end_of_a_block_comes_as_soon_as_the_answer_has_begun(bench: Make) -> None:
+    gate = Gate()
+    made = bench([STARTED, TextDelta("a"), BlockEnded(), gate, done()])
+    run = made.runner.run(request())
+    assert [await anext(run) for _ in range(3)] == [STARTED, TextDelta("a"), BlockEnded()]
     assert not gate.reached.is_set()
     await run.aclose()
     made.assert_all_is_given_back()

@@ -152,7 +152,7 @@ class ChunkWriter:
                 yield self._chunk(index, chat.Delta.model_validate({self._context.reasoning: piece}))
         elif isinstance(event, ToolCallStarted | ToolCallDelta):
             yield from self._call(index, event)
-        else:
+        elif isinstance(event, TurnDone):
             yield from self._last(index, event)
 
     def _call(self, index: int, event: ToolCallStarted | ToolCallDelta) -> Iterator[chat.ChatChunk]:

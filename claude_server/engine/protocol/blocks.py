@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from claude_server.core.model import Tool
+from claude_server.core.model import Thinking, Tool
 
 _WRAPPING = re.compile(r'^\s*\{\s*"value"\s*:\s*')
 
@@ -80,6 +80,28 @@ class RenamedCall:
             return text
         # Half a pair of surrogates can't go out.
         return told.encode("utf-8", "replace").decode()
+
+
+class ThinkingText:
+    """A block of thinking: its text is told as it comes, and kept for the whole of it. `signature` comes
+    last."""
+
+    def __init__(self, signature: str) -> None:
+        self._pieces: list[str] = []
+        self.signature = signature
+
+    def feed(self, piece: str) -> str:
+        """What can be told now: all of it."""
+        self._pieces.append(piece)
+        return piece
+
+    def flush(self) -> str:
+        """What was kept back: nothing."""
+        return ""
+
+    @property
+    def whole(self) -> Thinking:
+        return Thinking("".join(self._pieces), self.signature)
 
 
 class StopText:

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from claude_server.core.errors import CliFailed
-from claude_server.core.model import Block, Document, Image, Message, Tool, ToolResult, ToolUse, TurnEvent
+from claude_server.core.model import (
+    Block,
+    Document,
+    Image,
+    Message,
+    RedactedThinking,
+    Thinking,
+    Tool,
+    ToolResult,
+    ToolUse,
+    TurnEvent,
+)
 from claude_server.engine.protocol import frames, mcp
 from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.protocol.frames import Frame
@@ -58,17 +69,18 @@ def are_you_there() -> Step:
     return Step((control("mcp_status"),), Expect.ACKS)
 
 
-def conversation(history: Sequence[Message], question: Message) -> list[Step]:
+def conversation(history: Sequence[Message], question: Message, model: str = "") -> list[Step]:
     """Steps that put `history` into an empty conversation as real messages and ask `question`.
 
     `history` begins with a user message and alternates. Each earlier user message must be answered by the
     process before the next line goes out, or the lines reorder; an assistant line shares the next write.
+    `model`: the id of the model in use, which earlier thoughts are for ("": the CLI leaves them out).
     """
     steps: list[Step] = []
     pending: list[Frame] = []
     for message in history:
         if message.role == "assistant":
-            pending.append(frames.assistant(message.blocks))
+            pending.append(frames.assistant(message.blocks, model))
         else:
             steps.append(Step((*pending, frames.user(message.blocks, query=False)), Expect.INJECTED))
             pending = []
@@ -88,8 +100,13 @@ def flattened(history: Sequence[Message], question: Message) -> list[Step]:
 def transcript_text(history: Sequence[Message], question: Message) -> str:
     """A conversation as one text that asks for the next answer."""
     names = {"user": "User", "assistant": "Assistant"}
-    parts = [names[m.role] + ": " + "\n".join(map(_block_text, m.blocks)) for m in (*history, question)]
+    parts = [names[m.role] + ": " + "\n".join(_block_texts(m)) for m in (*history, question)]
     return "\n\n".join([*parts, "Assistant:"])
+
+
+def _block_texts(message: Message) -> list[str]:
+    """A message's blocks as texts. Thoughts are left out: as text they would be something said."""
+    return [_block_text(b) for b in message.blocks if not isinstance(b, Thinking | RedactedThinking)]
 
 
 def _block_text(block: Block) -> str:

@@ -11,7 +11,9 @@ from typing import Any, cast, get_args
 from claude_server.core.errors import CliFailed, NotReady
 from claude_server.core.model import (
     NO_RESULT,
+    BlockEnded,
     OpenCall,
+    RedactedThinking,
     StopReason,
     TextDelta,
     ThinkingDelta,
@@ -24,7 +26,7 @@ from claude_server.core.model import (
 )
 from claude_server.engine.protocol.advice import LoginAdvice
 from claude_server.engine.protocol.argument_names import ArgumentNames
-from claude_server.engine.protocol.blocks import AnswerBlock, AnswerTool, RenamedCall, StopText
+from claude_server.engine.protocol.blocks import AnswerBlock, AnswerTool, RenamedCall, StopText, ThinkingText
 from claude_server.engine.protocol.cli_tool_events import OUT_OF_TURNS, CliToolTracker
 from claude_server.engine.protocol.failures import Refusal, error_from_result, status_of
 from claude_server.engine.protocol.frames import Frame
@@ -96,7 +98,9 @@ class TurnTranslator:
         self._answer = answer
         self._names = names or ArgumentNames()
         self._notices = tuple(notices)
-        self._block: AnswerBlock | RenamedCall | StopText | None = None
+        self._block: AnswerBlock | RenamedCall | StopText | ThinkingText | None = None
+        # What the client will be told when the current block ends: nothing of a block that it doesn't see.
+        self._end: BlockEnded | None = None
         self._stop_text = StopText(stop) if stop else None
         self._calls = 0
         self._open_calls: list[OpenCall] = []
@@ -185,17 +189,22 @@ class TurnTranslator:
 
     def _block_started(self, block: Frame) -> Sequence[TurnEvent]:
         self._blocks += 1
-        self._block = None
-        if block["type"] == "text":
-            self._block = self._stop_text
+        self._block = self._end = None
+        if block["type"] == "text" and self._answer is None:
+            self._block, self._end = self._stop_text, BlockEnded()
+        elif block["type"] == "thinking":
+            self._block = ThinkingText(block.get("signature") or "")
+        elif block["type"] == "redacted_thinking":
+            self._end = BlockEnded(RedactedThinking(block["data"]))
         if block["type"] != "tool_use":
             return ()
         self._visible = True
         if self._answer is not None and block["name"] == self._answer.tool.name:
-            self._block = AnswerBlock(self._answer.wrapped)
+            self._block, self._end = AnswerBlock(self._answer.wrapped), BlockEnded()
             return ()
         if self._cli_tools is not None:
             return ()
+        self._end = BlockEnded()
         self._calls += 1
         if renamed := self._names.back(block["name"]):
             self._block = RenamedCall(renamed)
@@ -215,8 +224,8 @@ class TurnTranslator:
             if text and self._cli_tools is not None:
                 text = self._cli_tools.with_spacing(text)
             return (TextDelta(text),) if text else ()
-        if kind == "thinking_delta":
-            return (ThinkingDelta(delta["thinking"]),)
+        if kind in ("thinking_delta", "signature_delta"):
+            return self._thought(delta)
         if kind == "input_json_delta" and self._cli_tools is None:
             text = delta["partial_json"]
             if isinstance(self._block, RenamedCall):
@@ -228,14 +237,26 @@ class TurnTranslator:
             return (ToolCallDelta(text),) if text else ()
         return ()
 
+    def _thought(self, delta: Frame) -> Sequence[TurnEvent]:
+        block = self._block
+        if not isinstance(block, ThinkingText):
+            return ()
+        if delta["type"] == "signature_delta":
+            block.signature = delta["signature"]
+            return ()
+        text = block.feed(delta["thinking"])
+        return (ThinkingDelta(text),) if text else ()
+
     def _block_ended(self) -> Sequence[TurnEvent]:
         block, self._block = self._block, None
+        end, self._end = self._end, None
+        if isinstance(block, ThinkingText):
+            return (BlockEnded(block.whole),)
         rest = block.flush() if block is not None else ""
-        if rest and isinstance(block, RenamedCall):
-            return (ToolCallDelta(rest),)
         if rest and isinstance(block, StopText):
             self._texts.append(rest)
-        return (TextDelta(rest),) if rest else ()
+        told = ToolCallDelta(rest) if isinstance(block, RenamedCall) else TextDelta(rest)
+        return (*((told,) if rest else ()), *((end,) if end is not None else ()))
 
     @property
     def plain_answer(self) -> str | None:

@@ -12,11 +12,12 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from claude_server.core.model import Block, Document, Image, ToolUse
+from claude_server.core.model import Block, Document, Image, RedactedThinking, Thinking, ToolUse
 
 Frame = Mapping[str, Any]
-# An assistant line names a model; the API never sees it.
-_INJECTED_MODEL = "claude"
+# An assistant line names a model; the API never sees it. Under another name than that of the model in use the
+# CLI leaves thoughts out.
+NO_MODEL = "claude"
 
 
 def parse(line: bytes) -> Frame | None:
@@ -75,8 +76,8 @@ def boundary() -> Frame:
     }
 
 
-def assistant(blocks: Sequence[Block]) -> Frame:
-    """An earlier message of the assistant."""
+def assistant(blocks: Sequence[Block], model: str = NO_MODEL) -> Frame:
+    """An earlier message of the assistant. Its thoughts reach `model`, if that is the model in use."""
     return {
         "type": "assistant",
         "message": {
@@ -84,7 +85,7 @@ def assistant(blocks: Sequence[Block]) -> Frame:
             "id": f"msg_{uuid.uuid4().hex}",
             "type": "message",
             "role": "assistant",
-            "model": _INJECTED_MODEL,
+            "model": model or NO_MODEL,
             "content": [_block(block) for block in blocks],
         },
         "parent_tool_use_id": None,
@@ -121,6 +122,10 @@ def _block(block: Block) -> dict[str, Any]:
         return {"type": "document", "source": _base64("application/pdf", block.data), **title}
     if isinstance(block, ToolUse):
         return {"type": "tool_use", "id": block.id, "name": block.name, "input": dict(block.input)}
+    if isinstance(block, Thinking):
+        return {"type": "thinking", "thinking": block.text, "signature": block.signature}
+    if isinstance(block, RedactedThinking):
+        return {"type": "redacted_thinking", "data": block.data}
     content = [_block(part) for part in block.blocks]
     return {"type": "tool_result", "tool_use_id": block.id, "content": content}
 

@@ -20,7 +20,7 @@ from claude_server.core.model import (
 from claude_server.engine.protocol.argument_names import ArgumentNames, has_other_names
 from claude_server.engine.protocol.blocks import AnswerTool
 from claude_server.engine.workers.state import WorkerConfig
-from claude_server.engine.workers.thinking import calls_lack_thinking, has_thinking_budget
+from claude_server.engine.workers.thinking import calls_lack_thinking, has_thinking_budget, resolved_model
 
 _ANSWER_TOOL_NAME = "json_answer"
 _ANSWER_TOOL_DESCRIPTION = "Gives the answer. Call this once, with the whole answer as its arguments."
@@ -123,6 +123,7 @@ def config_for(
         tools=tuple(tools),
         body=json.dumps(body) if body else "",
         long_cache=turn.long_cache,
+        resolved_model=resolved_model(turn.model, models),
     )
 
 

@@ -87,7 +87,8 @@ class WorkerConfig:
     `model` None: the account's default. `system` "": no system prompt of ours.
     `effort` None: the model's own. `max_output_tokens` None: the CLI's own limit. `body`: JSON text of the
     fields to add to the API's request, "" for none; `tools` are not among them. `long_cache`: what the API
-    caches is kept for an hour.
+    caches is kept for an hour. `resolved_model`: the id that `model` stands for, which earlier thoughts
+    are for ("": not known, and thoughts are left out).
     """
 
     model: str | None = None
@@ -98,6 +99,8 @@ class WorkerConfig:
     tools: tuple[Tool, ...] = ()
     body: str = ""
     long_cache: bool = False
+    # Not what a process is set to, but what it makes of `model`.
+    resolved_model: str = field(default="", compare=False)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -258,7 +261,7 @@ def turn_steps(
     if state.holds(config, history):
         return session_steps(state, config, (), question)
     setup = setup_frames(state, config)
-    talk = control.conversation(history, question)
+    talk = control.conversation(history, question, config.resolved_model)
     if not setup and state.messages == ():
         return talk
     result: list[Step] = []
@@ -277,7 +280,7 @@ def session_steps(
     which would empty it."""
     setup = setup_frames(state, config)
     before = [Step(tuple(setup), Expect.ACKS)] if setup else []
-    return [*before, *control.conversation(history, question)]
+    return [*before, *control.conversation(history, question, config.resolved_model)]
 
 
 def setup_frames(state: WorkerState, config: WorkerConfig) -> list[Frame]:

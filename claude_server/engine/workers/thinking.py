@@ -17,12 +17,23 @@ def has_thinking_budget(model: str | None, listed: Sequence[ModelInfo]) -> bool:
 
     None is the account's default. Of a name that isn't listed its family decides.
     """
-    name = _plain(model or "default")
-    known = next((m for m in listed if name in (_plain(m.id), _plain(m.resolves_to or ""))), None)
+    known = _listed(model, listed)
     if known is not None:
         return not known.adaptive_thinking
+    name = _plain(model or "default")
     # The one alias that older CLIs have stand for such a model.
     return name == "haiku" or _BUDGET_FAMILY.search(name) is not None
+
+
+def resolved_model(model: str | None, listed: Sequence[ModelInfo]) -> str:
+    """The id that the CLI makes of a model's name; one that it doesn't list is an id. "": not known."""
+    known = _listed(model, listed)
+    return _plain((known.resolves_to if known is not None else model) or "")
+
+
+def _listed(model: str | None, listed: Sequence[ModelInfo]) -> ModelInfo | None:
+    name = _plain(model or "default")
+    return next((m for m in listed if name in (_plain(m.id), _plain(m.resolves_to or ""))), None)
 
 
 def calls_lack_thinking(question: Message) -> bool:

@@ -13,7 +13,9 @@ from claude_server.core.model import (
     Document,
     Image,
     Message,
+    RedactedThinking,
     TextDelta,
+    Thinking,
     Tool,
     ToolResult,
     ToolUse,
@@ -127,6 +129,13 @@ def test_a_conversation_written_out() -> None:
 
 CALLED = Message("assistant", ("So", ToolUse("c1", "f", {"a": 1}), ToolUse("c2", "g", {})))
 SEEN = Message("user", (ToolResult("c1", ("one", PNG)), ToolResult("c2", ()), "and", PDF))
+
+
+def test_thoughts_are_not_written_out() -> None:
+    thoughts = (Thinking("hm", "sig"), RedactedThinking("x"))
+    assert transcript_text((Q1, Message("assistant", (*thoughts, *A1.blocks))), Q2) == transcript_text(
+        (Q1, A1), Q2
+    )
 
 
 def test_calls_and_media_written_out() -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from claude_server.core.errors import CliFailed, Overloaded, TurnError
 from claude_server.core.model import (
+    BlockEnded,
     StopReason,
     TextDelta,
+    Thinking,
     ThinkingDelta,
     TurnDone,
     TurnEvent,
@@ -67,6 +69,7 @@ def test_a_turn() -> None:
     assert run(frames, translator) == [
         TurnStarted("claude-x"),
         ThinkingDelta("hm"),
+        BlockEnded(Thinking("hm", "x")),
         TextDelta("Hel"),
         TextDelta("lo"),
     ]
@@ -228,7 +231,7 @@ NOTHING: list[list[dict[str, Any]]] = [
     block("text"),
     block("text", text(" \n\t\u00a0\ufeff")),
     block("thinking", stream("content_block_delta", delta={"type": "thinking_delta", "thinking": "hm"})),
-    [*block("redacted_thinking"), *block("text", text("\n"))],
+    [*block("redacted_thinking", data="ZGF0YQ=="), *block("text", text("\n"))],
 ]
 
 

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from claude_server.core.model import (
+    BlockEnded,
+    RedactedThinking,
     TextDelta,
+    Thinking,
     ThinkingDelta,
     Tool,
     ToolCallDelta,
@@ -26,9 +29,10 @@ WRAPPED = AnswerTool(ANSWER.tool, wrapped=True)
 INTERRUPTED = result(subtype="error_during_execution", is_error=True, errors=["interrupted"])
 
 
-def thinking(words: str) -> list[dict[str, Any]]:
-    delta = {"type": "thinking_delta", "thinking": words}
-    return block("thinking", stream("content_block_delta", delta=delta))
+def thinking(*words: str, signature: str = "sig") -> list[dict[str, Any]]:
+    deltas = [{"type": "thinking_delta", "thinking": piece} for piece in words]
+    signed = {"type": "signature_delta", "signature": signature}
+    return block("thinking", *(stream("content_block_delta", delta=delta) for delta in (*deltas, signed)))
 
 
 def run(translator: TurnTranslator, *frames: dict[str, Any]) -> tuple[list[TurnEvent], TurnDone]:
@@ -55,15 +59,47 @@ def test_calls() -> None:
     events, end = run(translator, *frames, INTERRUPTED)
     assert events == [
         ThinkingDelta("hm"),
+        BlockEnded(Thinking("hm", "sig")),
         TextDelta("So."),
+        BlockEnded(),
         ToolCallStarted("1", "f"),
         ToolCallDelta('{"a"'),
         ToolCallDelta(": 1}"),
+        BlockEnded(),
         ToolCallStarted("2", "Bash"),
+        BlockEnded(),
     ]
     assert (end.stop_reason, end.usage, end.api_requests) == ("tool_use", Usage(0, 0, 0, 7), 1)
     # A client sends the calls back with ids of its own: what the process holds can't be built on.
     assert translator.plain_answer is None
+
+
+def test_thoughts_are_whole_at_their_end() -> None:
+    frames = [
+        *thinking("h", "", "m", signature="s1"),
+        *thinking(signature="of what the API keeps to itself"),
+        *block("redacted_thinking", data="ZGF0YQ=="),
+        *block("text", text("So.")),
+        *thinking("And?", signature="s2"),
+        *block("something_new"),
+        *call("f", "{}"),
+        *ending("tool_use"),
+    ]
+    events, _ = run(TurnTranslator(), *frames, INTERRUPTED)
+    assert events == [
+        ThinkingDelta("h"),
+        ThinkingDelta("m"),
+        BlockEnded(Thinking("hm", "s1")),
+        BlockEnded(Thinking("", "of what the API keeps to itself")),
+        BlockEnded(RedactedThinking("ZGF0YQ==")),
+        TextDelta("So."),
+        BlockEnded(),
+        ThinkingDelta("And?"),
+        BlockEnded(Thinking("And?", "s2")),
+        ToolCallStarted("toolu_1", "f"),
+        ToolCallDelta("{}"),
+        BlockEnded(),
+    ]
 
 
 def test_a_call_ends_the_turn_and_what_the_cli_does_then_is_nobodys() -> None:
@@ -105,14 +141,16 @@ def test_an_answer_by_its_tool_is_text(tool: AnswerTool, pieces: list[str], told
     frames = [*thinking("hm"), *block("text", text("Here it is:")), *call("json_answer", *pieces)]
     translator = TurnTranslator(answer=tool)
     events, end = run(translator, *frames, *ending("tool_use"), INTERRUPTED)
-    assert events == [ThinkingDelta("hm"), *map(TextDelta, told)]
+    # Of the text beside it nothing is told, not even its end.
+    thought = [ThinkingDelta("hm"), BlockEnded(Thinking("hm", "sig"))]
+    assert events == [*thought, *map(TextDelta, told), BlockEnded()]
     assert end.stop_reason == "end_turn"
     assert translator.plain_answer is None
 
 
 def test_the_answers_tool_beside_the_clients() -> None:
     events, end = run(TurnTranslator(answer=ANSWER), *call("f", "{}"), *ending("tool_use"), INTERRUPTED)
-    assert events == [ToolCallStarted("toolu_1", "f"), ToolCallDelta("{}")]
+    assert events == [ToolCallStarted("toolu_1", "f"), ToolCallDelta("{}"), BlockEnded()]
     assert end.stop_reason == "tool_use"
 
 
@@ -151,12 +189,12 @@ def test_a_stop_that_does_not_come() -> None:
     translator = TurnTranslator(stop=["\n\n"])
     frames = [*block("text", text("a\n"), text("b\n")), *ending("end_turn")]
     events, end = run(translator, *frames, result())
-    assert events == [TextDelta("a"), TextDelta("\nb"), TextDelta("\n")]
+    assert events == [TextDelta("a"), TextDelta("\nb"), TextDelta("\n"), BlockEnded()]
     assert (end.stop_reason, translator.cut, translator.plain_answer) == ("end_turn", False, "a\nb\n")
 
 
 def test_a_stop_is_not_looked_for_in_thoughts_and_arguments() -> None:
     frames = [*thinking("\t"), *call("f", '{"a":\t1}'), *ending("tool_use")]
     events, end = run(TurnTranslator(stop=["\t"]), *frames, INTERRUPTED)
-    assert events[0] == ThinkingDelta("\t") and events[-1] == ToolCallDelta('{"a":\t1}')
+    assert events[0] == ThinkingDelta("\t") and events[-2] == ToolCallDelta('{"a":\t1}')
     assert end.stop_reason == "tool_use"

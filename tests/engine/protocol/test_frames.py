@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude_server.core.model import Block, RedactedThinking, Thinking, ToolUse
 from claude_server.engine.protocol import frames
 from claude_server.engine.protocol.framing import LineSplitter
 
@@ -118,6 +119,17 @@ def test_an_earlier_answer() -> None:
         "parent_tool_use_id": None,
         "session_id": "",
     }
+
+
+def test_the_thoughts_of_an_earlier_answer() -> None:
+    blocks: list[Block] = [Thinking("hm", "sig"), RedactedThinking("ZGF0YQ=="), ToolUse("toolu_1", "f", {})]
+    (frame,) = decoded(frames.assistant(blocks, "claude-x-5"))
+    assert frame["message"]["model"] == "claude-x-5"
+    assert frame["message"]["content"] == [
+        {"type": "thinking", "thinking": "hm", "signature": "sig"},
+        {"type": "redacted_thinking", "data": "ZGF0YQ=="},
+        {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}},
+    ]
 
 
 def test_ids_are_never_used_twice() -> None:

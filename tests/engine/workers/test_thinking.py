@@ -6,7 +6,7 @@ import pytest
 
 from claude_server.core.model import AttemptRequest, Message, ModelInfo, ToolResult, ToolUse, TurnRequest
 from claude_server.engine.workers.attempt_spec import attempt_spec
-from claude_server.engine.workers.thinking import has_thinking_budget
+from claude_server.engine.workers.thinking import has_thinking_budget, resolved_model
 
 # As CLI 2.1.197 lists them.
 LISTED = (
@@ -55,6 +55,25 @@ def test_what_the_cli_lists_counts_more_than_a_name() -> None:
     assert not has_thinking_budget("haiku", listed)
     assert has_thinking_budget("new", listed) and has_thinking_budget("claude-new-1", listed)
     assert has_thinking_budget(None, (ModelInfo("default", "Default", "claude-haiku-4-5"),))
+
+
+@pytest.mark.parametrize(
+    ("model", "resolved"),
+    [
+        ("sonnet", "claude-sonnet-5"),
+        ("claude-sonnet-5", "claude-sonnet-5"),
+        ("opus[1m]", "claude-opus-4-8"),
+        ("opus", "claude-opus-4-8"),
+        (None, "claude-opus-4-8"),
+        ("claude-sonnet-4-5", "claude-sonnet-4-5"),
+    ],
+)
+def test_what_a_models_name_stands_for(model: str | None, resolved: str) -> None:
+    assert resolved_model(model, LISTED) == resolved
+
+
+def test_the_default_of_a_cli_that_lists_no_models_is_not_known() -> None:
+    assert resolved_model(None, ()) == ""
 
 
 @pytest.mark.parametrize(
