@@ -10,7 +10,16 @@ from __future__ import annotations
 
 import sys
 
-from claude_server.app.main import create_app, main
+try:
+    from claude_server.app.main import create_app, main
+except ModuleNotFoundError as error:
+    if __name__ != "__main__" or str(error.name).startswith("claude_server"):
+        raise
+    sys.exit(
+        f"The package '{error.name}' is missing in this Python ({sys.executable}). Start the server with "
+        f"`make serve`, which installs what it needs, or install it: {sys.executable} -m pip install -r "
+        "requirements.txt"
+    )
 
 __all__ = ["create_app", "main"]
 

@@ -41,7 +41,7 @@ def prompt_for_key(settings: Settings) -> None:
         return
     print(f"\n  {token}\n")
     print(f"This is the key '{NAME}', shown this once. Clients send it as api_key.")
-    print(f"Without it again: {command(f'keys revoke {NAME}')}\n", flush=True)
+    print(f"Without it again: {command(f'keys revoke {NAME}')}, and start the server again.\n", flush=True)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

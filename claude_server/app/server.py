@@ -92,12 +92,21 @@ class Server(uvicorn.Server):
                 log.warning("running as root, and so does the claude CLI: give the server a user of its own")
 
 
+def _login(state: EngineState) -> str:
+    """What is known of the login: no CLI asks the API whether a key or token from the environment is good."""
+    if not state.logged_in:
+        return "login not known" if state.logged_in is None else "not logged in"
+    method = state.login_method or ""
+    if method in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"):
+        return f"{method} set, not checked"
+    return f"logged in ({method})"
+
+
 def greeting(url: str, state: EngineState, keyed: bool) -> str:
     """What a person sees at the start. `keyed`: clients need a key."""
     lines = [f"{SERVICE} {VERSION} is ready on {url}  (Ctrl-C stops it)"]
     if state.cli_version is not None:
-        login = {True: f"logged in ({state.login_method})", False: "not logged in", None: "login not known"}
-        lines.append(f"claude CLI {state.cli_version}, {login[state.logged_in]}, engine: {state.level}")
+        lines.append(f"claude CLI {state.cli_version}, {_login(state)}, engine: {state.level}")
     if state.problem is not None:
         lines.append(f"No turn can succeed yet: {state.problem}")
     key = "one of this server's keys" if keyed else '"not-used"'

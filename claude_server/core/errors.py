@@ -93,6 +93,12 @@ class CliFailed(TurnError):
     retryable = True
 
 
+class ApiUnreachable(TurnError):
+    """The CLI got no connection to the API. The message names the address."""
+
+    retryable = True
+
+
 class TurnTimeout(TurnError):
     """A deadline of ours passed."""
 

@@ -21,7 +21,7 @@ class RetryPolicy:
     base: float
 
     def delay(self, error: TurnError, failures: int, jitter: float) -> float | None:
-        """Seconds to wait after the `failed`-th failure (1 is the first), or None: give up.
+        """Seconds to wait after failure number `failures` (1 is the first), or None: give up.
 
         `jitter` is a random number in [0, 1). A retry never comes before the time that the limit named.
         """

@@ -277,10 +277,11 @@ class CliEngine:
 
     @property
     def _advice(self) -> LoginAdvice:
-        engine, named = self._engine, self._environ.get("CLAUDE_CONFIG_DIR", "")
+        engine, environ = self._engine, self._environ
+        named = environ.get("CLAUDE_CONFIG_DIR", ""), environ.get("ANTHROPIC_BASE_URL", "")
         if engine is None:
-            return LoginAdvice(self._binary_name, None, named)
-        return LoginAdvice(engine.binary, engine.info.login_method, named)
+            return LoginAdvice(self._binary_name, None, *named)
+        return LoginAdvice(engine.binary, engine.info.login_method, *named)
 
     def _retire_idle(self) -> None:
         for engine in self._engines:

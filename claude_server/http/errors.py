@@ -55,6 +55,7 @@ _TABLE: tuple[tuple[type[errors.TurnError], ErrorMapping], ...] = (
     (errors.Overloaded, ErrorMapping(503, "overloaded", True)),
     (errors.InvalidAnswer, ErrorMapping(502, "invalid_answer", False)),
     (errors.CliFailed, ErrorMapping(502, "cli_failed", True)),
+    (errors.ApiUnreachable, ErrorMapping(502, "api_unreachable", True)),
     (errors.TurnTimeout, ErrorMapping(504, "timeout", True)),
     (errors.StateFailed, ErrorMapping(503, "state_failed", True)),
     (errors.ShuttingDown, ErrorMapping(503, "shutting_down", True)),
@@ -80,7 +81,7 @@ def error_mapping(error: errors.TurnError) -> ErrorMapping:
     for kind, found in _TABLE:
         if isinstance(error, kind):
             return found
-    raise LookupError(f"no verdict for {type(error).__name__}")
+    raise LookupError(f"no status for {type(error).__name__}")
 
 
 def failure_of(error: errors.TurnError) -> Failure:

@@ -16,6 +16,7 @@ EXPECTED_ERRORS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "queue_full": (429, ("true",)),
     "rate_limit_exceeded": (429, ("true",)),
     "cli_failed": (502, ("true",)),
+    "api_unreachable": (502, ("true",)),
     # A 401 may pass, until it comes again.
     "cli_not_ready": (503, ("true", "false")),
     "overloaded": (503, ("true",)),

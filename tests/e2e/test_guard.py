@@ -67,6 +67,13 @@ def test_what_a_page_may_send_unasked_is_refused(server: Server, api: StandIn, k
     assert api.turns == []
 
 
+def test_where_nothing_is_read_the_path_is_told_first(server: Server) -> None:
+    """A client without the content type may have the wrong address above all."""
+    for path, status, said in (("/chat/completions", 404, "must end in /v1"), ("/health", 405, "takes GET")):
+        answer = httpx.post(f"{server.url}{path}", content=BODY)
+        assert answer.status_code == status and said in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"]
 )

@@ -29,7 +29,7 @@ def run(home: Path, *arguments: str, **environment: str) -> subprocess.Completed
 
 def test_the_start_says_what_there_is(server: Server) -> None:
     assert server.output[0].startswith("claude-api ")
-    assert "2.1." in server.output[1] and "logged in (ANTHROPIC_API_KEY)" in server.output[1]
+    assert "2.1." in server.output[1] and "ANTHROPIC_API_KEY set, not checked" in server.output[1]
     assert server.base_url in server.output[2]
 
 
@@ -38,6 +38,14 @@ def test_version_and_help(tmp_path: Path) -> None:
     assert version.returncode == 0 and version.stdout.startswith("claude-api ")
     usage = run(tmp_path, "--help")
     assert usage.returncode == 0 and "CLAUDE_MAX_CONCURRENCY" in usage.stdout
+
+
+def test_a_python_that_lacks_the_packages(tmp_path: Path) -> None:
+    """Here without its site-packages."""
+    command = [sys.executable, "-S", str(ROOT / "claude_api.py")]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert "is missing in this Python" in ended.stderr and "pip install -r" in ended.stderr
 
 
 @pytest.mark.parametrize(

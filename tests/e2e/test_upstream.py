@@ -259,3 +259,13 @@ def test_the_cli_is_killed_mid_stream(server: Server, api: StandIn) -> None:
             seen += piece
     assert failure(answer.status_code, seen)["code"] == "cli_failed"
     assert len(api.turns) == 1
+
+
+def test_an_api_that_cannot_be_reached(claude_bin: Path, tmp_path: Path) -> None:
+    """Its address is told, which is the first thing to look at."""
+    more = {"CLAUDE_BIN": str(claude_bin), "CLAUDE_MAX_RETRIES": "0"}
+    with serving(tmp_path, clean_environment(tmp_path, "http://127.0.0.1:9", **more)) as server:
+        answer = post(server)
+        assert (answer.status_code, answer.headers["x-should-retry"]) == (502, "true")
+        error = failure(answer.status_code, answer.text)
+        assert error["code"] == "api_unreachable" and "http://127.0.0.1:9 (ANTHROPIC_BASE" in error["message"]

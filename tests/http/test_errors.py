@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from claude_server.core import errors
 from claude_server.core.errors import (
     AccountProblem,
+    ApiUnreachable,
     CliFailed,
     InvalidAnswer,
     InvalidRequest,
@@ -85,6 +86,7 @@ TABLE: list[tuple[type[TurnError], Row]] = [
     (Overloaded, Row(503, SERVER, "overloaded", True)),
     (InvalidAnswer, Row(502, SERVER, "invalid_answer", False)),
     (CliFailed, Row(502, SERVER, "cli_failed", True)),
+    (ApiUnreachable, Row(502, SERVER, "api_unreachable", True)),
     (TurnTimeout, Row(504, SERVER, "timeout", True)),
     (StateFailed, Row(503, SERVER, "state_failed", True)),
     (ShuttingDown, Row(503, SERVER, "shutting_down", True)),
@@ -104,7 +106,7 @@ def test_the_table_has_every_error_that_a_client_can_see() -> None:
 
 
 @EACH
-def test_verdicts(kind: type[TurnError], expected: Row) -> None:
+def test_statuses(kind: type[TurnError], expected: Row) -> None:
     assert error_mapping(kind("x")) == ErrorMapping(expected.status, expected.code, expected.retry)
 
 
@@ -123,7 +125,7 @@ def test_responses(kind: type[TurnError], expected: Row) -> None:
 
 
 def test_an_error_that_no_client_may_see() -> None:
-    with pytest.raises(LookupError, match="no verdict for SessionLost"):
+    with pytest.raises(LookupError, match="no status for SessionLost"):
         error_mapping(SessionLost("x"))
 
 

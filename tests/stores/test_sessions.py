@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -23,25 +21,6 @@ from claude_server.stores.sqlite import SCHEMA_VERSION
 from tests.support import Clock
 
 NAME = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
-ROOT = Path(__file__).resolve().parents[2]
-# Another server: at each line it gives up what it holds and takes it again; at the end of input it exits.
-OTHER_SERVER = """
-import asyncio, sys
-from pathlib import Path
-from sessions import SessionRegistry
-
-async def main():
-    registry = SessionRegistry(Path(sys.argv[1]))
-    await registry.open()
-    more = True
-    while more:
-        async with registry.hold("", sys.argv[2], lambda lock: lock.acquire()):
-            print("held", flush=True)
-            more = bool(sys.stdin.readline())
-    await registry.close()
-
-asyncio.run(main())
-"""
 
 
 async def acquire(lock: Lock) -> None:
@@ -566,97 +545,3 @@ async def test_a_queue_that_refuses_leaves_nothing_behind(registry: SessionRegis
         async with registry.hold("", "s", refuse):
             raise AssertionError("held a session that was refused")
     assert repr(registry).endswith("busy=[]>")
-
-
-# Another server on the same state
-
-
-class OtherServer:
-    def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-c", OTHER_SERVER, str(folder), NAME]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._in, self._out = self._process.stdin, self._process.stdout
-        self.wait_until_it_holds()
-
-    def wait_until_it_holds(self) -> None:
-        assert self._out.readline() == "held\n"
-
-    def let_go_and_take_again(self) -> None:
-        self._in.write("\n")
-        self._in.flush()
-        self.wait_until_it_holds()
-
-    def let_go(self) -> None:
-        """End in good order."""
-        self._in.close()
-        assert self._process.wait() == 0
-        self._out.close()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            self._in.close()
-        self._out.close()
-
-
-@pytest.fixture
-def other(registry: SessionRegistry, tmp_path: Path) -> Iterator[OtherServer]:
-    made = OtherServer(tmp_path / "state")
-    yield made
-    made.kill()
-
-
-@pytest.mark.parametrize("end", [OtherServer.let_go, OtherServer.kill])
-async def test_another_server_is_waited_for(
-    registry: SessionRegistry, other: OtherServer, end: object
-) -> None:
-    queue = Queue()
-
-    async def turn() -> Session:
-        async with registry.hold("", NAME, queue) as session:
-            return session
-
-    task = asyncio.create_task(turn())
-    await queue.waits.wait()
-    # Ours was free, theirs is not.
-    assert queue.met == [False, True]
-    async with registry.hold("", "another", acquire):
-        assert not task.done()
-    assert callable(end)
-    end(other)
-    assert (await task).uuid == NAME
-    assert repr(registry).endswith("busy=[]>")
-
-
-async def test_who_gives_up_on_another_server_leaves_nothing_locked(
-    registry: SessionRegistry, other: OtherServer
-) -> None:
-    queue = Queue()
-
-    async def turn() -> None:
-        async with registry.hold("", NAME, queue):
-            raise AssertionError("held a session of another server")
-
-    task = asyncio.create_task(turn())
-    await queue.waits.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert repr(registry).endswith("busy=[]>")
-    other.let_go_and_take_again()
-    other.let_go()
-    async with registry.hold("", NAME, Queue()) as session:
-        assert session.record is None
-
-
-async def test_what_we_gave_back_another_server_can_take(registry: SessionRegistry, tmp_path: Path) -> None:
-    async with registry.hold("", NAME, acquire) as session:
-        await session.create("")
-    with contextlib.suppress(LookupError):
-        async with registry.hold("", NAME, acquire):
-            raise LookupError
-    server = OtherServer(tmp_path / "state")
-    server.let_go()

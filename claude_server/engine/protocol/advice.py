@@ -1,10 +1,11 @@
-"""What a person can do about a login or an account that doesn't serve. Sentences only."""
+"""What a person can do about a login, an account or an address that doesn't serve. Sentences only."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 _USAGE = "claude.ai/settings/usage"
 _BY_KEY = "set ANTHROPIC_API_KEY to an API key"
@@ -52,11 +53,12 @@ def account_advice(sentence: str) -> str | None:
 @dataclass(frozen=True, slots=True)
 class LoginAdvice:
     """`binary`: the CLI's path. `source`: the credential in use, as the CLI names it; None: not known.
-    `config_dir`: CLAUDE_CONFIG_DIR, "" if it isn't set."""
+    `config_dir`: CLAUDE_CONFIG_DIR, "" if it isn't set. `base_url`: ANTHROPIC_BASE_URL, likewise."""
 
     binary: str = "claude"
     source: str | None = None
     config_dir: str = ""
+    base_url: str = ""
 
     def command(self, *words: str) -> str:
         """A command of the CLI as a person can paste it into a shell."""
@@ -89,6 +91,19 @@ class LoginAdvice:
                 f"the login; or {_BY_KEY} and start the server again."
             )
         return f"Anthropic refused {what}: {said.rstrip('.')}. {todo}"
+
+    def unreachable(self, said: str) -> str:
+        """What to do about an API that takes no connection. `said`: in the CLI's words."""
+        # No more of the URL: a key may be in it.
+        url = urlsplit(self.base_url)
+        where, check = "", ""
+        if self.base_url:
+            where = f" at {url.scheme}://{url.netloc.rpartition('@')[2]} (ANTHROPIC_BASE_URL)"
+            check = "the address, "
+        return (
+            f"The claude CLI can't reach the API{where}: {said.rstrip('.')}. Look at {check}the network and "
+            "the proxy of the machine that this server runs on."
+        )
 
     def account(self) -> str:
         """What to do about an account where nothing better is known."""

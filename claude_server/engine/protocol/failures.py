@@ -14,6 +14,7 @@ from typing import Any
 
 from claude_server.core.errors import (
     AccountProblem,
+    ApiUnreachable,
     CliFailed,
     InvalidRequest,
     LoginLost,
@@ -76,6 +77,12 @@ _LOGIN_REFUSED = re.compile(
 # A 403 that is about the login and not about what was asked for.
 _REVOKED = re.compile(r"OAuth token|Your account does not have access to Claude")
 _MODEL_FORBIDDEN = re.compile(r"Claude \w+ is not available with|.*enable this model for your account")
+# The CLI's words for a connection that it didn't get; for one that was closed it may begin alike.
+_UNREACHABLE = re.compile(
+    r"(Unable to connect to API|Connection refused|Can't reach the API|No internet route|"
+    r"Couldn't connect through your proxy)"
+    r"(?!.*\((ECONNRESET|EPIPE|ECONNABORTED|ConnectionClosed|ERR_SOCKET_CLOSED|UND_ERR_SOCKET)\))"
+)
 _USAGE_LIMIT = re.compile(r"You've (hit|reached) your|You have reached your|.{0,40}usage limit reached")
 
 
@@ -197,7 +204,10 @@ def _by_status(refusal: Refusal, status: int | None, text: str) -> TurnError:
         return RequestTooLarge(text)
     if status is not None:
         return Overloaded(text) if status >= 500 else InvalidRequest(text)
-    return Overloaded(text) if _sentence(text) == "Overloaded" else CliFailed(text)
+    sentence = _sentence(text)
+    if _UNREACHABLE.match(sentence):
+        return ApiUnreachable(refusal.advice.unreachable(sentence))
+    return Overloaded(text) if sentence == "Overloaded" else CliFailed(text)
 
 
 def _not_permitted(refusal: Refusal, text: str) -> ModelNotPermitted:

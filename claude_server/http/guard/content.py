@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claude_server.http.guard import refusal
@@ -13,7 +14,9 @@ _JSON = re.compile(rb"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 
 
 class JsonOnlyMiddleware:
-    """415 for a body whose content type is missing or not JSON."""
+    """415 for a body whose content type is missing or not JSON, where there is something that would read it.
+
+    Other requests go on to their 404 or 405, which says more."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -22,11 +25,15 @@ class JsonOnlyMiddleware:
         if scope["type"] == "http":
             headers = dict(scope["headers"])
             kind = headers.get(b"content-type", b"")
-            if _has_body(headers) and not _JSON.fullmatch(kind.strip()):
+            if _has_body(headers) and not _JSON.fullmatch(kind.strip()) and _is_routed(scope):
                 annotate(scope, outcome="unsupported_media_type")
                 await refusal.response(refusal.not_json(kind.decode("latin-1")), scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _is_routed(scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
 
 
 def _has_body(headers: dict[bytes, bytes]) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from claude_server.core.errors import (
     AccountProblem,
+    ApiUnreachable,
     CliFailed,
     InvalidRequest,
     LoginLost,
@@ -63,7 +64,7 @@ def told(kind: str, words: str) -> dict[str, Any]:
         (429, "API Error: Server is temporarily limiting requests", RateLimited),
         (500, "API Error: 500", Overloaded),
         (529, "API Error: 529 overloaded", Overloaded),
-        (None, "API Error: Connection refused", CliFailed),
+        (None, "API Error: Unable to connect to API (ECONNRESET)", CliFailed),
         (400, "Prompt is too long", PromptTooLong),
         (None, "Prompt is too long", PromptTooLong),
         (None, "No conversation found with session ID: x", SessionLost),
@@ -74,6 +75,33 @@ def test_api_errors(status: int | None, words: str, kind: type[TurnError]) -> No
     assert type(error) is kind
     assert words in error.message
     assert error.retry_after is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        # 2.1.332, the first two as measured; then 2.1.197.
+        "Connection refused — a firewall or proxy may be blocking it (ECONNREFUSED)",
+        "Can't reach the API server — check your internet or DNS (ENOTFOUND)",
+        "No internet route — check your connection or VPN (ENETUNREACH)",
+        "Couldn't connect through your proxy (ERR_PROXY_TUNNEL) — the proxy refused the tunnel: check it",
+        "Unable to connect to API: SSL certificate has expired",
+        "Unable to connect to API (ConnectionRefused)",
+        "Unable to connect to API (FailedToOpenSocket)",
+    ],
+)
+def test_an_api_that_takes_no_connection(said: str) -> None:
+    """The address is told without what may be a secret in it."""
+    frame = failed(None, f"API Error: {said}")
+    gateway = LoginAdvice("/opt/claude", base_url="http://me:SECRET@10.0.0.9:4000/SECRET?SECRET")
+    for advice, where in (
+        (gateway, "the API at http://10.0.0.9:4000 (ANTHROPIC_BASE_URL): "),
+        (KEY, "the API: "),
+    ):
+        error = failure_of(frame, advice=advice)
+        assert type(error) is ApiUnreachable
+        assert error.message.startswith(f"The claude CLI can't reach {where}{said}. Look at the ")
+        assert "SECRET" not in error.message
 
 
 @pytest.mark.parametrize(
