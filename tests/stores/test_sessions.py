@@ -358,7 +358,7 @@ async def test_a_list_comes_in_pages_and_reads_no_system_prompt(tmp_path: Path) 
         assert [len(page) for page in pages] == [2, 2, 1, 0]
         assert len({found.session_id for page in pages for found in page}) == 5
         query = "EXPLAIN QUERY PLAN SELECT session_id, turns, messages, cost_usd, created_at, last_used "
-        ((*_, plan),) = await registry._records._rows(
+        ((*_, plan),) = await registry._records._db.rows(
             query + "FROM sessions WHERE owner = ? AND last_used > ? ORDER BY last_used DESC LIMIT 2", "", 0.0
         )
         assert "COVERING INDEX" in plan
