@@ -405,7 +405,7 @@ def test_what_the_cli_adds(claude_bin: Path, api: StandIn, tmp_path: Path) -> No
     del environment["ANTHROPIC_API_KEY"]
     with serving(tmp_path, environment | {"CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-made-up"}) as server:
         say_hi(server)
-    (size,) = re.findall(r'whole request for "hi" is about (\S+) kB', text)
+    (size,) = re.findall(r'whole request for "hi" is then about (\S+) kB', text)
     assert float(size) == pytest.approx(len(api.last.raw) / 1000, rel=0.15)
     assert len(api.last.system_texts) == 2 and "billing" in api.last.system_texts[0]
     assert f'"{api.last.system_texts[1]}"' in text
@@ -414,7 +414,7 @@ def test_what_the_cli_adds(claude_bin: Path, api: StandIn, tmp_path: Path) -> No
 
 def test_what_the_cli_adds_with_a_key(server: Server, api: StandIn) -> None:
     say_hi(server)
-    (size,) = re.findall(r"the request is (\S+) kB then", section("What the CLI adds", ENGINE))
+    (size,) = re.findall(r'"hi" is then (\S+) kB, and', section("What the CLI adds", ENGINE))
     assert float(size) == pytest.approx(len(api.last.raw) / 1000, rel=0.15)
     assert b"Today's date" not in api.last.raw and b"# Environment" not in api.last.raw
 
