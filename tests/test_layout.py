@@ -76,9 +76,8 @@ PURE = (
     *(f"claude_server/engine/processes/{name}.py" for name in ("argv", "cli_tools")),
     *(
         f"claude_server/engine/workers/{name}.py"
-        for name in ("attempt_spec", "counters", "state", "thinking")
+        for name in ("attempt_spec", "counters", "demand", "state", "thinking", "unsupported")
     ),
-    "claude_server/engine/discovery/unsupported.py",
     *(
         f"claude_server/core/{name}.py"
         for name in (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from claude_server.app.tools import work_folder
 from claude_server.configuration.settings import Settings
-from claude_server.engine.engine import CliEngine, EngineOptions
+from claude_server.engine.binary import EngineOptions
+from claude_server.engine.engine import CliEngine
 from claude_server.engine.workers.worker import Limits
 
 

@@ -17,7 +17,7 @@ from claude_server.app.commands.table import COMMANDS
 from claude_server.configuration import settings as config
 from claude_server.configuration.fields import default_text, is_switch
 from claude_server.configuration.settings import ConfigError, Loaded, Settings, env_example, load
-from claude_server.engine.engine import EngineOptions
+from claude_server.engine.binary import EngineOptions
 from claude_server.engine.workers.state import Level
 from claude_server.engine.workers.worker import Limits, SharePolicy
 

@@ -13,7 +13,8 @@ from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.process import CliProcess
 from claude_server.engine.processes.table import ProcessTable
 from claude_server.engine.protocol.frames import encode
-from claude_server.engine.workers.pool import Demand, Pool
+from claude_server.engine.workers.demand import Demand
+from claude_server.engine.workers.pool import Pool
 from claude_server.engine.workers.state import Abilities, Level
 from claude_server.engine.workers.worker import Limits, SharePolicy, Worker
 

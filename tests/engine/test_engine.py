@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from claude_server.engine.engine import CliEngine, EngineOptions
+from claude_server.engine.binary import EngineOptions
+from claude_server.engine.engine import CliEngine
 from tests.e2e.faulty import write_fake
 
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from claude_server.core.errors import TurnError
 from claude_server.core.model import AttemptRequest, Message, TextDelta, TurnDone, TurnEvent, TurnRequest
 from claude_server.engine.processes.argv import Launch
+from claude_server.engine.protocol.advice import LoginAdvice
 from claude_server.engine.protocol.control import Dialogue, conversation, initialize
 from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.protocol.frames import encode
-from claude_server.engine.workers.attempt import CliAttempt, Script
-from claude_server.engine.workers.attempt_spec import attempt_spec
-from claude_server.engine.workers.counters import Count
-from claude_server.engine.workers.state import Level
+from claude_server.engine.workers.attempt import CliAttempt
+from claude_server.engine.workers.attempt_spec import AttemptSpec, Script, attempt_spec
+from claude_server.engine.workers.state import Abilities
 from claude_server.engine.workers.worker import Worker
 from tests.engine.lines import login_use
 from tests.engine.scripted import ScriptedProcess
@@ -71,9 +71,7 @@ def turn(texts: Sequence[str]) -> list[dict[str, Any]]:
 class Stage:
     """An attempt on a scripted process."""
 
-    level: Level = "warm"
-    tools_in_body = True
-    stable_prefix = True
+    abilities = Abilities()
 
     def __init__(self, *, whole_dialogue: bool = False) -> None:
         self.process = ScriptedProcess()
@@ -83,20 +81,18 @@ class Stage:
         history = HISTORY if whole_dialogue else ()
         steps = [*([initialize("S")] if whole_dialogue else []), *conversation(history, QUESTION)]
         translator = TurnTranslator()
-        request = AttemptRequest(TurnRequest("t", QUESTION), "", ())
-        script = Script(Dialogue(steps, translator), translator, attempt_spec(request))
-        self.attempt = CliAttempt(lease, lambda worker: script, self.take_back, login_use())
+        spec = attempt_spec(AttemptRequest(TurnRequest("t", QUESTION), "", ()))
+        self._script = Script(Dialogue(steps, translator), translator, spec)
+        self.attempt = CliAttempt(lease, spec, login_use())
 
-    def take_back(self, worker: Worker, script: Script | None) -> None:
-        self.returned += 1
+    def script(self, spec: AttemptSpec, worker: Worker, advice: LoginAdvice) -> Script:
+        return self._script
 
     def release(self, worker: Worker, *, clean: bool) -> None:
-        raise AssertionError("the attempt gives back by its own callable")
+        self.returned += 1
 
     def worker_ended(self, worker: Worker) -> None:
         raise AssertionError("in a turn, the attempt hears of the end")
-
-    def count(self, what: Count, number: int) -> None: ...
 
     async def outcome(self) -> list[TurnEvent | TurnError]:
         """All events, and the error that ends them."""

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from claude_server.core.errors import CliFailed, ProcessSilent, TurnError
 from claude_server.core.model import TextDelta, ThinkingDelta, ToolCallDelta, TurnEvent
 from claude_server.engine.processes.step_runner import MALFORMED_FRAME, check_texts, malformed_frame
-from claude_server.engine.protocol.control import Dialogue
-from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.protocol.failures import error_from_exit
 from claude_server.engine.protocol.frames import Frame
-from claude_server.engine.protocol.plain import PlainDialogue
-from claude_server.engine.workers.attempt_spec import AttemptSpec
+from claude_server.engine.workers.attempt_spec import AttemptSpec, Script
 from claude_server.engine.workers.login import LoginUse
 from claude_server.engine.workers.worker import Worker
 
@@ -31,33 +27,17 @@ _TEXT_EVENTS = TextDelta | ThinkingDelta | ToolCallDelta
 _MAX_ANSWER_CHARS = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """The exchange with a worker for one turn: what to write, how to read the answer, the spec."""
-
-    dialogue: Dialogue | PlainDialogue
-    translator: TurnTranslator
-    spec: AttemptSpec
-
-
 class CliAttempt:
-    """Waits for `lease`, then runs the script that `write` makes for the leased worker.
+    """Waits for `lease`, then runs the turn `spec` on the leased worker, and gives it back.
 
-    Not a task: frames come in as callbacks, events go out by iteration. `release` gets the worker back, with
-    the script if the turn was begun. `login` learns what the turn shows of the login.
+    Not a task: frames come in as callbacks, events go out by iteration. `login` learns what the turn shows of
+    the login.
     """
 
-    def __init__(
-        self,
-        lease: asyncio.Future[Worker],
-        write: Callable[[Worker], Script],
-        release: Callable[[Worker, Script | None], None],
-        login: LoginUse,
-    ) -> None:
+    def __init__(self, lease: asyncio.Future[Worker], spec: AttemptSpec, login: LoginUse) -> None:
         self._lease = lease
+        self._spec = spec
         self._login = login
-        self._write = write
-        self._release = release
         self._events: deque[TurnEvent] = deque()
         self._error: TurnError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -84,13 +64,13 @@ class CliAttempt:
         worker = lease.result()
         if self._closed:
             # Closed between the hand-over and this callback: nothing was written to the worker.
-            self._release(worker, None)
+            worker.finish(None)
             return
         self._worker = worker
         if worker.process.ended:
             self.ended(None)
             return
-        self._script = self._write(worker)
+        self._script = worker.begin(self._spec, self._login.advice)
         worker.process.listener = self
         if worker.idled_long:
             self._silence_timer = asyncio.get_running_loop().call_later(_SILENT_AFTER, self._silent)
@@ -194,7 +174,7 @@ class CliAttempt:
         self._login.ended(complete=self._done)
         worker, self._worker = self._worker, None
         if worker is not None:
-            self._release(worker, self._script)
+            worker.finish(self._script)
 
     @property
     def _done(self) -> bool:

@@ -19,6 +19,9 @@ from claude_server.core.model import (
 )
 from claude_server.engine.protocol.argument_names import ArgumentNames, has_other_names
 from claude_server.engine.protocol.blocks import AnswerTool
+from claude_server.engine.protocol.control import Dialogue
+from claude_server.engine.protocol.events import TurnTranslator
+from claude_server.engine.protocol.plain import PlainDialogue
 from claude_server.engine.workers.state import WorkerConfig
 from claude_server.engine.workers.thinking import calls_lack_thinking, has_thinking_budget, resolved_model
 
@@ -46,6 +49,17 @@ class AttemptSpec:
     answer: AnswerTool | None
     stop: tuple[str, ...]
     names: ArgumentNames = field(default_factory=ArgumentNames)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The exchange with a worker for one turn: what to write, how to read the answer, the spec.
+    `before_question`: how many steps come before the question."""
+
+    dialogue: Dialogue | PlainDialogue
+    translator: TurnTranslator
+    spec: AttemptSpec
+    before_question: int = 0
 
 
 def attempt_spec(request: AttemptRequest, models: Sequence[ModelInfo] = ()) -> AttemptSpec:

@@ -58,6 +58,10 @@ class LoginUse:
         self.refusal = refusal
         self._told = refusal is not None
 
+    @property
+    def advice(self) -> LoginAdvice:
+        return self._state.advice
+
     def answered(self) -> None:
         """The API answered, with whatever but a 401."""
         if not self._told:
@@ -92,7 +96,8 @@ class _Trouble:
 
 
 class LoginState:
-    """`logged_in` None: nothing is known. `problem`: why no turn can succeed, and what to do.
+    """`logged_in` None: nothing is known. `problem`: why no turn can succeed, and what to do. `advice`: what
+    a person can do about this login.
 
     `before_trial` is called before a turn tries a login that was refused: processes may hold an old one.
     """
@@ -105,6 +110,7 @@ class LoginState:
     ) -> None:
         self.logged_in: bool | None = None
         self.problem: str | None = None
+        self.advice = LoginAdvice()
         self._file = config_dir / ".credentials.json"
         self._clock = clock
         self._before_trial = before_trial
@@ -118,7 +124,8 @@ class LoginState:
     def reported(self, logged_in: bool | None, advice: LoginAdvice | None = None) -> None:
         """What the CLI says of it at its start, without having tried."""
         self.logged_in = logged_in
-        self.problem = (advice or LoginAdvice()).not_logged_in() if logged_in is False else None
+        self.advice = advice or LoginAdvice()
+        self.problem = self.advice.not_logged_in() if logged_in is False else None
         self._known = self._credentials()
         self._open()
 

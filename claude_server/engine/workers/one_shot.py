@@ -22,10 +22,8 @@ from claude_server.engine.protocol import control
 from claude_server.engine.protocol.advice import LoginAdvice
 from claude_server.engine.protocol.control import Dialogue
 from claude_server.engine.protocol.events import TurnTranslator
-from claude_server.engine.workers.attempt import Script
-from claude_server.engine.workers.attempt_spec import AttemptSpec
-from claude_server.engine.workers.counters import Count
-from claude_server.engine.workers.state import Level
+from claude_server.engine.workers.attempt_spec import AttemptSpec, Script
+from claude_server.engine.workers.state import Abilities, Level
 from claude_server.engine.workers.worker import Worker, monotonic
 
 TOOL_NOT_PERMITTED = (
@@ -37,16 +35,14 @@ log = structlog.get_logger("claude_cli")
 
 
 class OneShotWorkers:
-    """A Home for workers of one turn. How many there are at a time is the admission's matter.
+    """A source of workers for one turn each. How many there are at a time is the admission's matter.
 
     `tools`: the CLI's own, as they work in `folder`; none where they aren't used. `level`: how the CLI is
     told of earlier messages.
     """
 
-    level: Level = "spawn"
-    # The list of tools is the CLI's own.
-    tools_in_body = False
-    stable_prefix = False
+    # Nothing is made use of: the list of tools is the CLI's own, and there is no second turn.
+    abilities = Abilities()
 
     def __init__(
         self,
@@ -115,8 +111,6 @@ class OneShotWorkers:
             model=request.turn.model,
             advice=advice,
         )
-        worker.turns += 1
-        worker.initialized(spec.config)
         steps = [control.initialize(spec.config.system), *self._write(request.history, request.turn.question)]
         return Script(Dialogue(steps, translator, deny_message=TOOL_NOT_PERMITTED), translator, spec)
 
@@ -126,9 +120,6 @@ class OneShotWorkers:
 
     def worker_ended(self, worker: Worker) -> None:
         """Never idle, so nobody listens but its turn."""
-
-    def count(self, what: Count, number: int) -> None:
-        """Of no interest here."""
 
     async def close(self) -> None:
         """Wait until no process is being started; the table ends those that run."""

@@ -10,18 +10,20 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 
 from claude_server.core.errors import CliFailed, SessionLost, TurnError
-from claude_server.core.model import Message
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.process import CliProcess
 from claude_server.engine.processes.step_runner import StepRunner
 from claude_server.engine.processes.table import ProcessTable
+from claude_server.engine.protocol.advice import LoginAdvice
 from claude_server.engine.protocol.control import initialize
+from claude_server.engine.workers.attempt_spec import AttemptSpec, Script
 from claude_server.engine.workers.counters import Count, Retired, shown
+from claude_server.engine.workers.demand import Demand
+from claude_server.engine.workers.script import script_for
 from claude_server.engine.workers.state import Abilities, Level, WorkerConfig, can_serve, can_take_tools
 from claude_server.engine.workers.worker import Backoff, Limits, SharePolicy, Worker, monotonic
 
@@ -29,20 +31,6 @@ log = structlog.get_logger("claude_cli")
 
 _TICK = 5.0
 _INITIALIZE_TIMEOUT = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """A turn's requirements of a worker. `launch`: for a process that has to be started for it."""
-
-    config: WorkerConfig
-    launch: Launch
-    owner: str
-    history: tuple[Message, ...] = ()
-
-    @property
-    def session(self) -> str | None:
-        return self.launch.session.uuid if self.launch.session is not None else None
 
 
 class Pool:
@@ -61,10 +49,8 @@ class Pool:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._table = table
-        self._abilities = abilities
+        self.abilities = abilities
         self.level = level
-        self.tools_in_body = abilities.tools_in_body
-        self.stable_prefix = abilities.stable_prefix
         self._reuses = level in ("warm", "keyed")
         self._initializes_ahead = level == "warm"
         self._size = size
@@ -138,9 +124,10 @@ class Pool:
             self._trim_sessions()
         self._serve_waiters()
 
-    def count(self, what: Count, number: int) -> None:
-        """Add to the counters that /health shows."""
-        self.counts[what] += number
+    def script(self, spec: AttemptSpec, worker: Worker, advice: LoginAdvice) -> Script:
+        script = script_for(spec, worker, advice, self.level, self.abilities)
+        self.counts[Count.STATE_STEPS] += script.before_question
+        return script
 
     def kept_sessions(self) -> set[str]:
         """The UUIDs of the sessions whose process is idle."""
@@ -195,7 +182,7 @@ class Pool:
             return self._continues(worker, demand)
         if worker.state is None or not self._reuses:
             return worker.launch == demand.launch
-        return can_serve(worker.state, demand.config, demand.launch.custom_model, self._abilities)
+        return can_serve(worker.state, demand.config, demand.launch.custom_model, self.abilities)
 
     def _continues(self, worker: Worker, demand: Demand) -> bool:
         """Does the worker hold the session's conversation up to its last answer?"""
@@ -207,7 +194,7 @@ class Pool:
         current, config = worker.state.current, demand.config
         same = (current.model, current.system) == (config.model, config.system)
         stands = ours.uuid == theirs.uuid and theirs.at is not None and worker.mark == theirs.at
-        return stands and same and can_take_tools(worker.state, config, self._abilities)
+        return stands and same and can_take_tools(worker.state, config, self.abilities)
 
     @staticmethod
     def _rank(worker: Worker, demand: Demand) -> int:

@@ -9,11 +9,14 @@ from typing import Literal, Protocol
 
 import psutil
 
+from claude_server.core.model import Message
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.process import CliProcess
+from claude_server.engine.protocol.advice import LoginAdvice
 from claude_server.engine.protocol.frames import Frame
-from claude_server.engine.workers.counters import Count, Retired
-from claude_server.engine.workers.state import Level, WorkerConfig, WorkerState
+from claude_server.engine.workers.attempt_spec import AttemptSpec, Script
+from claude_server.engine.workers.counters import Retired
+from claude_server.engine.workers.state import Abilities, WorkerConfig, WorkerState
 
 SharePolicy = Literal["key", "any", "never"]
 _INITIAL_BACKOFF = 0.5
@@ -35,18 +38,17 @@ class Limits:
 
 
 class WorkerSource(Protocol):
-    """What leases out a worker and takes it back: the pool, or OneShotWorkers. `level`: its engine level.
-    `tools_in_body`, `stable_prefix`: see WorkerState."""
+    """What leases out a worker and takes it back. `abilities`: what its processes can do."""
 
-    level: Level
-    tools_in_body: bool
-    stable_prefix: bool
+    @property
+    def abilities(self) -> Abilities: ...
+
+    def script(self, spec: AttemptSpec, worker: Worker, advice: LoginAdvice) -> Script:
+        """What is said to the worker for a turn. Changes nothing of it."""
 
     def release(self, worker: Worker, *, clean: bool) -> None: ...
 
     def worker_ended(self, worker: Worker) -> None: ...
-
-    def count(self, what: Count, number: int) -> None: ...
 
 
 class Backoff:
@@ -110,15 +112,52 @@ class Worker:
         """Has the process never had a system prompt?"""
         return self.state is None or not self.state.current.system
 
-    def initialized(self, config: WorkerConfig) -> None:
-        """Record `initialize`: the process has its first system prompt, and the tools of its first turn."""
+    def first_state(self, config: WorkerConfig) -> WorkerState:
+        """The state after `initialize`: with its first system prompt, and the tools of its first turn."""
         begun = WorkerConfig(model=self.launch.model, system=config.system, tools=config.tools)
-        self.state = WorkerState.initialized(
+        abilities = self.source.abilities
+        return WorkerState.initialized(
             begun,
             self.launch.custom_model,
-            tools_in_body=self.source.tools_in_body,
-            stable_prefix=self.source.stable_prefix,
+            tools_in_body=abilities.tools_in_body,
+            stable_prefix=abilities.stable_prefix,
         )
+
+    def initialized(self, config: WorkerConfig) -> None:
+        """Record `initialize`."""
+        self.state = self.first_state(config)
+
+    # What a turn does to it
+
+    def begin(self, spec: AttemptSpec, advice: LoginAdvice) -> Script:
+        """Begin a turn: what is to be said to the process, which is in it from now on."""
+        script = self.source.script(spec, self, advice)
+        self.turns += 1
+        if self.state is None and self.launch.plain is None:
+            self.initialized(spec.config)
+        return script
+
+    def finish(self, script: Script | None) -> None:
+        """Note what the turn has left in the process, and give the worker back. `script` None: the turn was
+        not begun, and nothing was said to the process."""
+        if script is None:
+            self.source.release(self, clean=True)
+            return
+        translator, request = script.translator, script.spec.request
+        self.cost_usd = translator.total_cost
+        self.mark = translator.mark if translator.done else None
+        if self.state is not None:
+            answer = translator.plain_answer
+            said = (*request.history, request.turn.question)
+            held = (*said, Message("assistant", (answer,))) if answer else None
+            self.state = self.state.after(script.spec.config, held)
+        clean = translator.clean
+        if self.launch.session is not None:
+            # A session continues only from an answer: not from an error, nor from what follows an interrupt.
+            clean = clean and translator.done and not translator.cut
+        self.source.release(self, clean=clean)
+
+    # Between turns
 
     def frame(self, frame: Frame) -> None:
         """Ignore a frame that arrives while no turn runs."""

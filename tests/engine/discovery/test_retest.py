@@ -14,9 +14,10 @@ import structlog
 
 from claude_server.core.errors import CliFailed
 from claude_server.core.model import AttemptRequest, Message, TurnDone, TurnRequest
+from claude_server.engine.binary import BinaryEngine, EngineOptions
 from claude_server.engine.discovery import retest, selftest
 from claude_server.engine.discovery.retest import AbilityKeeper
-from claude_server.engine.engine import CliEngine, EngineOptions
+from claude_server.engine.engine import CliEngine
 from claude_server.engine.processes.binary_cache import signature_of
 from claude_server.engine.workers.state import Abilities
 from tests.e2e.faulty import write_fake
@@ -96,7 +97,8 @@ async def test_what_is_in_doubt_is_tried_again_and_put_to_use(
             await until(lambda: engine.state.level == "warm")
             assert engine.state.ready and kept(tmp_path) == ABLE
             # Nothing more is to be done.
-            await until(lambda: engine._keeper.task is None or engine._keeper.task.done())
+            keeper = engine._installation._keeper
+            await until(lambda: keeper.task is None or keeper.task.done())
             assert tests.begun == 2
             events = [event async for event in engine.open(REQUEST)]
             assert isinstance(events[-1], TurnDone)
@@ -121,12 +123,12 @@ async def test_what_turns_out_to_be_true_changes_nothing(
 ) -> None:
     tests = SelfTests((DOUBTFUL, False), (DOUBTFUL, True))
     async with engine_with(tests, tmp_path, monkeypatch) as engine:
-        before = engine._engine
+        before = engine._installation.engine
         tests.may_end.set()
         await until(lambda: kept(tmp_path) == DOUBTFUL)
-        assert engine._keeper.task is not None
-        await asyncio.wait_for(engine._keeper.task, PATIENCE)
-        assert engine._engine is before
+        assert engine._installation._keeper.task is not None
+        await asyncio.wait_for(engine._installation._keeper.task, PATIENCE)
+        assert engine._installation.engine is before
 
 
 async def test_a_try_waits_until_no_turn_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,33 +154,34 @@ async def test_a_turn_that_comes_meanwhile_goes_on(tmp_path: Path, monkeypatch: 
     """It ends on the engine of before."""
     tests = SelfTests((DOUBTFUL, False), (ABLE, True))
     async with engine_with(tests, tmp_path, monkeypatch, "goes on when told") as engine:
-        await until(lambda: tests.running == 1 and engine._is_idle())
+        await until(lambda: tests.running == 1 and engine._installation.is_idle())
         turn = engine.open(REQUEST)
         seen = [await anext(turn)]
-        assert not engine._is_idle()
+        assert not engine._installation.is_idle()
         tests.may_end.set()
         await until(lambda: engine.state.level == "warm")
         (tmp_path / "go-on").touch()
         seen += [event async for event in turn]
         assert isinstance(seen[-1], TurnDone) and seen[-1].engine == "spawn"
         turn.close()
-        await until(engine._is_idle)
+        await until(engine._installation.is_idle)
 
 
 async def test_a_use_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was found is known; the CLI isn't tried out once more for it."""
     tests = SelfTests((DOUBTFUL, False), (ABLE, True))
     async with engine_with(tests, tmp_path, monkeypatch) as engine:
-        looked = engine._probe_engine
+        builder = engine._installation._builder
+        build = builder.build
         failures: list[OSError] = []
 
-        async def probe() -> object:
+        async def fail_first(keeper: AbilityKeeper) -> BinaryEngine:
             if not failures:
                 failures.append(OSError(28, "No space left on device"))
                 raise failures[0]
-            return await looked()
+            return await build(keeper)
 
-        monkeypatch.setattr(engine, "_probe_engine", probe)
+        monkeypatch.setattr(builder, "build", fail_first)
         tests.may_end.set()
         await until(lambda: engine.state.level == "warm")
         assert failures and tests.begun == 2 and engine.state.ready
@@ -189,7 +192,7 @@ async def test_another_cli_is_looked_at_by_itself(tmp_path: Path, monkeypatch: p
     tests = SelfTests((DOUBTFUL, False), (ABLE, True))
     async with engine_with(tests, tmp_path, monkeypatch) as engine:
         await until(lambda: tests.running == 1)
-        task = engine._keeper.task
+        task = engine._installation._keeper.task
         assert task is not None
         write_fake(tmp_path / "claude", "good", "2.1.331")
         tests.may_end.set()

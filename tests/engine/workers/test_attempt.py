@@ -27,20 +27,20 @@ from claude_server.core.model import (
     TurnStarted,
 )
 from claude_server.engine.processes.argv import Launch
-from claude_server.engine.protocol.control import Dialogue, conversation, initialize
+from claude_server.engine.protocol.advice import LoginAdvice
+from claude_server.engine.protocol.control import Dialogue, Step, conversation, initialize
 from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.protocol.plain import PlainDialogue
 from claude_server.engine.workers import attempt as attempt_module
-from claude_server.engine.workers.attempt import CliAttempt, Script
-from claude_server.engine.workers.attempt_spec import attempt_spec
-from claude_server.engine.workers.counters import Count
-from claude_server.engine.workers.state import Level
+from claude_server.engine.workers.attempt import CliAttempt
+from claude_server.engine.workers.attempt_spec import AttemptSpec, Script, attempt_spec
+from claude_server.engine.workers.state import Abilities
 from claude_server.engine.workers.worker import Worker
 from tests.engine.lines import login_use
 from tests.engine.scripted import ScriptedProcess
 
 Q = Message("user", ("Q",))
-REQUEST = AttemptRequest(TurnRequest("t", Q), "", ())
+SPEC = attempt_spec(AttemptRequest(TurnRequest("t", Q), "", ()))
 START: dict[str, Any] = {
     "type": "stream_event",
     "event": {"type": "message_start", "message": {"model": "m", "usage": {}}},
@@ -57,45 +57,39 @@ def text(words: object) -> dict[str, Any]:
 class Home:
     """Where the worker of these tests comes from and goes back to."""
 
-    level: Level = "warm"
-    tools_in_body = True
-    stable_prefix = True
+    abilities = Abilities()
 
-    def __init__(self, *, plain: bool = False) -> None:
+    def __init__(self, *before: Step, plain: bool = False) -> None:
         self.process = ScriptedProcess()
         self.worker = Worker(self.process, Launch(), self, lambda: 0.0)
         self.lease: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-        self.returned: list[tuple[Worker, Script | None]] = []
+        # Each worker, and whether it can be used again.
+        self.returned: list[tuple[Worker, bool]] = []
         self.scripts: list[Script] = []
+        self._before = before
         self._plain = plain
 
     def hand_over(self) -> None:
         self.lease.set_result(self.worker)
 
     def attempt(self) -> CliAttempt:
-        return CliAttempt(self.lease, self.write, self.take_back, login_use())
+        return CliAttempt(self.lease, SPEC, login_use())
 
-    def take_back(self, worker: Worker, script: Script | None) -> None:
-        self.returned.append((worker, script))
-
-    def write(self, worker: Worker) -> Script:
+    def script(self, spec: AttemptSpec, worker: Worker, advice: LoginAdvice) -> Script:
         translator = TurnTranslator()
         dialogue: Dialogue | PlainDialogue
         if self._plain:
             dialogue = PlainDialogue((), Message("user", ('{"type": "text"}',)), translator)
         else:
-            dialogue = Dialogue(conversation((), Q), translator)
-        self.scripts.append(Script(dialogue, translator, attempt_spec(REQUEST)))
+            dialogue = Dialogue((*self._before, *conversation((), Q)), translator)
+        self.scripts.append(Script(dialogue, translator, spec))
         return self.scripts[-1]
 
     def release(self, worker: Worker, *, clean: bool) -> None:
-        raise AssertionError("the attempt gives back by its own callable")
+        self.returned.append((worker, clean))
 
     def worker_ended(self, worker: Worker) -> None:
         raise AssertionError("in a turn, the attempt hears of the end")
-
-    def count(self, what: Count, number: int) -> None:
-        raise AssertionError("the engine counts")
 
 
 async def collect(attempt: CliAttempt) -> list[TurnEvent]:
@@ -126,7 +120,7 @@ async def test_a_turn_on_a_worker_that_is_there() -> None:
     assert types(events[3:]) == [TurnDone]
     assert home.returned == []
     attempt.close()
-    assert home.returned == [(home.worker, home.scripts[0])]
+    assert home.returned == [(home.worker, True)] and home.worker.turns == 1
     assert not home.process.input_closed
 
 
@@ -162,15 +156,9 @@ async def test_events_come_as_the_frames_do() -> None:
 
 
 async def test_each_step_follows_its_answer() -> None:
-    home = Home()
-    translator = TurnTranslator()
-    steps = [initialize("S"), *conversation((), Q)]
-
-    def write(worker: Worker) -> Script:
-        return Script(Dialogue(steps, translator), translator, attempt_spec(REQUEST))
-
+    home = Home(initialize("S"))
     home.hand_over()
-    attempt = CliAttempt(home.lease, write, lambda worker, script: None, login_use())
+    attempt = home.attempt()
     assert [line["type"] for line in home.process.written] == ["control_request"]
     # The scripted process answers by itself.
     await asyncio.sleep(0)
@@ -238,8 +226,7 @@ async def test_a_cut_turn_ends_with_its_result() -> None:
     assert isinstance(end, TurnDone)
     assert (end.stop_reason, end.mark, end.cost_usd, end.usage.output_tokens) == ("max_tokens", "m1", 0.1, 3)
     attempt.close()
-    (_, script) = home.returned[0]
-    assert script is not None and script.translator.clean
+    assert home.returned == [(home.worker, True)]
 
 
 async def test_a_cut_turn_without_a_result_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,8 +238,7 @@ async def test_a_cut_turn_without_a_result_is_given_up(monkeypatch: pytest.Monke
     assert isinstance(end, TurnDone)
     assert (end.stop_reason, end.mark, end.cost_usd, end.total_cost_usd) == ("max_tokens", None, None, None)
     attempt.close()
-    (_, script) = home.returned[0]
-    assert script is not None and not script.translator.clean
+    assert home.returned == [(home.worker, False)]
 
 
 async def test_a_cut_turn_that_was_given_up_has_no_second_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,8 +262,7 @@ async def test_an_answer_without_visible_text_ends_its_process() -> None:
     home.process.exit(-9)
     assert types(await collect(attempt)) == [TurnStarted, TurnDone]
     attempt.close()
-    (_, script) = home.returned[0]
-    assert script is not None and not script.translator.clean
+    assert home.returned == [(home.worker, False)]
 
 
 async def test_a_whole_answer_whose_result_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,8 +277,7 @@ async def test_a_whole_answer_whose_result_does_not_come(monkeypatch: pytest.Mon
     assert isinstance(end, TurnDone)
     assert (end.stop_reason, end.mark, end.cost_usd) == ("end_turn", "m1", None)
     attempt.close()
-    (_, script) = home.returned[0]
-    assert script is not None and not script.translator.clean
+    assert home.returned == [(home.worker, False)]
 
 
 @pytest.mark.parametrize("last", ["a result", "an error", "a close"])
@@ -332,8 +316,7 @@ async def test_an_error_comes_after_the_events_before_it() -> None:
     # And it stays.
     assert (await until_error(attempt))[0] == []
     attempt.close()
-    (_, script) = home.returned[0]
-    assert script is not None and script.translator.clean
+    assert home.returned == [(home.worker, True)]
 
 
 async def test_an_error_wakes_who_waits() -> None:
@@ -426,7 +409,8 @@ async def test_the_process_ends_in_the_turn(
         home.process.exit(code, stderr)
     assert type((await until_error(attempt))[1]) is kind
     attempt.close()
-    assert home.returned == [(home.worker, None if before else home.scripts[0])]
+    # Nothing was said to one that had ended before.
+    assert home.returned == [(home.worker, before)] and len(home.scripts) == (not before)
 
 
 async def test_the_process_ends_after_its_turn() -> None:
@@ -520,21 +504,19 @@ async def test_closing_between_the_hand_over_and_its_notice() -> None:
     attempt.close()
     assert home.returned == []
     await asyncio.sleep(0)
-    assert home.returned == [(home.worker, None)]
+    assert home.returned == [(home.worker, True)] and home.worker.turns == 0
     assert (home.scripts, home.process.written) == ([], [])
     assert not home.lease.cancelled()
 
 
-async def test_closing_in_the_turn_gives_the_script_back() -> None:
+async def test_closing_in_the_turn_leaves_nothing_of_use() -> None:
     home = Home()
     home.hand_over()
     attempt = home.attempt()
     home.process.say(START, text("a"))
     attempt.close()
-    (worker, script) = home.returned[0]
-    assert worker is home.worker
-    assert script is not None
-    assert (script.translator.done, script.translator.clean) == (False, False)
+    assert home.returned == [(home.worker, False)]
+    assert not home.scripts[0].translator.done
 
 
 async def test_closing_twice_gives_back_once() -> None:
@@ -576,7 +558,7 @@ async def test_a_lease_may_be_a_task() -> None:
         return await home.lease
 
     task = asyncio.ensure_future(later())
-    attempt = CliAttempt(task, home.write, lambda worker, script: None, login_use())
+    attempt = CliAttempt(task, SPEC, login_use())
     await reached.wait()
     attempt.close()
     await asyncio.wait([task])

@@ -13,7 +13,7 @@ from claude_server.core.model import Message, SessionPlan
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.workers import worker as worker_module
 from claude_server.engine.workers.counters import Count, Retired
-from claude_server.engine.workers.pool import Demand
+from claude_server.engine.workers.demand import Demand
 from claude_server.engine.workers.state import WorkerConfig, WorkerState
 from claude_server.engine.workers.worker import Limits, SharePolicy, Worker
 from tests.engine.scripted import ABLE, ScriptedProcess, Stage
@@ -197,14 +197,6 @@ def test_a_used_worker_cannot_lose_its_system_prompt(staged: Staging) -> None:
     assert fresh is not used
     assert stage.table.retired == [(used.process, False)]
     assert stage.pool.counts[Retired.OTHER_KIND_WANTED] == 1
-
-
-def test_what_others_count(staged: Staging) -> None:
-    stage = staged()
-    stage.pool.count(Count.STATE_STEPS, 2)
-    stage.pool.count(Count.STATE_STEPS, 0)
-    stage.pool.count(Count.STATE_STEPS, 3)
-    assert stage.pool.figures == {"idle": 0, "state steps": 5}
 
 
 # Waiting

@@ -14,7 +14,7 @@ from claude_server.core.errors import CliFailed
 from claude_server.core.model import Message, SessionPlan, Tool
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.process import CliProcess
-from claude_server.engine.workers.pool import Demand
+from claude_server.engine.workers.demand import Demand
 from claude_server.engine.workers.state import Level, WorkerConfig, WorkerState, can_serve
 from claude_server.engine.workers.worker import Limits, SharePolicy, Worker
 from tests.engine.scripted import ABLE, ScriptedProcess, Stage

@@ -7,11 +7,17 @@ import os
 import psutil
 import pytest
 
+from claude_server.core.model import AttemptRequest, Message, SessionPlan, TurnRequest
 from claude_server.engine.processes.argv import Launch
+from claude_server.engine.protocol.advice import LoginAdvice
+from claude_server.engine.protocol.control import Dialogue, conversation
+from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.workers import worker as worker_module
-from claude_server.engine.workers.counters import Count, Retired
-from claude_server.engine.workers.state import Level, WorkerConfig, WorkerState
+from claude_server.engine.workers.attempt_spec import AttemptSpec, Script, attempt_spec
+from claude_server.engine.workers.counters import Retired
+from claude_server.engine.workers.state import Abilities, WorkerConfig, WorkerState
 from claude_server.engine.workers.worker import Backoff, Limits, SharePolicy, Worker
+from tests.engine.lines import ending, stream
 from tests.engine.scripted import ScriptedProcess
 
 LIMITS = Limits(turns=3, age=100.0, idle=10.0, memory=1000)
@@ -20,24 +26,24 @@ LIMITS = Limits(turns=3, age=100.0, idle=10.0, memory=1000)
 class Place:
     """A worker, its home and its clock."""
 
-    level: Level = "warm"
-    tools_in_body = True
-    stable_prefix = True
+    abilities = Abilities(tools_in_body=True, stable_prefix=True)
 
     def __init__(self, launch: Launch | None = None) -> None:
         self.now = 50.0
         self.gone: list[Worker] = []
+        self.returned: list[bool] = []
         self.process = ScriptedProcess("silence")
         self.worker = Worker(self.process, launch or Launch(), self, lambda: self.now)
 
+    def script(self, spec: AttemptSpec, worker: Worker, advice: LoginAdvice) -> Script:
+        translator = TurnTranslator(cost_before=worker.cost_usd)
+        return Script(Dialogue(conversation((), spec.request.turn.question), translator), translator, spec)
+
     def release(self, worker: Worker, *, clean: bool) -> None:
-        raise AssertionError("not asked of it here")
+        self.returned.append(clean)
 
     def worker_ended(self, worker: Worker) -> None:
         self.gone.append(worker)
-
-    def count(self, what: Count, number: int) -> None:
-        raise AssertionError("not asked of it here")
 
 
 def test_a_fresh_worker() -> None:
@@ -57,6 +63,57 @@ def test_its_first_system_prompt() -> None:
     assert not worker.blank
     worker.initialized(WorkerConfig())
     assert worker.blank
+
+
+def told(script: Script, *frames: dict[str, object]) -> None:
+    """What the process says in this turn."""
+    script.dialogue.start()
+    for frame in frames:
+        script.dialogue.receive(frame)
+
+
+SAID: list[dict[str, object]] = [
+    stream("message_start", message={"model": "m", "usage": {}}),
+    stream("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+    stream("content_block_delta", index=0, delta={"type": "text_delta", "text": "A"}),
+    {"type": "assistant", "uuid": "u1", "message": {"content": [{"type": "text", "text": "A"}]}},
+    stream("content_block_stop", index=0),
+    *ending("end_turn"),
+    {"type": "result", "subtype": "success", "total_cost_usd": 0.3},
+]
+
+
+@pytest.mark.parametrize("in_session", [False, True])
+def test_a_turn_leaves_its_conversation(in_session: bool) -> None:
+    session = SessionPlan("s", "create") if in_session else None
+    place = Place(Launch("opus", session))
+    history = (Message("user", ("a",)), Message("assistant", ("b",)))
+    question = Message("user", ("Q",))
+    spec = attempt_spec(AttemptRequest(TurnRequest("t", question, model="opus"), "S", history, session))
+    worker = place.worker
+    script = worker.begin(spec, LoginAdvice())
+    assert worker.turns == 1 and worker.state is not None
+    told(script, *SAID)
+    worker.finish(script)
+    assert worker.state.messages == (*history, question, Message("assistant", ("A",)))
+    assert worker.state.current == spec.config
+    assert (worker.cost_usd, worker.mark, place.returned) == (0.3, "u1", [True])
+
+
+def test_a_turn_that_was_left_is_not_clean() -> None:
+    place = Place()
+    spec = attempt_spec(AttemptRequest(TurnRequest("t", Message("user", ("Q",))), "", ()))
+    script = place.worker.begin(spec, LoginAdvice())
+    told(script, *SAID[:3])
+    place.worker.finish(script)
+    assert place.worker.state is not None and place.worker.state.messages is None
+    assert (place.worker.mark, place.returned) == (None, [False])
+
+
+def test_a_turn_that_was_not_begun_leaves_no_trace() -> None:
+    place = Place()
+    place.worker.finish(None)
+    assert (place.worker.turns, place.worker.state, place.returned) == (0, None, [True])
 
 
 def test_frames_between_turns_are_nobodys() -> None:

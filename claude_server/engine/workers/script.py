@@ -1,0 +1,86 @@
+"""The script of a turn on a worker of the pool: what is said to its process, and how the answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from claude_server.core.model import SessionPlan
+from claude_server.engine.processes.argv import Launch
+from claude_server.engine.protocol import control
+from claude_server.engine.protocol.advice import LoginAdvice
+from claude_server.engine.protocol.control import Dialogue, Expect, Step, initialize
+from claude_server.engine.protocol.events import TurnTranslator
+from claude_server.engine.protocol.plain import PlainDialogue
+from claude_server.engine.workers import state
+from claude_server.engine.workers.attempt_spec import AttemptSpec, Script
+from claude_server.engine.workers.state import FIRST_SERVER, Abilities, Level, WorkerState
+from claude_server.engine.workers.unsupported import NO_LONG_CACHE, UNTESTED_LEVELS
+from claude_server.engine.workers.worker import Worker
+
+
+def script_for(
+    spec: AttemptSpec, worker: Worker, advice: LoginAdvice, level: Level, abilities: Abilities
+) -> Script:
+    """The script of this turn on `worker`, which is only looked at."""
+    request, config = spec.request, spec.config
+    session = request.session
+    translator = TurnTranslator(
+        engine=level,
+        cost_before=worker.cost_usd,
+        restored_cost=session.cost_usd if session is not None else None,
+        answer=spec.answer,
+        stop=spec.stop,
+        names=spec.names,
+        notices=(NO_LONG_CACHE,) if config.long_cache and not abilities.cache_ttl else (),
+        model=request.turn.model,
+        advice=advice,
+    )
+    if worker.launch.plain is not None:
+        dialogue = PlainDialogue(request.history, request.turn.question, translator)
+        return Script(dialogue, translator, spec)
+    begun = worker.state or worker.first_state(config)
+    steps = _first_steps(spec, begun, level) if worker.state is None else _further_steps(spec, begun)
+    before_question = len(steps) - 1
+    if worker.idled_long:
+        # Before anything that costs: a process that was stopped would do it once it goes on.
+        steps = [control.are_you_there(), *steps]
+    return Script(Dialogue(steps, translator, begun.listed(config)), translator, spec, before_question)
+
+
+def _first_steps(spec: AttemptSpec, begun: WorkerState, level: Level) -> Sequence[Step]:
+    """The steps of the first turn of a process that isn't initialized; `begun`: as it will be then."""
+    request, config = spec.request, spec.config
+    question, history = request.turn.question, request.history
+    first = initialize(config.system, FIRST_SERVER if config.tools else None)
+    if level in UNTESTED_LEVELS:
+        write = control.flattened if level == "text" else control.conversation
+        # The rest of the configuration was set at the start of the process.
+        listed = begun.tools_in_body and config.tools
+        tools = [Step((state.flags(config, lists_tools=True),), Expect.ACKS)] if listed else []
+        return [first, *tools, *write(history, question)]
+    if request.session is not None:
+        return [first, *state.session_steps(begun, config, history, question)]
+    return [first, *state.turn_steps(begun, config, history, question)]
+
+
+def _further_steps(spec: AttemptSpec, now: WorkerState) -> Sequence[Step]:
+    request, config = spec.request, spec.config
+    if request.session is not None:
+        return state.session_steps(now, config, (), request.turn.question)
+    return state.turn_steps(now, config, request.history, request.turn.question)
+
+
+def launch_for(
+    session: SessionPlan | None,
+    config: state.WorkerConfig,
+    level: Level,
+    listed_models: frozenset[str],
+    abilities: Abilities,
+) -> Launch:
+    """The launch of a process that is started for this turn."""
+    if level in UNTESTED_LEVELS:
+        plain = config.system if level == "plain" else None
+        return Launch(config.model, session, effort=config.effort, flags=config.flags, plain=plain)
+    if session is not None:
+        return Launch(config.model, session)
+    return Launch(custom_model=state.custom_model(config.model, listed_models, abilities))
