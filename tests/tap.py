@@ -14,10 +14,11 @@ from typing import Any
 import httpx
 import httpx2
 
-from tests import conformance
+from tests import conformance, responses_conformance
 
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"
+RESPONSES = "/v1/responses"
 
 
 class Answer:
@@ -28,14 +29,17 @@ class Answer:
         self._status: int = response.status_code
         self._complaints = complaints
         self._body = bytearray()
-        self._stream: conformance.StreamChecker | None = None
+        self._stream: conformance.StreamChecker | responses_conformance.StreamChecker | None = None
         asked = _asked(request) if self._path == CHAT else {}
         self._n: int = asked.get("n") or 1
         if self._status == 200 and response.headers.get("content-type", "").startswith("text/event-stream"):
             options = asked.get("stream_options") or {}
-            self._stream = conformance.StreamChecker(
-                include_usage=bool(options.get("include_usage")), n=self._n
-            )
+            if self._path == CHAT:
+                self._stream = conformance.StreamChecker(
+                    include_usage=bool(options.get("include_usage")), n=self._n
+                )
+            else:
+                self._stream = responses_conformance.StreamChecker()
 
     def feed(self, data: bytes) -> None:
         if self._stream is None:
@@ -53,6 +57,8 @@ class Answer:
             self._report(conformance.error_body(bytes(self._body)))
         elif self._path == CHAT:
             self._report(conformance.completion(bytes(self._body), self._n))
+        elif self._path == RESPONSES:
+            self._report(responses_conformance.response(bytes(self._body)))
         else:
             self._report(conformance.models(bytes(self._body), one=self._path != MODELS))
 
@@ -77,7 +83,7 @@ def _concerns(request: Any, response: Any) -> bool:
         return False
     # The API that we talk to has models, too.
     ours = "x-request-id" in response.headers and "request-id" not in response.headers
-    return ours and (path in (CHAT, MODELS) or path.startswith(f"{MODELS}/"))
+    return ours and (path in (CHAT, MODELS, RESPONSES) or path.startswith(f"{MODELS}/"))
 
 
 def _stream_kind(library: ModuleType) -> Any:

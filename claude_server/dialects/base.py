@@ -16,6 +16,7 @@ from pydantic import BaseModel, StrictBool, StrictStr
 
 from claude_server.core.cli_tools import CliTools
 from claude_server.core.model import Image, TurnEvent, TurnRequest
+from claude_server.dialects.rules import Rule
 
 ReasoningField = Literal["reasoning_content", "reasoning"]
 
@@ -155,6 +156,7 @@ class Dialect(Generic[Body]):
     those of clients that send `header` are. `request`, `answer` and `error_body` are the shapes; `purpose` a
     sentence for the OpenAPI document. `id_header`: where clients look for the request's id, beside
     x-request-id. `statuses`: for a failure's code, the status that is this dialect's own and not the table's.
+    `rules`: what becomes of each parameter.
 
     `needs` and `prepare` raise InvalidRequest or UnsupportedParameter with `param`. `error` makes the body.
     """
@@ -171,3 +173,4 @@ class Dialect(Generic[Body]):
     header: str | None = None
     id_header: str | None = None
     statuses: Mapping[str, int] = field(default_factory=dict)
+    rules: Mapping[str, Rule] = field(default_factory=dict)

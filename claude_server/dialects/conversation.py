@@ -10,7 +10,17 @@ from typing import Any
 
 from claude_server.core import strict_json
 from claude_server.core.calls import orphan
-from claude_server.core.model import NO_RESULT, Block, Document, Image, Message, Role, ToolResult, ToolUse
+from claude_server.core.model import (
+    NO_RESULT,
+    Block,
+    Document,
+    Image,
+    Message,
+    Role,
+    Thought,
+    ToolResult,
+    ToolUse,
+)
 
 # A system message that comes later: the API has none inside a conversation.
 _LATER_SYSTEM = "<system-message>\n{text}\n</system-message>"
@@ -46,6 +56,7 @@ class Conversation:
         self._named: defaultdict[str, deque[str]] = defaultdict(deque)
         # Notes that came between calls and their results: those must follow at once.
         self._held: list[str] = []
+        self._thoughts: list[Thought] = []
         self._ids: set[str] = set()
         self._repeats: Counter[str] = Counter()
 
@@ -54,17 +65,25 @@ class Conversation:
         self._add("user", blocks)
 
     def note(self, text: str) -> None:
-        """A system message in the middle; one between calls and their results comes after these."""
-        marked = _LATER_SYSTEM.format(text=text)
+        """A system message in the middle."""
+        self.aside(_LATER_SYSTEM.format(text=text))
+
+    def aside(self, text: str) -> None:
+        """Text of the user's in the middle; one between calls and their results comes after these."""
         if self._open and self._messages[-1][0] == "assistant":
-            self._held.append(marked)
+            self._held.append(text)
         else:
-            self._add("user", [marked])
+            self._add("user", [text])
+
+    def thought(self, thought: Thought) -> None:
+        """What was thought before the next part of an answer; without one it is left out."""
+        self._thoughts.append(thought)
 
     def assistant(self, texts: Sequence[str], calls: Sequence[Call] = ()) -> None:
         """An answer, or a part of one."""
         if not texts and not calls:
             return
+        thoughts, self._thoughts = self._thoughts, []
         if self._messages and self._messages[-1][0] == "user":
             # Not between the parts of one answer: some clients send each call by itself, all results after.
             self._close()
@@ -75,7 +94,7 @@ class Conversation:
             for name in {call.id, call.name}:
                 self._named[name].append(ours)
             uses.append(ToolUse(ours, call.name, _arguments(call.arguments)))
-        self._add("assistant", [*texts, *uses])
+        self._add("assistant", [*thoughts, *texts, *uses])
 
     def result(self, name: str, blocks: tuple[Content, ...]) -> None:
         """A result, by the call's id, or by the function's name."""
@@ -103,6 +122,8 @@ class Conversation:
     def _add(self, role: Role, blocks: Sequence[Block]) -> None:
         if not blocks:
             return
+        if role == "user":
+            self._thoughts.clear()
         if self._messages and self._messages[-1][0] == role:
             self._messages[-1][1].extend(blocks)
         else:

@@ -66,13 +66,11 @@ _TWO_V1 = "The client adds /v1 by itself: leave it out of its base_url."
 # By path: what clients ask for whose settings have one of the usual mistakes.
 _HINTS = {
     "/chat/completions": _NO_V1,
+    "/responses": _NO_V1,
     "/models": _NO_V1,
     "/v1/v1/chat/completions": _TWO_V1,
+    "/v1/v1/responses": _TWO_V1,
     "/v1/v1/models": _TWO_V1,
-    "/v1/responses": (
-        "This server has /v1/chat/completions: let the client use that (Vercel AI SDK: openai.chat(NAME), "
-        "LangChain: use_responses_api=False)."
-    ),
 }
 
 

@@ -11,10 +11,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from claude_server.configuration import settings as config
 from claude_server.configuration.fields import default_text
-from claude_server.dialects.chat.parameters import RULES
+from claude_server.dialects.base import Dialect
+from claude_server.dialects.table import DIALECTS
 from tests.conftest import newest_cli
 from tests.support import ROOT
 
@@ -35,7 +37,6 @@ SECURITY = ROOT / "SECURITY.md"
 SETTINGS = DOCS / "settings.md"
 PAGES = (README, *sorted(DOCS.glob("*.md")))
 _SETTINGS = re.compile(r"(?<=<!-- settings -->\n).*(?=<!-- /settings -->\n)", re.DOTALL)
-_PARAMETERS = re.compile(r"(?<=<!-- parameters -->\n).*(?=<!-- /parameters -->\n)", re.DOTALL)
 # In what the start prints, and last among the versions that are tested.
 _NEWEST = re.compile(r"(?<=^claude CLI )[\d.]+\d(?=, )|(?<= and )[\d.]+\d(?=\.$)", re.MULTILINE)
 
@@ -114,18 +115,24 @@ def settings_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def parameters_table() -> str:
-    """Every parameter of a chat as a row, from the table that decides what becomes of it."""
+def parameters_table(dialect: Dialect[Any]) -> str:
+    """Every parameter of a dialect as a row, from the table that decides what becomes of it."""
     words = {"honour": "honoured", "ignore": "ignored", "refuse": "refused"}
     lines = ["| parameter | | how, or why |", "|---|---|---|"]
-    lines += [f"| `{name}` | {words[rule.answer]} | {rule.why} |" for name, rule in RULES.items()]
+    lines += [f"| `{name}` | {words[rule.answer]} | {rule.why} |" for name, rule in dialect.rules.items()]
     return "\n".join(lines) + "\n"
 
 
-def written_parameters_table() -> str:
+def _table_of(dialect: Dialect[Any]) -> re.Pattern[str]:
+    """Where docs/parameters.md has the dialect's table."""
+    mark = f"{dialect.name} parameters"
+    return re.compile(rf"(?<=<!-- {mark} -->\n).*(?=<!-- /{mark} -->\n)", re.DOTALL)
+
+
+def written_parameters_table(dialect: Dialect[Any]) -> str:
     """The table as docs/parameters.md has it."""
-    found = _PARAMETERS.search(PARAMETERS.read_text(encoding="utf-8"))
-    assert found, f"{PARAMETERS.name} has no <!-- parameters --> ... <!-- /parameters -->"
+    found = _table_of(dialect).search(PARAMETERS.read_text(encoding="utf-8"))
+    assert found, f"{PARAMETERS.name} has no <!-- {dialect.name} parameters --> ... <!-- /... -->"
     return found[0]
 
 
@@ -147,7 +154,10 @@ def main() -> int:
     text = SETTINGS.read_text(encoding="utf-8")
     SETTINGS.write_text(_SETTINGS.sub(lambda _: settings_table(), text), encoding="utf-8")
     text = PARAMETERS.read_text(encoding="utf-8")
-    PARAMETERS.write_text(_PARAMETERS.sub(lambda _: parameters_table(), text), encoding="utf-8")
+    for dialect in DIALECTS:
+        before, _, after = text.partition(written_parameters_table(dialect))
+        text = f"{before}{parameters_table(dialect)}{after}"
+    PARAMETERS.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -24,9 +24,9 @@ from claude_server.configuration.fields import default_text
 from claude_server.configuration.login import METHODS, detect_login
 from claude_server.core import retry
 from claude_server.core.errors import QueueFull, RateLimited, TurnError
-from claude_server.dialects.chat.parameters import RULES
-from claude_server.dialects.chat.wire import ChatRequest
+from claude_server.dialects.base import Dialect
 from claude_server.dialects.model_names import PLACEHOLDERS
+from claude_server.dialects.table import DIALECTS
 from claude_server.engine.processes import argv
 from claude_server.http import errors
 from claude_server.http.guard import keys as guard_keys
@@ -442,11 +442,11 @@ def test_models() -> None:
     assert full[0].startswith("a full id")
 
 
-def test_parameters() -> None:
-    written = document.written_parameters_table()
-    assert written == document.parameters_table(), "run: python -m tests.readme.document"
-    honoured = {name for name, rule in RULES.items() if rule.answer == "honour"}
-    assert set(ChatRequest.model_fields) - honoured == {"temperature", "top_p"}
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_parameters(dialect: Dialect[Any]) -> None:
+    written = document.written_parameters_table(dialect)
+    assert written == document.parameters_table(dialect), "run: python -m tests.readme.document"
+    assert set(dialect.request.model_fields) <= set(dialect.rules)
 
 
 def turn_errors(parent: type[TurnError] = TurnError) -> Iterator[type[TurnError]]:

@@ -6,6 +6,7 @@ from claude_server.core.model import TurnRequest
 from claude_server.dialects.base import Around, Dialect, Needs, Prepared
 from claude_server.dialects.chat.answer import AnswerContext
 from claude_server.dialects.chat.messages import remote_images
+from claude_server.dialects.chat.parameters import RULES
 from claude_server.dialects.chat.presenter import ChatPresenter
 from claude_server.dialects.chat.request import check_length, to_turn
 from claude_server.dialects.chat.wire import ChatCompletion, ChatRequest
@@ -61,4 +62,5 @@ CHAT = Dialect(
     needs=needs,
     prepare=prepare,
     error=error_body,
+    rules=RULES,
 )

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from fnmatch import fnmatchcase
-from typing import Any
-
-from claude_server.core.answer_format import AnswerFormat
 from claude_server.core.cli_tools import CliTools
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
-from claude_server.core.model import Message, TurnRequest
+from claude_server.core.model import TurnRequest
+from claude_server.dialects import openai_terms
 from claude_server.dialects.base import Around
 from claude_server.dialects.chat import wire as chat
 from claude_server.dialects.chat.messages import has_later_system, split
@@ -22,12 +18,6 @@ from claude_server.dialects.rules import ignored_parameters
 MAX_CHOICES = 8
 # Messages, their parts and their calls. The CLI takes some milliseconds for each message.
 MAX_LENGTH = 20_000
-# OpenAI's effort names that Claude doesn't have.
-_EFFORT = {"none": None, "minimal": "low"}
-# OpenAI's names of tiers by the API's; what isn't named is the API's default.
-_SERVICE_TIERS = {"default": "standard_only", "standard_only": "standard_only"}
-_VERBOSITY = {"low": "Answer briefly.", "high": "Answer in detail."}
-_ONE_OBJECT = "Answer with one JSON object and nothing else: no words around it, no code fence."
 
 
 def check_length(request: chat.ChatRequest) -> None:
@@ -52,13 +42,12 @@ def to_turn(request: chat.ChatRequest, around: Around) -> tuple[TurnRequest, tup
     """
     policy, cli_tools = around.policy, around.cli_tools
     model = chosen(request.model, policy.default_model)
-    sampling = _sampling(request)
-    forwards = any(fnmatchcase(model or "default", pattern) for pattern in policy.sampling_models)
+    sampling = openai_terms.sampling(request.temperature, request.top_p, model, policy)
     ignored = ignored_parameters(
         RULES,
         {
             **(request.model_extra or {}),
-            **({} if forwards else sampling),
+            **sampling.ignored,
             "service_tier": request.service_tier,
             "prompt_cache_retention": request.prompt_cache_retention,
             "thinking": request.thinking,
@@ -74,16 +63,16 @@ def to_turn(request: chat.ChatRequest, around: Around) -> tuple[TurnRequest, tup
         notices.append(SYSTEM_IN_PLACE)
     tools, choice, about_tools = to_tools(request)
     answer = to_answer_format(request)
-    line = _VERBOSITY.get(request.verbosity or "", "")
+    line = openai_terms.verbosity_line(request.verbosity)
     turn = TurnRequest(
         id=f"chatcmpl-{around.id}",
-        question=_question(conversation[-1], answer),
+        question=openai_terms.with_form(conversation[-1], answer),
         history=tuple(conversation[:-1]),
         system="\n\n".join(text for text in (*_top_system(request), system, line) if not is_blank(text)),
         model=model,
         session_id=request.session_id,
         owner=around.owner,
-        effort=_EFFORT.get(request.reasoning_effort or "", request.reasoning_effort),
+        effort=openai_terms.effort(request.reasoning_effort),
         max_output_tokens=request.max_completion_tokens or request.max_tokens,
         thinking=_thinks(request, cli_tools),
         shows_thinking=policy.reasoning_field is not None,
@@ -91,12 +80,12 @@ def to_turn(request: chat.ChatRequest, around: Around) -> tuple[TurnRequest, tup
         tool_choice=choice,
         answer=answer,
         stop=_stops(request),
-        temperature=min(sampling["temperature"], 1.0) if forwards and "temperature" in sampling else None,
-        top_p=sampling.get("top_p") if forwards else None,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
         # A reply that isn't streamed is collected anyway: it can be retried to its end.
         buffered=not request.stream or (request.stream_mode or policy.stream_mode) == "buffered",
         cli_tools=cli_tools,
-        service_tier=_SERVICE_TIERS.get(request.service_tier or ""),
+        service_tier=openai_terms.service_tier(request.service_tier),
         long_cache=request.prompt_cache_retention == "24h",
         notices=(*notices, *about_tools),
     )
@@ -113,13 +102,6 @@ def _top_system(request: chat.ChatRequest) -> tuple[str, ...]:
     """The texts of the field 'system'."""
     given = request.system or ()
     return (given,) if isinstance(given, str) else tuple(block.text for block in given)
-
-
-def _question(last: Message, answer: AnswerFormat | None) -> Message:
-    if answer is None or answer.schema is not None:
-        return last
-    # Not in the system prompt: a session keeps its first one.
-    return replace(last, blocks=(*last.blocks, _ONE_OBJECT))
 
 
 def _check_choices(request: chat.ChatRequest) -> None:
@@ -144,9 +126,3 @@ def _check_cli_tools_conflicts(request: chat.ChatRequest) -> None:
 def _stops(request: chat.ChatRequest) -> tuple[str, ...]:
     given = [request.stop] if isinstance(request.stop, str) else request.stop or ()
     return tuple(dict.fromkeys(text for text in (*given, *(request.stop_sequences or ())) if text))
-
-
-def _sampling(request: chat.ChatRequest) -> dict[str, Any]:
-    """The sampling parameters that differ from OpenAI's default."""
-    asked = {"temperature": request.temperature, "top_p": request.top_p}
-    return {name: value for name, value in asked.items() if value is not None and value != 1}

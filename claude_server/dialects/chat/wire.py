@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from claude_server.dialects.base import TurnBody
+from claude_server.dialects.openai_terms import Effort, Verbosity
 from claude_server.dialects.x_claude import XClaude
 
 _T = TypeVar("_T")
@@ -145,8 +146,8 @@ class ChatRequest(TurnBody):
     stop: StrictStr | StopTexts | None = None
     temperature: Annotated[StrictFloat, Field(ge=0, le=2)] | None = None
     top_p: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Verbosity | None = None
     tools: FailFastList[ToolDefinition] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
     parallel_tool_calls: StrictBool | None = None

@@ -1,0 +1,108 @@
+"""Presents a turn as a response: its JSON, and its server-sent events. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from claude_server.core.model import TurnDone, TurnEvent
+from claude_server.dialects.base import Failure, ServerEvent
+from claude_server.dialects.responses.output import Output
+from claude_server.dialects.responses.shown import Response, usage
+from claude_server.dialects.x_claude import end_of, x_claude
+
+_DONE = ServerEvent(b"[DONE]")
+# Pings in a row, which come every 15 s. Codex gives up a stream after 300 s without an event, and some older
+# clients know no event of this kind: so most of the pings are comments.
+_PINGS_TO_KEEPALIVE = 16
+_INVALID_PROMPT = "invalid_prompt"
+# Codes that clients know, by ours; Codex asks again after the others.
+_CODES = {
+    "context_length_exceeded": "context_length_exceeded",
+    "invalid_request_error": _INVALID_PROMPT,
+    "unsupported_parameter": _INVALID_PROMPT,
+    "request_too_large": _INVALID_PROMPT,
+    "account_problem": "insufficient_quota",
+}
+
+
+class ResponsePresenter:
+    """A `base.Presenter`. `response` is the answer before anything of it is known; `output` makes its items.
+
+    Each event has its number. An answer ends with a terminal event that has the whole of it.
+    """
+
+    def __init__(self, response: Response, output: Output) -> None:
+        self._response = response
+        self._output = output
+        self._number = 0
+        self._pings = 0
+        self._begun = False
+        self._end: TurnDone | None = None
+
+    def whole(self, answers: Sequence[Sequence[TurnEvent]]) -> bytes:
+        (events,) = answers
+        for event in events:
+            for _ in self._output.feed(event):
+                pass
+        self._end = end_of(events)
+        return self._finished(self._end).model_dump_json().encode()
+
+    def events(self, index: int, event: TurnEvent) -> Iterator[ServerEvent]:
+        self._pings = 0
+        yield from self._beginning()
+        for kind, fields in self._output.feed(event):
+            yield self._event(kind, fields)
+        if isinstance(event, TurnDone):
+            self._end = event
+
+    def end(self) -> Iterator[ServerEvent]:
+        assert self._end is not None
+        last = self._finished(self._end)
+        yield self._event(f"response.{last.status}", {"response": last.model_dump()})
+        yield _DONE
+
+    def failed(self, failure: Failure) -> Iterator[ServerEvent]:
+        """`response.failed`: the one event that all clients take for a failure."""
+        yield from self._beginning()
+        code = _CODES.get(failure.code, "server_error")
+        if failure.status == 429:
+            code = "rate_limit_exceeded" if failure.retry else "insufficient_quota"
+        error = {"code": code, "message": failure.message}
+        update = {"status": "failed", "error": error, "output": self._output.open_items}
+        yield self._event("response.failed", {"response": {**self._response.model_dump(), **update}})
+        yield _DONE
+
+    def ping(self) -> ServerEvent | None:
+        self._pings += 1
+        if not self._begun or self._pings % _PINGS_TO_KEEPALIVE:
+            return None
+        return self._event("keepalive", {})
+
+    def _beginning(self) -> Iterator[ServerEvent]:
+        if self._begun:
+            return
+        self._begun = True
+        shown = self._response.model_dump()
+        yield self._event("response.created", {"response": shown})
+        yield self._event("response.in_progress", {"response": shown})
+
+    def _finished(self, end: TurnDone) -> Response:
+        incomplete = self._output.incomplete
+        return Response.model_validate(
+            {
+                **self._response.model_dump(),
+                "status": "completed" if incomplete is None else "incomplete",
+                "completed_at": self._response.created_at + round(end.duration_ms / 1000),
+                "incomplete_details": None if incomplete is None else {"reason": incomplete},
+                "output": self._output.items,
+                "usage": usage(end.usage),
+                "x_claude": x_claude([end]),
+            }
+        )
+
+    def _event(self, kind: str, fields: dict[str, Any]) -> ServerEvent:
+        data = json.dumps({"type": kind, "sequence_number": self._number, **fields}, ensure_ascii=False)
+        self._number += 1
+        return ServerEvent(data.encode(), kind)
