@@ -19,7 +19,8 @@ from pathlib import Path
 import httpx
 from openai import OpenAI
 
-from claude_server.core.model import Attempt, AttemptRequest, EngineState, ModelInfo
+from claude_server.core.errors import NotReady
+from claude_server.core.model import Attempt, AttemptRequest, EngineState, ModelInfo, TurnRequest
 from claude_server.engine.discovery import selftest
 from claude_server.engine.processes.binary_cache import signature_of
 from claude_server.engine.workers.state import Abilities
@@ -50,6 +51,9 @@ class IdleBackend:
 
     def open(self, request: AttemptRequest) -> Attempt:
         raise AssertionError("no turn was to be started")
+
+    async def count_tokens(self, turn: TurnRequest) -> int:
+        raise NotReady("nothing can be counted")
 
     def has_transcript(self, session_uuid: str, mark: str = "", *, tools: bool = False) -> bool:
         return False

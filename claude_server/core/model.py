@@ -361,6 +361,9 @@ class Backend(Protocol):
     def open(self, request: AttemptRequest) -> Attempt:
         """Begin an attempt. Never raises: errors come out of the iteration."""
 
+    async def count_tokens(self, turn: TurnRequest) -> int:
+        """The tokens of a turn's prompt, as the API counts them. Spends none. Raises TurnError."""
+
     def has_transcript(self, session_uuid: str, mark: str = "", *, tools: bool = False) -> bool:
         """Is there a conversation of the CLI under this UUID, with the event `mark` in it?
         `tools`: one that has tools of its own."""

@@ -18,6 +18,7 @@ from claude_server.engine.processes.argv import SIMPLE
 from claude_server.engine.processes.binary_cache import signature_of
 from claude_server.engine.processes.sweep import sweep
 from claude_server.engine.processes.table import ProcessTable, private_folder
+from claude_server.engine.workers.counting import TokenCounting
 from claude_server.engine.workers.one_shot import OneShotWorkers
 from claude_server.engine.workers.pool import Pool
 from claude_server.engine.workers.state import Abilities, Level
@@ -59,6 +60,12 @@ class BinaryEngine:
     table: ProcessTable
     pool: Pool
     one_shot: OneShotWorkers
+    counting: TokenCounting
+
+    @property
+    def is_idle(self) -> bool:
+        """Does no turn run, and is no process being started?"""
+        return len(self.table) == self.pool.idle + self.counting.pool.idle
 
     @property
     def is_installed(self) -> bool:
@@ -106,10 +113,12 @@ class EngineBuilder:
         info = parse_info(version, await handshake(table))
         names = {m.id for m in info.models} | {m.resolves_to for m in info.models if m.resolves_to}
         one_shot = await self._one_shot(binary, signature, table, level)
-        # The last one: it has a timer, which a failure would leave running.
+        # The last ones: they have timers, which a failure would leave running.
         pool = self._pool(table, abilities, level)
+        counting = TokenCounting(table, abilities, limits=self._options.limits, share=self._options.share)
+        listed = _ALIASES | names
         return BinaryEngine(
-            binary, signature, info, abilities, level, _ALIASES | names, table, pool, one_shot
+            binary, signature, info, abilities, level, listed, table, pool, one_shot, counting
         )
 
     async def _one_shot(

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from claude_server.core.errors import ModelNotFound, NotReady, TurnError
-from claude_server.core.model import AttemptRequest, EngineState, ModelInfo
+from claude_server.core.model import AttemptRequest, EngineState, ModelInfo, TurnRequest
 from claude_server.engine.binary import BinaryEngine, EngineOptions
 from claude_server.engine.conversations import Conversations
 from claude_server.engine.discovery.probe import handshake, parse_info
@@ -109,6 +109,7 @@ class CliEngine:
     def _retire_idle(self) -> None:
         for engine in self._installation.engines:
             engine.pool.retire_idle(Retired.LOGIN_REFUSED)
+            engine.counting.pool.retire_idle(Retired.LOGIN_REFUSED)
 
     # Sessions
 
@@ -127,6 +128,15 @@ class CliEngine:
         for engine in self._installation.engines:
             await engine.table.wait_ended(session_uuid)
         return await self._conversations.erase(session_uuid)
+
+    async def count_tokens(self, turn: TurnRequest) -> int:
+        engine = self._installation.current()
+        if engine is None or not engine.abilities.counts_tokens or not self._login.ready:
+            raise NotReady("The claude CLI can't count tokens, or isn't ready to.")
+        if turn.model is not None and not valid_model(turn.model):
+            raise _unknown(turn.model)
+        spec = attempt_spec(AttemptRequest(turn, turn.system, turn.history), self.models)
+        return await engine.counting.count(spec)
 
     # Turns
 
@@ -159,7 +169,7 @@ def _lease_from(engine: BinaryEngine, spec: AttemptSpec) -> asyncio.Future[Worke
     request, config = spec.request, spec.config
     model = request.turn.model
     if model is not None and not valid_model(model):
-        return _failed_lease(ModelNotFound(f"There is no model '{model[:100]}'.", param="model"))
+        return _failed_lease(_unknown(model))
     runs_tools = bool(engine.one_shot.tools)
     problem = unsupported(request, config, engine.level, engine.abilities, runs_tools=runs_tools)
     if problem is not None:
@@ -168,6 +178,10 @@ def _lease_from(engine: BinaryEngine, spec: AttemptSpec) -> asyncio.Future[Worke
         return engine.one_shot.lease(spec)
     launch = launch_for(request.session, config, engine.level, engine.listed_models, engine.abilities)
     return engine.pool.lease(Demand(config, launch, request.turn.owner, request.history))
+
+
+def _unknown(model: str) -> ModelNotFound:
+    return ModelNotFound(f"There is no model '{model[:100]}'.", param="model")
 
 
 def _failed_lease(error: TurnError) -> asyncio.Future[Worker]:

@@ -110,6 +110,7 @@ class Installation:
             # Its running turns end on it; its idle workers go now.
             self._old = [*(old for old in self._old if len(old.table)), replaced]
             await replaced.pool.close()
+            await replaced.counting.pool.close()
         await fresh.pool.warm_up()
 
     def _probe_failed(self, problem: str) -> None:
@@ -131,7 +132,7 @@ class Installation:
     def is_idle(self) -> bool:
         """Does no turn run, and is no process being started? Whoever probes starts some."""
         probing = self._probe_task is not None and not self._probe_task.done()
-        return not probing and all(len(engine.table) == engine.pool.idle for engine in self.engines)
+        return not probing and all(engine.is_idle for engine in self.engines)
 
     async def close(self) -> None:
         """End every process; returns when none is left."""
@@ -143,5 +144,6 @@ class Installation:
         for engine in self.engines:
             await engine.pool.close()
             await engine.one_shot.close()
+            await engine.counting.pool.close()
             await engine.table.close()
         await asyncio.to_thread(kill_owned)

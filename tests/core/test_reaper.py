@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from claude_server.core.errors import SessionConflict, SessionNotFound, StateFailed
+from claude_server.core.model import TurnRequest
 from claude_server.core.ports import Lock, StoreError
 from claude_server.core.reaper import SessionReaper
 from claude_server.core.sessions import session_uuid
@@ -29,6 +30,9 @@ class Engine(IdleBackend):
         self.transcripts = set(self.kept)
         self.ended: list[str] = []
         self.stuck = False
+
+    async def count_tokens(self, turn: TurnRequest) -> int:
+        raise AssertionError("nothing is counted")
 
     def kept_sessions(self) -> frozenset[str]:
         return frozenset(self.kept)

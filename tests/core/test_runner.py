@@ -143,6 +143,9 @@ class ScriptedBackend:
         # What is answered is kept.
         return bool(mark) or session_uuid in self._transcripts
 
+    async def count_tokens(self, turn: TurnRequest) -> int:
+        raise AssertionError("nothing is counted")
+
     def kept_sessions(self) -> frozenset[str]:
         return frozenset()
 

@@ -19,6 +19,7 @@ import structlog
 
 from claude_server.core.errors import CliFailed, TurnError, TurnTimeout
 from claude_server.core.model import Message, Tool
+from claude_server.engine.discovery.counting_check import counts_tokens
 from claude_server.engine.discovery.sandbox import sandbox
 from claude_server.engine.processes.argv import SIMPLE, Launch
 from claude_server.engine.processes.binary_cache import BinaryCache
@@ -107,6 +108,7 @@ class SelfTest:
             "cache_ttl": self._cache_ttl,
             "simple": self._simple,
             "stable_prefix": self._stable_prefix,
+            "counts_tokens": self._counts_tokens,
         }
 
     async def _check(self, name: str, check: Callable[[StepRunner], Awaitable[bool]]) -> bool:
@@ -181,6 +183,9 @@ class SelfTest:
         with contextlib.suppress(TurnError):
             await runner.run(conversation((), Message("user", ("selftest",))), self._limit)
         return len(self._api.turns) == 1
+
+    async def _counts_tokens(self, runner: StepRunner) -> bool:
+        return await counts_tokens(runner, self._api, self._limit)
 
     async def _inject(self, runner: StepRunner) -> bool:
         history = (Message("user", ("/one",)), Message("assistant", ("two",)))

@@ -49,6 +49,7 @@ class Abilities:
     simple: without its notes (CLAUDE_CODE_SIMPLE) the CLI does all that the level "warm" needs.
     stable_prefix: an injected conversation begins with the bytes of one that was held; else today's date
     moves in it.
+    counts_tokens: it has the API count a conversation that it was told, and asks the model for nothing.
     """
 
     stream_json: bool = False
@@ -67,6 +68,7 @@ class Abilities:
     cache_ttl: bool = False
     simple: bool = False
     stable_prefix: bool = False
+    counts_tokens: bool = False
 
     @property
     def level(self) -> Level:
