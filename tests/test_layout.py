@@ -182,12 +182,12 @@ def words_of_the_core(place: str) -> set[str]:
 
 
 def test_the_engine_knows_only_the_words_of_the_core() -> None:
-    assert words_of_the_core("claude_server/engine") <= {"cli_tools", "errors", "model"}
+    assert words_of_the_core("claude_server/engine") <= {"cli_tools", "errors", "model", "pictures"}
 
 
 def test_dialects_know_only_the_words_of_the_core() -> None:
     assert words_of_the_core("claude_server/dialects") <= {
-        *("answer_format", "calls", "cli_tools", "errors", "model", "strict_json"),
+        *("answer_format", "calls", "cli_tools", "errors", "model", "pictures", "strict_json"),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claude_server.core.model import Block, Document, Image, Message, OpenCall, ToolResult, ToolUse
 
@@ -64,7 +64,7 @@ def with_results(message: Message, calls: Sequence[OpenCall]) -> Message:
             rest += orphan(block.id, block.blocks)
         else:
             waiting.remove(call)
-            results.append(ToolResult(call.id, block.blocks))
+            results.append(replace(block, id=call.id))
     missing = [ToolResult(call.id, (call.default,)) for call in waiting]
     return Message(message.role, (*results, *missing, *rest))
 

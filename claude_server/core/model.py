@@ -52,10 +52,11 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The caller's answer to the call `id`."""
+    """The caller's answer to the call `id`. `is_error`: the caller says that the call failed."""
 
     id: str
     blocks: tuple[str | Image | Document, ...]
+    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ import binascii
 import re
 from urllib.parse import unquote_to_bytes
 
+from claude_server.core import pictures
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import Document, Image
-from claude_server.dialects import pictures
 
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),(.*)", re.DOTALL)
 _BLANK = re.compile(r"\s+")

@@ -29,6 +29,11 @@ def test_a_result_for_no_call_is_text() -> None:
     )
 
 
+def test_a_failed_call_stays_one() -> None:
+    given = user(ToolResult("look", ("dark",), is_error=True))
+    assert with_results(given, [FIRST]) == user(ToolResult("toolu_1", ("dark",), is_error=True))
+
+
 def test_a_result_may_name_the_function() -> None:
     twice = [OpenCall("toolu_1", "look"), OpenCall("toolu_2", "look")]
     given = user(ToolResult("look", ("a",)), ToolResult("call_look", ("b",)))

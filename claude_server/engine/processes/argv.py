@@ -104,6 +104,9 @@ def environment(base: Mapping[str, str], owner: int, tmp: Path, launch: Launch) 
     else:
         # The CLI would tell of its own agents where the caller has a tool named Agent.
         custom["CLAUDE_AGENT_SDK_DISABLE_BUILTIN_AGENTS"] = "1"
+        # In place of a longer result of a caller's tool the CLI would tell the name of a file. In tokens:
+        # more than any result that is given to it.
+        custom["MAX_MCP_OUTPUT_TOKENS"] = "1000000"
     return {
         **base,
         **custom,

@@ -127,7 +127,8 @@ def _block(block: Block) -> dict[str, Any]:
     if isinstance(block, RedactedThinking):
         return {"type": "redacted_thinking", "data": block.data}
     content = [_block(part) for part in block.blocks]
-    return {"type": "tool_result", "tool_use_id": block.id, "content": content}
+    failed = {"is_error": True} if block.is_error else {}
+    return {"type": "tool_result", "tool_use_id": block.id, "content": content, **failed}
 
 
 def _base64(media_type: str, data: str) -> dict[str, str]:

@@ -13,6 +13,10 @@ from typing import Any
 from claude_server.core.model import Tool
 
 _VERSION = "1"
+# Characters of a result that the CLI passes on as it is; of a longer one it tells the name of a file. More it
+# doesn't take.
+LONGEST_RESULT = 500_000
+_META = {"anthropic/maxResultSizeChars": LONGEST_RESULT}
 
 
 def answer(server: str, message: Mapping[str, Any], tools: Sequence[Tool]) -> Mapping[str, Any] | None:
@@ -38,4 +42,5 @@ def answer(server: str, message: Mapping[str, Any], tools: Sequence[Tool]) -> Ma
 
 
 def _listed(tool: Tool, schemas: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"name": tool.name, "description": tool.description, "inputSchema": schemas[tool.schema]}
+    schema = schemas[tool.schema]
+    return {"name": tool.name, "description": tool.description, "inputSchema": schema, "_meta": _META}

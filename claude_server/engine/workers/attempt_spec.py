@@ -17,6 +17,7 @@ from claude_server.core.model import (
     ToolUse,
     TurnRequest,
 )
+from claude_server.engine.protocol import results
 from claude_server.engine.protocol.argument_names import ArgumentNames, has_other_names
 from claude_server.engine.protocol.blocks import AnswerTool
 from claude_server.engine.protocol.control import Dialogue
@@ -65,7 +66,7 @@ class Script:
 def attempt_spec(request: AttemptRequest, models: Sequence[ModelInfo] = ()) -> AttemptSpec:
     """Translate an attempt for a CLI that lists `models`."""
     names = ArgumentNames.of(request.turn.tools)
-    request = names.request(request)
+    request = results.filled(names.request(request))
     answer = answer_tool(request.turn)
     # The API refuses blank stop texts.
     blank = tuple(text for text in request.turn.stop if not text.strip())

@@ -118,6 +118,7 @@ def test_the_environment() -> None:
         "CLAUDE_CODE_EAGER_FLUSH": "1",
         "DISABLE_AUTO_COMPACT": "1",
         "ENABLE_TOOL_SEARCH": "false",
+        "MAX_MCP_OUTPUT_TOKENS": "1000000",
         "CLAUDE_AGENT_SDK_DISABLE_BUILTIN_AGENTS": "1",
         "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
         "DISABLE_AUTOUPDATER": "1",

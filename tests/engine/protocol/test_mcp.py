@@ -40,8 +40,14 @@ def test_the_tools_are_listed() -> None:
             "name": "Bash",
             "description": "runs",
             "inputSchema": {"type": "object", "properties": {"x": {"type": "string"}}},
+            "_meta": {"anthropic/maxResultSizeChars": 500_000},
         },
-        {"name": "f", "description": "", "inputSchema": {"type": "object"}},
+        {
+            "name": "f",
+            "description": "",
+            "inputSchema": {"type": "object"},
+            "_meta": {"anthropic/maxResultSizeChars": 500_000},
+        },
     ]
     none = mcp.answer("f0", request("tools/list"), ())
     assert none is not None and none["result"] == {"tools": []}

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_server.core.errors import InvalidRequest
+from claude_server.core.pictures import kind, size
 from claude_server.dialects import media
-from claude_server.dialects.pictures import kind, size
 
 
 def png(width: int, height: int) -> bytes:
