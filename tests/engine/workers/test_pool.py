@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from claude_server.core.errors import CliFailed, NotReady, SessionLost, TurnError
 from claude_server.core.model import Message, SessionPlan
@@ -21,6 +22,7 @@ from tests.engine.scripted import ABLE, ScriptedProcess, Stage
 Q, A = Message("user", ("Q",)), Message("assistant", ("A",))
 SONNET, OPUS = WorkerConfig("sonnet", "S"), WorkerConfig("opus", "O")
 PLAIN = Demand(WorkerConfig(), Launch(), "")
+SECRET = WorkerConfig(system="secret")
 KEYED = replace(ABLE, set_system=False)
 BROKEN = NotReady("no CLI")
 MIB = 1024 * 1024
@@ -686,7 +688,7 @@ def test_sessions_that_have_ended_leave_nothing(staged: Staging) -> None:
     stage = staged(kept_sessions=0)
     for number in range(50):
         turn(stage, session(f"s{number}"))
-    assert len(stage.pool._starting) == 0
+    assert len(stage.pool._sessions._starting) == 0
 
 
 # Starts that fail
@@ -969,3 +971,33 @@ def test_a_lease_after_the_close_starts_nothing(staged: Staging) -> None:
     assert isinstance(failure(stage.lease(PLAIN)), CliFailed)
     stage.clock.settle()
     assert stage.table.asked == []
+
+
+# What the log tells
+
+
+def test_each_transition_is_one_line(staged: Staging) -> None:
+    """And none says what a turn is about."""
+    stage = staged(size=1, limits=Limits(turns=2))
+    with structlog.testing.capture_logs() as logs:
+        worker = turn(stage, demand(SECRET))
+        turn(stage, demand(SECRET))
+    lines = (
+        *("a turn waits for a worker", "a worker is being started", "a worker has been started"),
+        *("a worker is leased", "a worker is idle again", "a worker is leased", "a worker is retired"),
+    )
+    assert tuple(entry["event"] for entry in logs) == lines
+    assert {entry["log_level"] for entry in logs} == {"debug"}
+    (retired,) = [entry for entry in logs if entry["event"] == "a worker is retired"]
+    assert (retired["worker"], retired["reason"]) == (worker.process.pid, "turns")
+    assert "secret" not in str(logs)
+
+
+def test_a_waiter_may_refuse(staged: Staging) -> None:
+    stage = staged(size=1)
+    worker = stage.leased(PLAIN)
+    gone, stays = stage.lease(PLAIN), stage.lease(PLAIN)
+    gone.cancel()
+    stage.release(worker)
+    assert stays.result() is worker
+    assert repr(stage.pool) == "<Pool idle=0 busy=1 starting=0 waiting=0>"

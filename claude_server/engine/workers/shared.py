@@ -1,0 +1,103 @@
+"""Workers that serve anybody's turns, as far as the share policy lets them.
+
+One that never had a system prompt, a *blank* one, can serve any turn; a system prompt can be replaced, never
+taken away. So there is always one blank worker more than is in use, if there is room.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from claude_server.engine.processes.argv import Launch
+from claude_server.engine.processes.table import ProcessTable
+from claude_server.engine.workers.counters import Count, Retired
+from claude_server.engine.workers.demand import Demand
+from claude_server.engine.workers.population import Population
+from claude_server.engine.workers.starter import Starter
+from claude_server.engine.workers.state import Abilities, Level, can_serve
+from claude_server.engine.workers.worker import Limits, SharePolicy, Worker
+
+
+class SharedWorkers(Population):
+    """At most `size` processes, those that serve and those that are being started included."""
+
+    def __init__(
+        self,
+        table: ProcessTable,
+        starter: Starter,
+        counts: Counter[Count | Retired],
+        clock: Callable[[], float],
+        *,
+        abilities: Abilities,
+        level: Level,
+        share: SharePolicy,
+        size: int,
+    ) -> None:
+        super().__init__(table, starter, counts, clock, initializes_ahead=level == "warm")
+        self._abilities = abilities
+        self._level = level
+        self._share = share
+        self._size = size
+        self._last_launch = Launch()
+
+    def note(self, demand: Demand) -> None:
+        """A turn came: the next ones may want a process of the same kind."""
+        self._last_launch = demand.launch
+        self.keep_spare()
+
+    def keep_spare(self) -> None:
+        """Keep one blank worker."""
+        if self._level == "plain":
+            return
+        launch = Launch() if self._initializes_ahead else self._last_launch
+        spare = self._starting[launch] or any(w.launch == launch and w.blank for w in self.idle)
+        if not spare and not self._closed and not self._starter.pause and self._count < self._size:
+            self._start(launch)
+
+    def look_after(self, now: float, limits: Limits) -> None:
+        """Retire idle workers that are too old, or idle for too long; keep one."""
+        last = self.idle[-1:]
+        for worker in tuple(self.idle):
+            if now - worker.born >= limits.age:
+                self._retire(worker, Retired.AGE)
+            elif now - worker.idle_since >= limits.idle and worker not in last:
+                self._retire(worker, Retired.IDLE)
+        if not self.idle:
+            self.keep_spare()
+
+    @property
+    def _count(self) -> int:
+        return len(self.idle) + len(self.busy) + self.starting
+
+    def _fits(self, worker: Worker, demand: Demand) -> bool:
+        if self._share == "key" and worker.owner not in (None, demand.owner):
+            return False
+        if worker.state is None or self._level not in ("warm", "keyed"):
+            return worker.launch == demand.launch
+        return can_serve(worker.state, demand.config, demand.launch.custom_model, self._abilities)
+
+    def _rank(self, worker: Worker, demand: Demand) -> int:
+        state = worker.state
+        if state is None:
+            return 0
+        if state.holds(demand.config, demand.history):
+            return 3
+        if state.current == demand.config:
+            return 2
+        # A blank one is left for a turn without a system prompt.
+        return 1 if state.current.system else 0
+
+    def _has_room(self) -> bool:
+        if self._count < self._size:
+            return True
+        if not self.idle:
+            return False
+        self._retire(min(self.idle, key=lambda w: w.idle_since), Retired.OTHER_KIND_WANTED)
+        return True
+
+    def _add(self, worker: Worker) -> bool:
+        usable = super()._add(worker)
+        if usable:
+            self.keep_spare()
+        return usable
