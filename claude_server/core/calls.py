@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from claude_server.core.model import Block, Document, Image, Message, OpenCall, ToolResult, ToolUse
+from claude_server.core.model import ApiBlock, Block, Document, Image, Message, OpenCall, ToolResult, ToolUse
 
 _ORPHAN = "[Result of the tool call {id}] {text}"
 
@@ -40,7 +40,7 @@ class SessionCalls:
         return cls(tuple(OpenCall(*call) for call in calls), tuple(names))
 
 
-def orphan(id: str, blocks: Sequence[str | Image | Document]) -> list[Block]:
+def orphan(id: str, blocks: Sequence[str | Image | Document | ApiBlock]) -> list[Block]:
     """A result whose call isn't there, as text and media."""
     text = " ".join(block for block in blocks if isinstance(block, str))
     return [_ORPHAN.format(id=id, text=text), *(block for block in blocks if not isinstance(block, str))]

@@ -10,7 +10,16 @@ from collections import OrderedDict, deque
 from dataclasses import asdict, dataclass
 
 from claude_server.core.errors import InvalidRequest, ModelNotFound, TurnError
-from claude_server.core.model import Backend, Block, Document, Image, ToolResult, ToolUse, TurnRequest
+from claude_server.core.model import (
+    ApiBlock,
+    Backend,
+    Block,
+    Document,
+    Image,
+    ToolResult,
+    ToolUse,
+    TurnRequest,
+)
 from claude_server.core.ports import TurnEnd
 
 # Seconds. A client that asks wants to know at once.
@@ -118,6 +127,8 @@ def _size(turn: TurnRequest) -> tuple[int, int]:
             tokens += _IMAGE_TOKENS
         elif isinstance(block, Document):
             tokens += _PAGE_TOKENS * (1 + len(block.data) // _PAGE_BYTES)
+        elif isinstance(block, ApiBlock):
+            texts += len(block.json.encode())
         elif isinstance(block, ToolUse):
             texts += len(f"{block.name}{json.dumps(dict(block.input))}".encode())
         elif isinstance(block, ToolResult):

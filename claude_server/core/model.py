@@ -42,6 +42,14 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiBlock:
+    """A block in the API's own words, as JSON text: a text with citations, a document, a search result or an
+    image of a kind that nothing here has to understand. It reaches the API as it is."""
+
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolUse:
     """A call that the model made; `id` is of letters, digits, "_" and "-"."""
 
@@ -55,7 +63,7 @@ class ToolResult:
     """The caller's answer to the call `id`. `is_error`: the caller says that the call failed."""
 
     id: str
-    blocks: tuple[str | Image | Document, ...]
+    blocks: tuple[str | Image | Document | ApiBlock, ...]
     is_error: bool = False
 
 
@@ -92,7 +100,7 @@ class OpenCall:
 
 
 # A text is simply a string.
-Block = str | Image | Document | ToolUse | ToolResult | Thinking | RedactedThinking
+Block = str | Image | Document | ApiBlock | ToolUse | ToolResult | Thinking | RedactedThinking
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,8 @@ class TurnRequest:
     `buffered`: nothing is sent before the answer is complete. `effort` None is the model's own,
     `max_output_tokens` None the CLI's own limit. `answer` is the format that the answer must have.
     `service_tier`: the API's name of one, None its default; `long_cache`: it caches for an hour.
-    `shows_thinking`: thinking is sent to the client. `notices` tell the client how the request was
+    `shows_thinking`: thinking is sent to the client. `thinking_form`: the API's `thinking` as JSON text,
+    where a client asks for a form of its own. `notices` tell the client how the request was
     understood. `cli_tools` None: the CLI runs none of its own tools.
     """
 
@@ -156,12 +165,14 @@ class TurnRequest:
     max_output_tokens: int | None = None
     thinking: bool = True
     shows_thinking: bool = False
+    thinking_form: str = ""
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     answer: AnswerFormat | None = None
     stop: tuple[str, ...] = ()
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
     cli_tools: CliTools | None = None
     service_tier: str | None = None
     long_cache: bool = False
@@ -203,11 +214,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """The API has begun to answer: `model` is the one that does."""
+    """The API has begun to answer: `model` is the one that does. `usage`: what it tells at the beginning, of
+    the prompt."""
 
     model: str
     session: SessionState | None = None
     notices: tuple[str, ...] = ()
+    usage: Usage = field(default=Usage(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +231,13 @@ class TextDelta:
 @dataclass(frozen=True, slots=True)
 class ThinkingDelta:
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where the text of the block that is under way comes from: the API's own words, as JSON text."""
+
+    json: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +277,7 @@ class TurnDone:
     None where the turn was cut before the CLI gave one. `api_requests`: answers that the API began, more than
     one where the CLI asked again by itself.
 
+    `stop_sequence`: the stop text that was found, if the answer ends at one.
     `mark` is the CLI's name for the last event of the answer: what a session is resumed at ("": at its end);
     `total_cost_usd` is where the CLI's own count for the session stands. `calls` are those of the answer, the
     one that gave a structured answer too: in a session they wait for their results.
@@ -275,10 +296,11 @@ class TurnDone:
     session: SessionState | None = None
     notices: tuple[str, ...] = ()
     calls: tuple[OpenCall, ...] = ()
+    stop_sequence: str | None = None
 
 
 _Delta = TextDelta | ThinkingDelta | ToolCallDelta
-TurnEvent = TurnStarted | _Delta | ToolCallStarted | BlockEnded | ToolRun | TurnDone
+TurnEvent = TurnStarted | _Delta | Citation | ToolCallStarted | BlockEnded | ToolRun | TurnDone
 
 
 def merge_deltas(events: Iterable[TurnEvent]) -> Iterator[TurnEvent]:

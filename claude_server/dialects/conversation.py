@@ -12,6 +12,7 @@ from claude_server.core import strict_json
 from claude_server.core.calls import orphan
 from claude_server.core.model import (
     NO_RESULT,
+    ApiBlock,
     Block,
     Document,
     Image,
@@ -31,7 +32,7 @@ CONTINUE = "Please continue."
 BEGIN = "Please go ahead."
 # The API requires a user message first; some clients begin with the assistant's greeting.
 _FIRST_USER_MESSAGE = "(The conversation begins with the assistant's message.)"
-Content = str | Image | Document
+Content = str | Image | Document | ApiBlock
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,12 +105,13 @@ class ThinkingText:
 
 
 class StopText:
-    """Text up to the first of `stops`, which may be spread over pieces. `found` tells that it was there."""
+    """Text up to the first of `stops`, which may be spread over pieces. `found`: the one that
+    was there, "" before."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = [_Match(stop) for stop in stops if stop]
         self._kept = ""
-        self.found = False
+        self.found = ""
 
     def feed(self, piece: str) -> str:
         """The text that is certain not to be part of a stop."""
@@ -119,8 +120,9 @@ class StopText:
             # The one that is whole first, however the text was cut into pieces; of two the longer one.
             whole = [match.length for match in self._stops if match.feed(character)]
             if whole:
-                self.found, self._kept = True, ""
-                return text[: place - max(whole)]
+                begin = place - max(whole)
+                self.found, self._kept = text[begin:place], ""
+                return text[:begin]
         certain = len(text) - max((match.begun for match in self._stops), default=0)
         self._kept = text[certain:]
         return text[:certain]

@@ -13,6 +13,7 @@ from enum import Enum, auto
 
 from claude_server.core.errors import CliFailed
 from claude_server.core.model import (
+    ApiBlock,
     Block,
     Document,
     Image,
@@ -93,7 +94,7 @@ def flattened(history: Sequence[Message], question: Message) -> list[Step]:
     Images and documents follow the text, in their order."""
     if not history:
         return conversation((), question)
-    media = [b for m in (*history, question) for b in m.blocks if isinstance(b, Image | Document)]
+    media = [b for m in (*history, question) for b in m.blocks if isinstance(b, Image | Document | ApiBlock)]
     return conversation((), Message("user", (transcript_text(history, question), *media)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from claude_server.core.errors import CliFailed, NotReady
 from claude_server.core.model import (
     NO_RESULT,
     BlockEnded,
+    Citation,
     OpenCall,
     RedactedThinking,
     StopReason,
@@ -106,6 +108,7 @@ class TurnTranslator:
         self._open_calls: list[OpenCall] = []
         self._cli_tools = CliToolTracker() if runs_tools else None
         self._stop: str | None = None
+        self._stop_sequence: str | None = None
         self._usage = Usage()
         self._limit: Mapping[str, Any] = {}
         self._asked_model = model
@@ -168,7 +171,7 @@ class TurnTranslator:
             self._usage = _usage(event["message"].get("usage"), Usage())
             if self._cli_tools is not None:
                 self._cli_tools.message_started()
-            return (TurnStarted(self._model),) if first else ()
+            return (TurnStarted(self._model, usage=self._usage),) if first else ()
         if kind == "message_delta":
             return self._message_ending(event)
         # With tools of the CLI's own the model may be asked again.
@@ -177,6 +180,7 @@ class TurnTranslator:
 
     def _message_ending(self, event: Frame) -> Sequence[TurnEvent]:
         self._stop = event["delta"].get("stop_reason")
+        self._stop_sequence = event["delta"].get("stop_sequence")
         self._usage = _usage(event.get("usage"), self._usage)
         self.cut = self._stop in _CLI_CONTINUES_AFTER and not (self._cli_tools and self._stop == "tool_use")
         if self._stop in _NO_MORE_TO_SAY and not self._visible:
@@ -220,10 +224,13 @@ class TurnTranslator:
                 text = self._block.feed(text)
                 if self._block.found:
                     self._stop, self.cut = "stop_sequence", True
+                    self._stop_sequence = self._block.found
             self._texts.append(text)
             if text and self._cli_tools is not None:
                 text = self._cli_tools.with_spacing(text)
             return (TextDelta(text),) if text else ()
+        if kind == "citations_delta" and self._answer is None:
+            return (Citation(json.dumps(delta["citation"])),)
         if kind in ("thinking_delta", "signature_delta"):
             return self._thought(delta)
         if kind == "input_json_delta" and self._cli_tools is None:
@@ -319,6 +326,7 @@ class TurnTranslator:
             engine=self._engine,
             api_requests=self._api_requests,
             notices=self._notices,
+            stop_sequence=self._stop_sequence if reason == "stop_sequence" else None,
         )
 
 

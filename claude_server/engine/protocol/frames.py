@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from claude_server.core.model import Block, Document, Image, RedactedThinking, Thinking, ToolUse
+from claude_server.core.model import ApiBlock, Block, Document, Image, RedactedThinking, Thinking, ToolUse
 
 Frame = Mapping[str, Any]
 # An assistant line names a model; the API never sees it. Under another name than that of the model in use the
@@ -120,6 +120,8 @@ def _block(block: Block) -> dict[str, Any]:
     if isinstance(block, Document):
         title = {"title": block.title} if block.title else {}
         return {"type": "document", "source": _base64("application/pdf", block.data), **title}
+    if isinstance(block, ApiBlock):
+        return dict(json.loads(block.json))
     if isinstance(block, ToolUse):
         return {"type": "tool_use", "id": block.id, "name": block.name, "input": dict(block.input)}
     if isinstance(block, Thinking):

@@ -24,15 +24,19 @@ from claude_server.engine.protocol.control import Dialogue
 from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.protocol.plain import PlainDialogue
 from claude_server.engine.workers.state import WorkerConfig
-from claude_server.engine.workers.thinking import calls_lack_thinking, has_thinking_budget, resolved_model
+from claude_server.engine.workers.thinking import (
+    MIN_THINKING_TOKENS,
+    calls_lack_thinking,
+    has_thinking_budget,
+    resolved_model,
+    thinking_form,
+)
 
 _ANSWER_TOOL_NAME = "json_answer"
 _ANSWER_TOOL_DESCRIPTION = "Gives the answer. Call this once, with the whole answer as its arguments."
 # What the API takes for a tool's arguments at the top: one object, no alternatives.
 _NOT_ALLOWED_AT_ROOT = frozenset({"anyOf", "oneOf", "allOf", "$ref", "not", "enum", "const", "if"})
 _ANY_OBJECT = '{"type":"object"}'
-# The API takes no smaller budget for thinking, and only one below the limit; older CLIs send some models one.
-_MIN_THINKING_TOKENS = 1024
 _REF = re.compile(r"#(?=/|$)")
 
 
@@ -122,19 +126,29 @@ def config_for(
         body["tool_choice"] = choice
     if stops := [text for text in turn.stop if text.strip()]:
         body["stop_sequences"] = stops
-    plain = {"temperature": turn.temperature, "top_p": turn.top_p, "service_tier": turn.service_tier}
+    plain = {
+        "temperature": turn.temperature,
+        "top_p": turn.top_p,
+        "service_tier": turn.service_tier,
+        "top_k": turn.top_k,
+    }
     body |= {name: value for name, value in plain.items() if value is not None}
     limit = turn.max_output_tokens
-    thinks = turn.thinking and (limit is None or limit > _MIN_THINKING_TOKENS)
-    if calls_lack_thinking(turn.question) and has_thinking_budget(turn.model, models):
+    thinks = turn.thinking and (limit is None or limit > MIN_THINKING_TOKENS)
+    if calls_lack_thinking(request.history, turn.question) and has_thinking_budget(turn.model, models):
         thinks = False
+    # With a call forced, or with sampling, the API takes none.
+    thinks = thinks and not body.keys() & {"temperature", "top_p", "top_k"} and not _is_forced(choice)
+    if thinks and turn.thinking_form:
+        body["thinking"] = thinking_form(
+            turn.thinking_form, limit, budget=has_thinking_budget(turn.model, models)
+        )
     return WorkerConfig(
         model=turn.model,
         system=request.system,
         effort=turn.effort,
         max_output_tokens=limit,
-        # With a call forced, or with sampling, the API takes none.
-        thinking=thinks and not body.keys() & {"temperature", "top_p"} and not _is_forced(choice),
+        thinking=thinks,
         tools=tuple(tools),
         body=json.dumps(body) if body else "",
         long_cache=turn.long_cache,

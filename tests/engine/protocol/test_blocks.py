@@ -21,13 +21,13 @@ def cut(text: str, places: list[int]) -> list[str]:
     return [text[a:b] for a, b in itertools.pairwise(ends)]
 
 
-def until_a_stop(text: str, stops: list[str]) -> tuple[str, bool]:
-    """Letter by letter: the text before the first stop that is whole, and whether there was one."""
+def until_a_stop(text: str, stops: list[str]) -> tuple[str, str]:
+    """Letter by letter: the text before the first stop that is whole, and the stop itself."""
     for end in range(len(text) + 1):
         whole = [len(stop) for stop in stops if text[:end].endswith(stop)]
         if whole:
-            return text[: end - max(whole)], True
-    return text, False
+            return text[: end - max(whole)], text[end - max(whole) : end]
+    return text, ""
 
 
 @given(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from claude_server.core.model import (
     BlockEnded,
+    Citation,
     RedactedThinking,
     TextDelta,
     Thinking,
@@ -182,7 +184,18 @@ def test_a_stop_cuts_the_turn(pieces: list[str], told: list[str]) -> None:
     assert translator.cut and not translator.done
     (end,) = translator.translate(INTERRUPTED)
     assert isinstance(end, TurnDone) and end.stop_reason == "stop_sequence"
+    assert end.stop_sequence in ("\n\n", "\t")
     assert translator.plain_answer is None
+
+
+def test_where_a_text_comes_from_and_the_stop_that_the_api_found() -> None:
+    place = {"type": "char_location", "cited_text": "grass", "document_index": 0}
+    cited = stream("content_block_delta", delta={"type": "citations_delta", "citation": place})
+    last, stopped = ending("stop_sequence")
+    last["event"]["delta"]["stop_sequence"] = "END"
+    events, end = run(TurnTranslator(), *block("text", text("Green."), cited), last, stopped, result())
+    assert events == [TextDelta("Green."), Citation(json.dumps(place)), BlockEnded()]
+    assert (end.stop_reason, end.stop_sequence) == ("stop_sequence", "END")
 
 
 def test_a_stop_that_does_not_come() -> None:

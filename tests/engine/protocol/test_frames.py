@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_server.core.model import Block, RedactedThinking, Thinking, ToolUse
+from claude_server.core.model import ApiBlock, Block, RedactedThinking, Thinking, ToolUse
 from claude_server.engine.protocol import frames
 from claude_server.engine.protocol.framing import LineSplitter
 
@@ -167,3 +167,9 @@ def test_half_a_character_can_be_passed_on(told: str, read: str) -> None:
     frame = frames.parse(f'{{"type":"a","text":"{told}","\\ud800":1}}'.encode())
     assert frame == {"type": "a", "text": read, "\ufffd": 1}
     assert pydantic_core.to_json(frame)
+
+
+def test_a_block_in_the_apis_own_words_stays_as_it_is() -> None:
+    document = {"type": "document", "source": {"type": "text", "data": "x"}, "citations": {"enabled": True}}
+    line = frames.user((ApiBlock(json.dumps(document)), "Read it."))
+    assert line["message"]["content"] == [document, {"type": "text", "text": "Read it."}]

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from claude_server.core.model import AttemptRequest, Message, ModelInfo, ToolResult, ToolUse, TurnRequest
+from claude_server.core.model import (
+    AttemptRequest,
+    Message,
+    ModelInfo,
+    Thinking,
+    ToolResult,
+    ToolUse,
+    TurnRequest,
+)
 from claude_server.engine.workers.attempt_spec import attempt_spec
-from claude_server.engine.workers.thinking import has_thinking_budget, resolved_model
+from claude_server.engine.workers.thinking import has_thinking_budget, resolved_model, thinking_form
 
 # As CLI 2.1.197 lists them.
 LISTED = (
@@ -90,3 +100,41 @@ def test_results_of_calls(blocks: tuple[str | ToolResult, ...], model: str, thin
     history = (Message("user", ("q",)), Message("assistant", (ToolUse("c", "f", {}),)))
     for earlier in (history, ()):
         assert attempt_spec(AttemptRequest(turn, "", earlier), LISTED).config.thinking is thinks
+
+
+def test_results_of_calls_whose_thinking_came_back() -> None:
+    turn = TurnRequest(id="t", question=Message("user", (RESULT,)), model="haiku")
+    called = Message("assistant", (Thinking("hm", "sig"), ToolUse("c", "f", {})))
+    request = AttemptRequest(turn, "", (Message("user", ("q",)), called))
+    assert attempt_spec(request, LISTED).config.thinking
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "budget", "form"),
+    [
+        ({"type": "enabled", "budget_tokens": 2000}, 4000, True, {"type": "enabled", "budget_tokens": 2000}),
+        ({"type": "enabled", "budget_tokens": 9000}, 4000, True, {"type": "enabled", "budget_tokens": 3999}),
+        ({"type": "enabled", "budget_tokens": 2000}, 4000, False, {"type": "adaptive"}),
+        (
+            {"type": "adaptive", "display": "omitted"},
+            None,
+            True,
+            {"type": "enabled", "display": "omitted", "budget_tokens": 10_000},
+        ),
+        ({"type": "adaptive", "display": "omitted"}, 9, False, {"type": "adaptive", "display": "omitted"}),
+    ],
+)
+def test_the_form_of_thinking_is_one_that_the_model_takes(
+    asked: dict[str, object], limit: int | None, budget: bool, form: dict[str, object]
+) -> None:
+    assert thinking_form(json.dumps(asked), limit, budget=budget) == form
+
+
+def test_a_form_of_thinking_is_for_a_turn_that_thinks() -> None:
+    asked = json.dumps({"type": "enabled", "budget_tokens": 2000})
+    turn = TurnRequest("t", Message("user", ("q",)), model="haiku", thinking_form=asked)
+    body = attempt_spec(AttemptRequest(turn, "", ()), LISTED).config.body
+    assert json.loads(body) == {"thinking": json.loads(asked)}
+    quick = TurnRequest("t", turn.question, model="haiku", thinking_form=asked, top_k=5)
+    spec = attempt_spec(AttemptRequest(quick, "", ()), LISTED)
+    assert json.loads(spec.config.body) == {"top_k": 5} and not spec.config.thinking
