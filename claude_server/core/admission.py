@@ -1,4 +1,25 @@
-"""Admission: a semaphore that caps concurrent turns, with a bounded queue in front of it."""
+"""Admission: a semaphore that caps concurrent turns, with a bounded queue in front of it.
+
+Each request has a Ticket, which is in one of these states:
+
+    outside --wait_for, acquire--> waiting --it is its turn--> inside, or holding a slot
+       ^                              |                             |
+       +------ QueueFull, cancelled --+          release -----------+--> outside, with the right to return
+
+*Waiting* is a place in the queue, whatever is waited for: a session's lock, which a request takes first so
+that it never holds a slot meanwhile, or a slot. Places are bounded by `max_queue`, the time in them by
+`queue_timeout`, one span for both waits together. What is free at once takes no place.
+
+A ticket that was let in once is *admitted*: when it returns for a retry, its slot having been released during
+the backoff, a full queue doesn't refuse it, and its time starts anew. Somebody has waited for its answer
+already.
+
+Who may move it: the request that owns it, one call at a time. Only `wait_for` and `acquire` await. An owner
+that is cancelled in there gives its place back on the way out and holds nothing: neither a slot
+nor the lock, since a waiter of asyncio's that is cancelled passes on what it was just given. After that the
+owner needs `release` only, which doesn't await, may be called in any state and does nothing without a slot.
+The numbers in Admission are sums over tickets; nothing else changes them.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,26 @@
 """The dialogue with one claude process as a state machine: steps to write, and the frames that answer them.
 
 A step is one write. The next step follows when the answer that the step expects has come. No I/O.
+
+States of a Dialogue, by its index: *not begun* (-1); *waiting* for the answer to step i; *done* (past the
+last step). It only goes forward, one step at a time:
+
+    not begun --start--> waiting for step 0 --its answer--> ... waiting for the last --its answer--> done
+
+`start` moves it once, by the one who owns the process; from then on only `receive` does, and only on what the
+current step expects: for ACKS a success to each request of that write, in any order; for INJECTED the result
+of a message that asked nothing; for TURN whatever makes the translator `done`. Any other frame leaves the
+state as it is, except that requests of the process are answered in every state: it may wait for that answer
+before it goes on. A refused control message, or a result where none may be, is a TurnError. After it the
+conversation in the process isn't what the steps wanted, so nothing may be said to the process again.
+
+Why one at a time: the CLI reads its input ahead and puts messages that ask nothing in order only between two
+of its own turns. What is written before the answer to the message before it may overtake that message.
+
+A cut: once the translator says `cut` an interrupt is written, once, and the state stays at the turn's step
+until the result comes. An owner that is cancelled just stops calling. The process is then somewhere between
+two steps, and whether it can be used is the translator's word: `clean` is set by a turn's result, and by
+nothing else.
 """
 
 from __future__ import annotations

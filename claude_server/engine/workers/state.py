@@ -1,4 +1,28 @@
-"""A worker's state, the configuration that a turn needs, and the steps from one to the other. Pure."""
+"""A worker's state, the configuration that a turn needs, and the steps from one to the other. Pure.
+
+A WorkerState is what we know of a process between two turns: how it is configured, and which conversation is
+in its context. It is a value; a new one takes its place twice:
+
+    none --`initialized`: the process got its first system prompt--> known --`after`: a turn ended--> known
+
+Nobody else changes it, and never in the midst of a turn. Only Worker.begin and Worker.finish, which own what
+a turn does to a worker, and the starter, which initializes ahead, put a new state in place. While a turn runs
+the state is the one of before it, from which the turn's steps were made.
+
+What a turn needs is a WorkerConfig. Some of it can be set and reset in any process: effort, variables, and
+the tools where they go by the API's body. Some can only be replaced: a system prompt is never taken away.
+Some is there for good: an unlisted model that the process was started for, and without `tools_in_body` the
+first description of each tool. `can_serve` knows all this; `turn_steps` relies on it.
+
+The conversation is one of three: `messages` () is an empty context; other messages stand in it exactly so,
+and a turn whose history is just those is simply asked; None means that nobody knows. In the last two cases a
+boundary empties the context, after which the history is put in again. A boundary works only while the process
+is idle, so it opens the write of a step, never follows a line that asks something. A session's process never
+gets one: what it holds is the conversation itself.
+
+A turn that was cancelled, cut off or failed without its result leaves a process in which anything may stand.
+It isn't described here: its worker is retired. So a state is true, or there is none.
+"""
 
 from __future__ import annotations
 
