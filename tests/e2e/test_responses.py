@@ -265,3 +265,25 @@ def test_failures(server: Server, api: StandIn) -> None:
     last = [*events(server, input="x")][-1]
     assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
     assert last["response"]["error"]["code"] == "server_error"
+
+
+def test_thinking_comes_back(client: OpenAI, api: StandIn) -> None:
+    """Signed and opaque, in front of its call: as it was when the model thought it."""
+    api.push(Reply.of(Thinking("A city is needed."), ToolUse("get_weather", {"city": "Oslo"})), "Cold.")
+    asked: dict[str, Any] = {
+        **{"model": "sonnet", "tools": [WEATHER], "store": False},
+        "include": ["reasoning.encrypted_content"],
+    }
+    items: list[Any] = [{"role": "user", "content": "The weather?"}]
+    first = client.responses.create(input=items, **asked)
+    thought, call = first.output
+    assert thought.type == "reasoning" and thought.encrypted_content and call.type == "function_call"
+    items += [*first.output, {"type": "function_call_output", "call_id": call.call_id, "output": "-3"}]
+    assert client.responses.create(input=items, **asked).output_text == "Cold."
+    said, _ = exchange(api.last)
+    assert [block["type"] for block in said] == ["thinking", "tool_use"]
+    assert said[0]["thinking"] == "A city is needed." and said[0]["signature"]
+    # What isn't ours is left out.
+    items[1] = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "Zm9yZWlnbg=="}
+    assert client.responses.create(input=items, **asked).status == "completed"
+    assert [block["type"] for block in exchange(api.last)[0]] == ["tool_use"]
