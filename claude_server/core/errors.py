@@ -132,6 +132,18 @@ class SessionNotFound(TurnError):
     """The caller has no such session."""
 
 
+class ResponseNotFound(TurnError):
+    """The caller has no such response or item."""
+
+
+class ConversationNotFound(TurnError):
+    """The caller has no such conversation."""
+
+
+class PreviousNotFound(InvalidRequest):
+    """The response that a request goes on with isn't there."""
+
+
 class ToolsNotAllowed(TurnError):
     """Something that only the operator can allow; the message names the setting."""
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from claude_server.core.errors import TurnError
 from claude_server.core.model import TurnDone, TurnRequest
@@ -110,6 +110,93 @@ class SessionStore(Protocol):
 
     async def inactive(self, uuids: Collection[str], since: float) -> set[str]:
         """Which of these UUIDs name no session, or one that isn't active."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that is kept for a client: a response; a conversation; or items that were put into one.
+
+    `body`: JSON of a response without its output, or a conversation's metadata. `input` and `output`: JSON
+    lists of items; `item_ids`: their ids. `previous`: the response that this one follows on, `conversation`:
+    the one that it is part of; "" for none. Times are seconds since the epoch; age counts from `used_at`.
+    """
+
+    owner: str
+    id: str
+    kind: Literal["response", "conversation", "items"]
+    created_at: float
+    used_at: float
+    previous: str = ""
+    conversation: str = ""
+    item_ids: tuple[str, ...] = ()
+    body: str = "{}"
+    input: str = "[]"
+    output: str = "[]"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSize:
+    """A response and those that it follows on: how many, and their bytes. `missing`: the id of the one that
+    is not there, or that is one too many; "" if the chain is whole."""
+
+    count: int
+    size: int
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTotals:
+    """What is kept for an owner: entries, and bytes."""
+
+    count: int
+    size: int
+
+
+class ResponseStore(Protocol):
+    """Keeps what clients may name later, each by its owner and id.
+
+    A write that has returned is there for every other server on the same store, and outlives SIGKILL. A
+    write that raised has changed nothing. An entry that was last used at `since` or before it isn't there.
+    Every method raises StoreError where the store can't be reached, and RuntimeError before open().
+    """
+
+    async def open(self) -> None:
+        """Raises StoreError also for records of a newer server, which stay as they are."""
+
+    async def close(self) -> None:
+        """Idempotent."""
+
+    async def save(self, entry: Entry) -> None:
+        """Put an entry in the place of one with its owner and id. It keeps that one's place in the order."""
+
+    async def load(self, owner: str, id: str, since: float) -> Entry | None: ...
+
+    async def chain_size(self, owner: str, id: str, since: float, longest: int) -> ChainSize:
+        """Of the response and at most `longest` before it."""
+
+    async def chain(self, owner: str, id: str, since: float, longest: int) -> list[Entry]:
+        """The response and at most `longest` before it, the first one first."""
+
+    async def items(self, owner: str, ids: Collection[str], since: float) -> dict[str, str]:
+        """The JSON of those of the items that are there, by their ids."""
+
+    async def of_conversation(self, owner: str, conversation: str) -> list[Entry]:
+        """The entries that are part of it, in the order in which they were saved first."""
+
+    async def touch_conversation(self, owner: str, conversation: str, used: float) -> None:
+        """Note that the conversation and all of its parts were used."""
+
+    async def delete(self, owner: str, ids: Collection[str]) -> int:
+        """How many there were."""
+
+    async def totals(self, owner: str) -> StoreTotals: ...
+
+    async def keep_newest(self, owner: str, count: int, size: int) -> int:
+        """Remove all but the entries that were used last: so many of them, and so many bytes. A conversation
+        goes as a whole. How many were removed?"""
+
+    async def expire(self, since: float) -> int:
+        """Remove what was last used at `since` or before it, whoever owns it. How many were removed?"""
 
 
 class OwnerNotes(Protocol):

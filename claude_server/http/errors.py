@@ -34,11 +34,14 @@ class ErrorMapping:
 
 _TABLE: tuple[tuple[type[errors.TurnError], ErrorMapping], ...] = (
     (errors.UnsupportedParameter, ErrorMapping(400, "unsupported_parameter", False)),
+    (errors.PreviousNotFound, ErrorMapping(400, "previous_response_not_found", False)),
     (errors.InvalidRequest, ErrorMapping(400, "invalid_request_error", False)),
     (errors.PromptTooLong, ErrorMapping(400, "context_length_exceeded", False)),
     (errors.RequestTooLarge, ErrorMapping(413, "request_too_large", False)),
     (errors.ModelNotFound, ErrorMapping(404, "model_not_found", False)),
     (errors.SessionNotFound, ErrorMapping(404, "session_not_found", False)),
+    (errors.ResponseNotFound, ErrorMapping(404, "response_not_found", False)),
+    (errors.ConversationNotFound, ErrorMapping(404, "conversation_not_found", False)),
     (errors.SessionConflict, ErrorMapping(409, "session_conflict", False)),
     (errors.ToolsNotAllowed, ErrorMapping(403, "tools_not_allowed", False)),
     (errors.NotOperator, ErrorMapping(403, "operator_only", False)),

@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from claude_server.core.ports import OwnerNotes, SessionLocks, SessionStore
+from claude_server.core.ports import OwnerNotes, ResponseStore, SessionLocks, SessionStore
 from claude_server.stores.file_locks import FileLocks
 from claude_server.stores.owner_notes import FileOwnerNotes
-from claude_server.stores.sqlite import SCHEMA_VERSION, SqliteSessionStore
+from claude_server.stores.responses import SqliteResponseStore
+from claude_server.stores.sqlite import SqliteSessionStore
 
 
 class Implementation(Protocol):
@@ -24,6 +25,8 @@ class Implementation(Protocol):
     def locks(self, place: Path) -> SessionLocks: ...
 
     def notes(self, place: Path) -> OwnerNotes: ...
+
+    def responses(self, place: Path) -> ResponseStore: ...
 
     def make_newer(self, place: Path) -> None:
         """Mark the records as those of a newer server."""
@@ -44,9 +47,13 @@ class StateFolder:
     def notes(self, place: Path) -> FileOwnerNotes:
         return FileOwnerNotes(place / "owners")
 
+    def responses(self, place: Path) -> SqliteResponseStore:
+        return SqliteResponseStore(place)
+
     def make_newer(self, place: Path) -> None:
-        with contextlib.closing(sqlite3.connect(place / "sessions.sqlite3")) as db:
-            db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+        for file in place.glob("*.sqlite3"):
+            with contextlib.closing(sqlite3.connect(file)) as db:
+                db.execute("PRAGMA user_version=1000")
 
     @contextlib.contextmanager
     def full(self, place: Path) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Another server on the same store: does what the lines of its input say, and answers each with a line.
 
 Arguments: the implementation, the place. Lines are JSON: ["save", record], ["load", uuid], ["hold", name],
-["release"]. It ends with its input, or killed.
+["release"], ["keep", entry]. It ends with its input, or killed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from claude_server.core.ports import Lock, SessionRecord
+from claude_server.core.ports import Entry, Lock, SessionRecord
 from tests.stores.implementations import IMPLEMENTATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,12 +30,16 @@ async def main(implementation: str, place: Path) -> None:
     store, locks = IMPLEMENTATIONS[implementation].store(place), IMPLEMENTATIONS[implementation].locks(place)
     await locks.open()
     await store.open()
+    responses = IMPLEMENTATIONS[implementation].responses(place)
+    await responses.open()
     held = AsyncExitStack()
     for line in sys.stdin:
         order, *arguments = json.loads(line)
         answer: Any = None
         if order == "save":
             await store.save(SessionRecord(**arguments[0]))
+        elif order == "keep":
+            await responses.save(Entry(**{**arguments[0], "item_ids": tuple(arguments[0]["item_ids"])}))
         elif order == "load":
             found = await store.load(arguments[0])
             answer = None if found is None else asdict(found)
@@ -45,6 +49,7 @@ async def main(implementation: str, place: Path) -> None:
             await held.aclose()
         print(json.dumps(answer), flush=True)
     await held.aclose()
+    await responses.close()
     await store.close()
     await locks.close()
 
