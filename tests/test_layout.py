@@ -82,6 +82,7 @@ PURE = (
         f"claude_server/core/{name}.py"
         for name in (
             "answer_format",
+            "entry",
             "answer_check",
             "calls",
             "cli_tools",
@@ -187,7 +188,7 @@ def test_the_engine_knows_only_the_words_of_the_core() -> None:
 
 def test_dialects_know_only_the_words_of_the_core() -> None:
     assert words_of_the_core("claude_server/dialects") <= {
-        *("answer_format", "calls", "cli_tools", "errors", "model", "pictures", "strict_json"),
+        *("answer_format", "calls", "cli_tools", "entry", "errors", "model", "pictures", "strict_json"),
     }
 
 

@@ -31,6 +31,7 @@ from claude_server.configuration.settings import SERVICE, VERSION, ConfigError, 
 from claude_server.core.admission import Admission
 from claude_server.core.model import Backend
 from claude_server.core.reaper import SessionReaper
+from claude_server.core.responses import Bounds, KeptResponses
 from claude_server.core.retry import RetryPolicy
 from claude_server.core.runner import Runner
 from claude_server.core.watchdog import Deadlines
@@ -38,11 +39,23 @@ from claude_server.dialects.base import Policy
 from claude_server.dialects.table import dialect_of
 from claude_server.engine.processes.argv import OWNER_MARK
 from claude_server.http import errors, openapi, turns
-from claude_server.http.admin import auth, cli_tools, debug, health, mcp, models, pages, sessions
+from claude_server.http.admin import (
+    auth,
+    cli_tools,
+    conversations,
+    debug,
+    health,
+    mcp,
+    models,
+    pages,
+    sessions,
+)
+from claude_server.http.admin import responses as responses_api
 from claude_server.http.head import HeadMiddleware
 from claude_server.http.images import ImageFetcher
 from claude_server.http.state import AppContext, LoginFacts
 from claude_server.http.tool_requests import ToolPolicy
+from claude_server.stores.responses import SqliteResponseStore
 from claude_server.stores.sessions import SessionRegistry
 from claude_server.telemetry import logs
 from claude_server.telemetry.requests import RequestLogMiddleware
@@ -75,12 +88,17 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         Deadlines(settings.timeout, settings.first_event_timeout, settings.idle_timeout),
         observers=(TurnLog(),),
     )
-    context = _app_context(settings, runner, guards)
-    lifespan = functools.partial(_lifespan, context=context, registry=registry, guards=guards)
+    responses = SqliteResponseStore(settings.state_dir)
+    bounds = Bounds(settings.responses_ttl, settings.responses_max, settings.responses_size)
+    kept = KeptResponses(responses, bounds, settings.max_request_size)
+    context = _app_context(settings, runner, guards, kept)
+    lifespan = functools.partial(
+        _lifespan, context=context, registry=registry, guards=guards, responses=responses
+    )
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.context, app.state.guards = context, guards
     app.include_router(turns.build_router())
-    for part in (models, sessions, auth, cli_tools, mcp, health, debug, pages):
+    for part in (responses_api, conversations, models, sessions, auth, cli_tools, mcp, health, debug, pages):
         app.include_router(part.router)
     errors.install(app)
     openapi.install(app)
@@ -92,7 +110,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
     return app
 
 
-def _app_context(settings: Settings, runner: Runner, guards: Guards) -> AppContext:
+def _app_context(settings: Settings, runner: Runner, guards: Guards, kept: KeptResponses) -> AppContext:
     """The context for the routes, from the settings."""
     named = settings.reasoning_field
     policy = Policy(
@@ -107,6 +125,7 @@ def _app_context(settings: Settings, runner: Runner, guards: Guards) -> AppConte
     login = settings.login
     return AppContext(
         runner=runner,
+        kept=kept,
         reaper=SessionReaper(runner.backend, runner.sessions),
         tool_configs=ToolConfigStore(settings.state_dir),
         # With our mark, so that what an MCP server leaves behind is swept like leftovers of the CLI's tools.
@@ -139,7 +158,11 @@ def id_headers(scope: Scope) -> tuple[str, ...]:
 
 @contextlib.asynccontextmanager
 async def _lifespan(
-    app: FastAPI, context: AppContext, registry: SessionRegistry, guards: Guards
+    app: FastAPI,
+    context: AppContext,
+    registry: SessionRegistry,
+    guards: Guards,
+    responses: SqliteResponseStore,
 ) -> AsyncIterator[None]:
     """Open the session records, run the background tasks, and end everything at shutdown."""
     runner = context.runner
@@ -150,8 +173,12 @@ async def _lifespan(
         ends.push_async_callback(registry.close)
         if registry.moved_aside is not None:
             log.warning("the session records could not be read: moved aside", to=str(registry.moved_aside))
+        await responses.open()
+        ends.push_async_callback(responses.close)
+        if responses.moved_aside is not None:
+            log.warning("the kept responses could not be read: moved aside", to=str(responses.moved_aside))
         ends.push_async_callback(runner.backend.close)
-        for work in (context.reaper.run(), context.mcp.resume()):
+        for work in (context.reaper.run(), context.kept.run(), context.mcp.resume()):
             ends.push_async_callback(_cancelled, asyncio.create_task(work))
         ends.callback(runner.drain.end)
         with anyio.CancelScope() as scope, runner.drain.on_cut(scope.cancel):

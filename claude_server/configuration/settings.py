@@ -149,6 +149,15 @@ class Settings(BaseModel):
     kept_sessions: Annotated[int, env("CLAUDE_KEPT_SESSIONS")] = Field(
         4, ge=0, description="idle sessions whose process is kept for the next turn"
     )
+    responses_ttl: Annotated[float, env("RESPONSES_TTL")] = Field(
+        30 * 24 * 3600, gt=0, description="time for which responses and conversations are kept, seconds"
+    )
+    responses_max: Annotated[int, env("RESPONSES_MAX")] = Field(
+        10_000, ge=0, description="how many of them are kept for each API key; 0 keeps none"
+    )
+    responses_size: Annotated[int, env("RESPONSES_SIZE")] = Field(
+        1024**3, ge=1024, description="how many bytes of them are kept for each API key"
+    )
     session_ttl: Annotated[float, env("SESSION_TTL")] = Field(
         3600,
         gt=0,

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Protocol
 
+from claude_server.core.entry import Entry
 from claude_server.core.errors import TurnError
 from claude_server.core.model import TurnDone, TurnRequest
 
@@ -110,28 +111,6 @@ class SessionStore(Protocol):
 
     async def inactive(self, uuids: Collection[str], since: float) -> set[str]:
         """Which of these UUIDs name no session, or one that isn't active."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Something that is kept for a client: a response; a conversation; or items that were put into one.
-
-    `body`: JSON of a response without its output, or a conversation's metadata. `input` and `output`: JSON
-    lists of items; `item_ids`: their ids. `previous`: the response that this one follows on, `conversation`:
-    the one that it is part of; "" for none. Times are seconds since the epoch; age counts from `used_at`.
-    """
-
-    owner: str
-    id: str
-    kind: Literal["response", "conversation", "items"]
-    created_at: float
-    used_at: float
-    previous: str = ""
-    conversation: str = ""
-    item_ids: tuple[str, ...] = ()
-    body: str = "{}"
-    input: str = "[]"
-    output: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)

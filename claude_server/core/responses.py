@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
+import structlog
+
+from claude_server.core.entry import Entry
 from claude_server.core.errors import ConversationNotFound, PreviousNotFound, RequestTooLarge
-from claude_server.core.ports import Entry, ResponseStore
+from claude_server.core.ports import ResponseStore, StoreError
 
 # A step of a bound: there may be so much more until what is too old is removed. To look is not free.
 _STEP = 100
+# Seconds between two looks for what is too old.
+_INTERVAL = 3600.0
 # Turns that one response may follow on. The CLI takes some milliseconds for each.
 _LONGEST = 10_000
+
+log = structlog.get_logger("responses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,13 @@ class KeptResponses:
                 f"The conversation is larger than {self._load_limit} bytes (MAX_REQUEST_SIZE): begin another."
             )
 
+    async def before(self, entry: Entry) -> Sequence[Entry]:
+        """What a response was made of beside its own input, as far as it is there."""
+        if entry.conversation:
+            parts = await self._store.of_conversation(entry.owner, entry.conversation)
+            return parts[: next((n for n, part in enumerate(parts) if part.id == entry.id), 0)]
+        return (await self._store.chain(entry.owner, entry.id, self._since, _LONGEST))[:-1]
+
     async def items(self, owner: str, ids: Collection[str]) -> dict[str, str]:
         """The JSON of those of the items that are there, by their ids."""
         return await self._store.items(owner, ids, self._since) if ids else {}
@@ -120,6 +135,18 @@ class KeptResponses:
         """Was there such an entry? Parts of a conversation go with it."""
         parts = await self._store.of_conversation(owner, id)
         return await self._store.delete(owner, [id, *(part.id for part in parts)]) > 0
+
+    async def run(self) -> None:
+        """Remove what is too old, at each interval, until cancelled."""
+        while True:
+            try:
+                await self.expire()
+            except StoreError as error:
+                log.warning("old responses can't be removed; tried again later", problem=str(error))
+            except Exception:
+                # The edge of a task of its own: after it, nothing would be removed any more.
+                log.exception("a fault of ours while old responses were removed")
+            await asyncio.sleep(_INTERVAL)
 
     async def expire(self) -> int:
         """Remove what is too old. How many were removed?"""

@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from pydantic import BaseModel, StrictBool, StrictStr
 
 from claude_server.core.cli_tools import CliTools
+from claude_server.core.entry import Entry
 from claude_server.core.model import Image, TurnEvent, TurnRequest
 from claude_server.dialects.rules import Rule
 
@@ -111,6 +112,42 @@ class Failure:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request names of what is kept: the response that it follows on, its conversation, and items."""
+
+    previous: str | None = None
+    conversation: str | None = None
+    items: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What was found. `lists`: JSON lists of the items before the request's own, the first one first;
+    `items`: JSON by id."""
+
+    lists: tuple[str, ...] = ()
+    items: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory(Generic[Body]):
+    """How a dialect's requests use what is kept: what one names, and the request completed with it. Raise
+    InvalidRequest, `complete` ResponseNotFound too."""
+
+    wanted: Callable[[Body], Wanted]
+    complete: Callable[[Body, Recalled], Body]
+
+
+class Keeper(Protocol):
+    """What is kept of an answer, once its turns have ended."""
+
+    def entry(self) -> Entry: ...
+
+    def not_kept(self, why: str) -> None:
+        """It could not be kept: the answer has to say so."""
+
+
 class Presenter(Protocol):
     """Makes one answer of the events of its turns: `whole`, or in a stream by the other methods.
 
@@ -119,7 +156,7 @@ class Presenter(Protocol):
     """
 
     def whole(self, answers: Sequence[Sequence[TurnEvent]]) -> bytes:
-        """The JSON body. Each answer holds its TurnDone."""
+        """The JSON body. Each answer holds its TurnDone. It may be asked for again."""
 
     def events(self, index: int, event: TurnEvent) -> Iterable[ServerEvent]:
         """What one event of a turn becomes."""
@@ -140,12 +177,14 @@ class Prepared:
 
     `ignored`: parameters without effect, which the client is told. `facts` are for the log's line, bounded
     and without secrets. What the client is to be told of how it was understood is in the turns' `notices`.
+    `keeper`: the answer is kept before its end is told.
     """
 
     turns: tuple[TurnRequest, ...]
     presenter: Presenter
     ignored: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    keeper: Keeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +195,7 @@ class Dialect(Generic[Body]):
     those of clients that send `header` are. `request`, `answer` and `error_body` are the shapes; `purpose` a
     sentence for the OpenAPI document. `id_header`: where clients look for the request's id, beside
     x-request-id. `statuses`: for a failure's code, the status that is this dialect's own and not the table's.
-    `rules`: what becomes of each parameter.
+    `rules`: what becomes of each parameter. `memory` None: requests name nothing that is kept.
 
     `needs` and `prepare` raise InvalidRequest or UnsupportedParameter with `param`. `error` makes the body.
     """
@@ -174,3 +213,4 @@ class Dialect(Generic[Body]):
     id_header: str | None = None
     statuses: Mapping[str, int] = field(default_factory=dict)
     rules: Mapping[str, Rule] = field(default_factory=dict)
+    memory: Memory[Body] | None = None

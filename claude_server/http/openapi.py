@@ -16,10 +16,18 @@ from pydantic.json_schema import models_json_schema
 from claude_server.dialects import table
 from claude_server.http.admin.wire.cli_tools import ToolConfigUpdate
 from claude_server.http.admin.wire.mcp import McpServerIn, McpServerName
+from claude_server.http.admin.wire.responses import ConversationCreate, ConversationUpdate, ItemsCreate
 
 _KEY = "api_key"
 _REF = "#/components/schemas/{model}"
-_BODIES: tuple[type[BaseModel], ...] = (ToolConfigUpdate, McpServerIn, McpServerName)
+_BODIES: tuple[type[BaseModel], ...] = (
+    ToolConfigUpdate,
+    McpServerIn,
+    McpServerName,
+    ConversationCreate,
+    ConversationUpdate,
+    ItemsCreate,
+)
 _FASTAPIS = ("HTTPValidationError", "ValidationError")
 
 

@@ -15,6 +15,7 @@ from claude_server.http import body
 from claude_server.http import tool_requests as cli_tools
 from claude_server.http.access import authorize
 from claude_server.http.admin.cli_tools import resolve_tools
+from claude_server.http.keeping import completed
 from claude_server.http.state import app_context
 
 _SOME_IMAGE = Image("image/png", "")
@@ -29,6 +30,7 @@ async def prepare(
     """
     # Before all else that its content costs.
     owner = authorize(request, asked.model)
+    asked = await completed(request, dialect, asked, owner)
     needs = dialect.needs(asked)
     images = await _images(request, needs, fetch)
     headers = cli_tools.parse_headers(request.headers)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from claude_server.core.model import Backend
 from claude_server.core.reaper import SessionReaper
+from claude_server.core.responses import KeptResponses
 from claude_server.core.runner import Runner
 from claude_server.dialects.base import Policy
 from claude_server.http.guard.ring import KeyRing
@@ -45,6 +46,7 @@ class AppContext:
     not fetched. Durations are in seconds, sizes in bytes."""
 
     runner: Runner
+    kept: KeptResponses
     reaper: SessionReaper
     tool_configs: ToolConfigStore
     mcp: McpServers

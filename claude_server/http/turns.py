@@ -12,11 +12,13 @@ from starlette.responses import Response
 
 from claude_server.core.errors import TurnError
 from claude_server.core.model import TurnEvent, TurnStarted
+from claude_server.core.responses import KeptResponses
 from claude_server.dialects import table
-from claude_server.dialects.base import Dialect, Presenter
+from claude_server.dialects.base import Dialect, Prepared
 from claude_server.http import body, sse
 from claude_server.http.choices import merge_runs
 from claude_server.http.connection import while_connected
+from claude_server.http.keeping import keep
 from claude_server.http.openapi import json_body
 from claude_server.http.preparing import prepare
 from claude_server.http.state import app_context
@@ -65,14 +67,14 @@ async def _answer(request: Request, dialect: Dialect[Any]) -> Response:
     headers = {"x-ignored-params": ", ".join(prepared.ignored)} if prepared.ignored else {}
     events = merge_runs([context.runner.run(turn) for turn in prepared.turns])
     if asked.stream:
-        data = _stream(events, prepared.presenter, headers)
+        data = _stream(events, prepared, context.kept, headers)
         times = sse.StreamTimings(context.first_event_hold, context.ping_interval, context.send_within)
         return sse.EventStream(data, prepared.presenter, headers, times, context.runner.drain)
     answers = await _collect(request, events, len(prepared.turns))
     if answers is None:
         return Response(status_code=499)
     headers |= _session_header(answers[0][0])
-    return Response(prepared.presenter.whole(answers), 200, headers, "application/json")
+    return Response(await _whole(answers, prepared, context.kept), 200, headers, "application/json")
 
 
 async def _collect(request: Request, events: _Events, count: int) -> list[list[TurnEvent]] | None:
@@ -96,18 +98,28 @@ async def _collect(request: Request, events: _Events, count: int) -> list[list[T
     return answers
 
 
+async def _whole(answers: list[list[TurnEvent]], prepared: Prepared, kept: KeptResponses) -> bytes:
+    whole = prepared.presenter.whole(answers)
+    if prepared.keeper is None or await keep(kept, prepared.keeper):
+        return whole
+    return prepared.presenter.whole(answers)
+
+
 async def _stream(
-    events: _Events, presenter: Presenter, headers: dict[str, str]
+    events: _Events, prepared: Prepared, kept: KeptResponses, headers: dict[str, str]
 ) -> AsyncGenerator[bytes, None]:
     """The turns as SSE data; fills `headers` before the first event."""
     # Effectively synchronous: the runner's cleanup awaits nothing.
     async with aclosing(events):
         async for index, event in events:
             headers |= _session_header(event)
-            data = sse.encoded(presenter.events(index, event))
+            data = sse.encoded(prepared.presenter.events(index, event))
             if data:
                 yield data
-        yield sse.encoded(presenter.end())
+        # Written before it is promised.
+        if prepared.keeper is not None:
+            await keep(kept, prepared.keeper)
+        yield sse.encoded(prepared.presenter.end())
 
 
 def _session_header(event: TurnEvent) -> dict[str, str]:

@@ -8,7 +8,8 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
-from claude_server.core.ports import ChainSize, Entry, StoreTotals
+from claude_server.core.entry import Entry
+from claude_server.core.ports import ChainSize, StoreTotals
 from claude_server.stores.database import Database, Schema
 
 _COLUMNS = ", ".join(field.name for field in fields(Entry))

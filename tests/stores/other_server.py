@@ -16,7 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from claude_server.core.ports import Entry, Lock, SessionRecord
+from claude_server.core.entry import Entry
+from claude_server.core.ports import Lock, SessionRecord
 from tests.stores.implementations import IMPLEMENTATIONS
 
 ROOT = Path(__file__).resolve().parents[2]

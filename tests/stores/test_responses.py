@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from claude_server.core.entry import Entry
 from claude_server.core.errors import ConversationNotFound, PreviousNotFound, RequestTooLarge
-from claude_server.core.ports import ChainSize, Entry, ResponseStore, StoreError, StoreTotals
+from claude_server.core.ports import ChainSize, ResponseStore, StoreError, StoreTotals
 from claude_server.core.responses import Bounds, KeptResponses, NotKept
 from tests.stores.implementations import IMPLEMENTATIONS, Implementation
 from tests.stores.other_server import OtherServer, other_server

@@ -8,9 +8,10 @@ from claude_server.dialects.base import Around, Dialect, Needs, Prepared
 from claude_server.dialects.openai_errors import ErrorBody, error_body
 from claude_server.dialects.responses import shown, wire
 from claude_server.dialects.responses.history import items_of, remote_images
+from claude_server.dialects.responses.memory import MEMORY, conversation_id, kept_items
 from claude_server.dialects.responses.output import Output
 from claude_server.dialects.responses.parameters import RULES
-from claude_server.dialects.responses.presenter import ResponsePresenter
+from claude_server.dialects.responses.presenter import Kept, ResponsePresenter
 from claude_server.dialects.responses.request import check_length, to_turn
 from claude_server.dialects.users import user_hashes
 
@@ -20,7 +21,7 @@ _FORMAT_FIELDS = ("name", "description", "strict")
 def needs(request: wire.ResponsesRequest) -> Needs:
     """What the server has to fetch for a request. Raises InvalidRequest for one that is empty or too long."""
     check_length(request)
-    return Needs(remote_images(items_of(request)))
+    return Needs(remote_images(request))
 
 
 def prepare(request: wire.ResponsesRequest, around: Around) -> Prepared:
@@ -29,12 +30,18 @@ def prepare(request: wire.ResponsesRequest, around: Around) -> Prepared:
     slices = around.policy.chunk_chars if made.turn.buffered else None
     shows = "reasoning.encrypted_content" in (request.include or ())
     output = Output(around.id, made.names, slices, shows_thoughts=shows)
-    presenter = ResponsePresenter(_begun(request, made.turn.id, around), output)
-    return Prepared((made.turn,), presenter, made.ignored, user_hashes(request))
+    begun = _begun(request, made.turn.id, around)
+    own = kept_items(items_of(request)[request.before :], around.id)
+    presenter = ResponsePresenter(begun, output, Kept(around.owner, own))
+    # What is added to a conversation is kept with it.
+    keeps = begun.store or begun.conversation is not None
+    facts = user_hashes(request)
+    return Prepared((made.turn,), presenter, made.ignored, facts, presenter if keeps else None)
 
 
 def _begun(request: wire.ResponsesRequest, id: str, around: Around) -> shown.Response:
     """The response of which nothing is known yet; it says what was asked for."""
+    conversation = conversation_id(request)
     return shown.Response(
         id=id,
         created_at=around.created,
@@ -42,6 +49,9 @@ def _begun(request: wire.ResponsesRequest, id: str, around: Around) -> shown.Res
         instructions=request.instructions,
         max_output_tokens=request.max_output_tokens,
         model=request.model or "default",
+        previous_response_id=request.previous_response_id,
+        conversation=None if conversation is None else {"id": conversation},
+        store=request.store is not False,
         parallel_tool_calls=request.parallel_tool_calls is not False,
         prompt_cache_key=request.prompt_cache_key,
         reasoning=_reasoning(request),
@@ -95,4 +105,5 @@ RESPONSES = Dialect(
     prepare=prepare,
     error=error_body,
     rules=RULES,
+    memory=MEMORY,
 )

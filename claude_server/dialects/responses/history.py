@@ -55,22 +55,27 @@ def items_of(request: wire.ResponsesRequest) -> Sequence[wire.AnyItem]:
     return request.input or ()
 
 
-def remote_images(items: Sequence[wire.AnyItem]) -> dict[str, str]:
+def remote_images(request: wire.ResponsesRequest) -> dict[str, str]:
     """The http(s) URLs of images in the items, and where each is first."""
     found: dict[str, str] = {}
-    for index, item in enumerate(items):
+    for index, item in _numbered(request):
         for number, part in enumerate(_parts(item)):
             if part.type == "input_image" and part.image_url is not None and _is_remote(part.image_url):
                 found.setdefault(part.image_url, f"{_place(item, index)}[{number}].image_url")
     return found
 
 
-def additional_tools(items: Sequence[wire.AnyItem]) -> Iterator[tuple[str, wire.Tool]]:
+def additional_tools(request: wire.ResponsesRequest) -> Iterator[tuple[str, wire.Tool]]:
     """The tools that items bring, with their places."""
-    for index, item in enumerate(items):
+    for index, item in _numbered(request):
         if isinstance(item, wire.AdditionalToolsItem):
             for number, tool in enumerate(item.tools or ()):
                 yield f"input[{index}].tools[{number}]", tool
+
+
+def _numbered(request: wire.ResponsesRequest) -> Iterator[tuple[int, wire.AnyItem]]:
+    """The items with their places in the input; those that it follows on have places below 0."""
+    return enumerate(items_of(request), -request.before)
 
 
 def _parts(item: wire.AnyItem) -> Sequence[wire.Part]:
@@ -87,7 +92,9 @@ def _place(item: wire.AnyItem, index: int) -> str:
 
 
 def read(
-    items: Sequence[wire.AnyItem], fetched: Mapping[str, Image], names: Mapping[tuple[str | None, str], str]
+    request: wire.ResponsesRequest,
+    fetched: Mapping[str, Image],
+    names: Mapping[tuple[str | None, str], str],
 ) -> History:
     """The conversation. The system messages that come first are the prompt; a later one keeps its place, as
     marked text of the user's, so that the prompt is found in the API's cache.
@@ -95,7 +102,7 @@ def read(
     `fetched`: the images at the remote URLs. `names`: the model's names for tools, by namespace and name.
     Raises InvalidRequest or UnsupportedParameter with `param`.
     """
-    return _Reader(fetched, names).read(items)
+    return _Reader(fetched, names).read(request)
 
 
 class _Reader:
@@ -108,8 +115,8 @@ class _Reader:
         self._left_out: dict[str, None] = {}
         self._told: dict[str, None] = {}
 
-    def read(self, items: Sequence[wire.AnyItem]) -> History:
-        for index, item in enumerate(items):
+    def read(self, request: wire.ResponsesRequest) -> History:
+        for index, item in _numbered(request):
             if isinstance(item, wire.MessageItem):
                 self._message(item, _place(item, index))
             elif isinstance(item, wire.CallItem):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from claude_server.core.entry import Entry
 from claude_server.core.model import TurnDone, TurnEvent
 from claude_server.dialects.base import Failure, ServerEvent
+from claude_server.dialects.responses.memory import Fields, ids
 from claude_server.dialects.responses.output import Output
 from claude_server.dialects.responses.shown import Response, usage
 from claude_server.dialects.x_claude import end_of, x_claude
@@ -27,15 +30,26 @@ _CODES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept beside the answer: whose it is, and the request's own items."""
+
+    owner: str
+    items: Sequence[Fields]
+
+
 class ResponsePresenter:
-    """A `base.Presenter`. `response` is the answer before anything of it is known; `output` makes its items.
+    """A `base.Presenter` and `base.Keeper`. `response` is the answer before anything of it is known; `output`
+    makes its items.
 
     Each event has its number. An answer ends with a terminal event that has the whole of it.
     """
 
-    def __init__(self, response: Response, output: Output) -> None:
+    def __init__(self, response: Response, output: Output, kept: Kept) -> None:
         self._response = response
         self._output = output
+        self._kept = kept
+        self._notices: tuple[str, ...] = ()
         self._number = 0
         self._pings = 0
         self._begun = False
@@ -43,10 +57,11 @@ class ResponsePresenter:
 
     def whole(self, answers: Sequence[Sequence[TurnEvent]]) -> bytes:
         (events,) = answers
-        for event in events:
-            for _ in self._output.feed(event):
-                pass
-        self._end = end_of(events)
+        if self._end is None:
+            for event in events:
+                for _ in self._output.feed(event):
+                    pass
+            self._end = end_of(events)
         return self._finished(self._end).model_dump_json().encode()
 
     def events(self, index: int, event: TurnEvent) -> Iterator[ServerEvent]:
@@ -74,6 +89,33 @@ class ResponsePresenter:
         yield self._event("response.failed", {"response": {**self._response.model_dump(), **update}})
         yield _DONE
 
+    def entry(self) -> Entry:
+        assert self._end is not None
+        whole = self._finished(self._end)
+        items = [self._with_thought(item) for item in whole.output]
+        conversation = "" if whole.conversation is None else whole.conversation["id"]
+        return Entry(
+            self._kept.owner,
+            whole.id,
+            "response" if whole.store else "items",
+            created_at=whole.created_at,
+            used_at=whole.created_at,
+            previous=whole.previous_response_id or "",
+            conversation=conversation,
+            item_ids=ids([*self._kept.items, *items]),
+            body=whole.model_copy(update={"output": []}).model_dump_json(),
+            input=json.dumps(self._kept.items),
+            output=json.dumps(items),
+        )
+
+    def not_kept(self, why: str) -> None:
+        self._response = self._response.model_copy(update={"store": False})
+        self._notices = (f"the response is not kept: {why}",)
+
+    def _with_thought(self, item: Fields) -> Fields:
+        thought = self._output.thoughts.get(item["id"])
+        return item if thought is None else {**item, "encrypted_content": thought}
+
     def ping(self) -> ServerEvent | None:
         self._pings += 1
         if not self._begun or self._pings % _PINGS_TO_KEEPALIVE:
@@ -98,7 +140,7 @@ class ResponsePresenter:
                 "incomplete_details": None if incomplete is None else {"reason": incomplete},
                 "output": self._output.items,
                 "usage": usage(end.usage),
-                "x_claude": x_claude([end]),
+                "x_claude": x_claude([replace(end, notices=(*end.notices, *self._notices))]),
             }
         )
 

@@ -34,7 +34,7 @@ class Translated:
 def check_length(request: wire.ResponsesRequest) -> None:
     """Refuse a request without input, and one of more items and parts than the CLI can be told in time.
     Raises InvalidRequest."""
-    if request.input is None:
+    if request.input is None and request.previous_response_id is None and request.conversation is None:
         raise InvalidRequest("'input' is missing: send a text, or a list of items.", param="input")
     length = sum(1 + _width(item) for item in items_of(request))
     if length > MAX_LENGTH:
@@ -55,11 +55,10 @@ def to_turn(request: wire.ResponsesRequest, around: Around) -> Translated:
     policy = around.policy
     model = chosen(request.model, policy.default_model)
     sampling = openai_terms.sampling(request.temperature, request.top_p, model, policy)
-    items = items_of(request)
-    offer = to_offer(request, additional_tools(items))
+    offer = to_offer(request, additional_tools(request))
     ignored = _ignored(request, sampling.ignored, offer, policy.strict)
     named = {(each.namespace, each.name): name for name, each in offer.names.items()}
-    history = read(items, around.images, named)
+    history = read(request, around.images, named)
     conversation = history.messages
     notices = pad(conversation)
     if history.later_system:
@@ -100,6 +99,7 @@ def _ignored(
         **(request.model_extra or {}),
         **sampling,
         "include": request.include,
+        "background": request.background,
         "service_tier": request.service_tier,
         "prompt_cache_retention": request.prompt_cache_retention,
     }

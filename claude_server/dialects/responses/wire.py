@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -243,6 +244,10 @@ class Reasoning(Loose):
     generate_summary: StrictStr | None = None
 
 
+class ConversationName(Loose):
+    id: StrictStr
+
+
 class ResponsesRequest(TurnBody):
     """The fields that are acted on. Of the others some are refused, and some named in x-ignored-params."""
 
@@ -264,5 +269,15 @@ class ResponsesRequest(TurnBody):
     user: StrictStr | None = None
     safety_identifier: StrictStr | None = None
     prompt_cache_key: StrictStr | None = None
+    store: StrictBool | None = None
+    background: StrictBool | None = None
+    previous_response_id: StrictStr | None = None
+    conversation: StrictStr | ConversationName | None = None
     service_tier: StrictStr | None = None
     prompt_cache_retention: StrictStr | None = None
+    # How many of the items are not the request's own, but those that it follows on.
+    _before: int = PrivateAttr(0)
+
+    @property
+    def before(self) -> int:
+        return self._before

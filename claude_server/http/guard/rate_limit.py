@@ -19,6 +19,7 @@ _ROUTES: tuple[tuple[str, str | None], ...] = (
     *((dialect.path, "chat") for dialect in DIALECTS),
     *(("/v1/debug", "debug"), ("/v1/auth", "auth"), ("/v1/sessions", "session"), ("/health", "health")),
     *(("/v1/models", GENERAL), ("/v1/tools", GENERAL), ("/v1/mcp", GENERAL), ("/v1/compatibility", GENERAL)),
+    ("/v1/conversations", GENERAL),
     *(("/livez", None), ("/readyz", None)),
 )
 _METHODS = frozenset({"GET", "POST", "DELETE"})

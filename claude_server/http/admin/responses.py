@@ -1,0 +1,77 @@
+"""GET and DELETE /v1/responses/{id}, and the items that a response was made of."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from claude_server.core.entry import Entry
+from claude_server.core.errors import ResponseNotFound
+from claude_server.dialects.responses import shown
+from claude_server.dialects.responses.memory import shown_items
+from claude_server.http.admin.pages_of_items import Order, page
+from claude_server.http.admin.wire import responses as wire
+from claude_server.http.guard.caller import caller_of
+from claude_server.http.state import app_context
+
+router = APIRouter(tags=["responses"])
+THOUGHTS = "reasoning.encrypted_content"
+Include = Annotated[list[str] | None, Query()]
+# The openai SDK writes the name of a list with brackets.
+IncludeInBrackets = Annotated[list[str] | None, Query(alias="include[]")]
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+async def load(request: Request, id: str) -> Entry:
+    """The caller's response. Raises ResponseNotFound."""
+    found = await app_context(request).kept.load(caller_of(request.scope).id, id)
+    if found is None or found.kind != "response":
+        raise ResponseNotFound(f"Response with id '{id[:100]}' not found.")
+    return found
+
+
+@router.get("/v1/responses/{id}", response_model=shown.Response)
+async def get_response(
+    request: Request, id: str, include: Include = None, brackets: IncludeInBrackets = None
+) -> Response:
+    """A response that is kept."""
+    found = await load(request, id)
+    thoughts = THOUGHTS in (*(include or ()), *(brackets or ()))
+    return Response(whole(found, thoughts=thoughts), media_type="application/json")
+
+
+def whole(entry: Entry, *, thoughts: bool) -> bytes:
+    """A kept response as it was answered."""
+    body = {**json.loads(entry.body), "output": shown_items(entry.output, thoughts=thoughts)}
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+@router.delete("/v1/responses/{id}")
+async def delete_response(request: Request, id: str) -> wire.ResponseDeleted:
+    """Erase a response and its items. Responses that follow on it can't be gone on with any more."""
+    found = await load(request, id)
+    await app_context(request).kept.delete(found.owner, found.id)
+    return wire.ResponseDeleted(id=found.id)
+
+
+@router.get("/v1/responses/{id}/input_items")
+async def input_items(
+    request: Request,
+    id: str,
+    limit: Limit = 20,
+    order: Order = "desc",
+    after: str | None = None,
+    include: Include = None,
+    brackets: IncludeInBrackets = None,
+) -> wire.ItemList:
+    """A page of all items that a response was made of: those that it follows on, and its own."""
+    found = await load(request, id)
+    thoughts = THOUGHTS in (*(include or ()), *(brackets or ()))
+    items: list[dict[str, Any]] = []
+    for entry in await app_context(request).kept.before(found):
+        items += shown_items(entry.input, thoughts=thoughts) + shown_items(entry.output, thoughts=thoughts)
+    return page([*items, *shown_items(found.input, thoughts=thoughts)], order, limit, after)
