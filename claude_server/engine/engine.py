@@ -176,7 +176,7 @@ def _lease_from(engine: BinaryEngine, spec: AttemptSpec) -> asyncio.Future[Worke
         return _failed_lease(problem)
     if request.turn.cli_tools is not None:
         return engine.one_shot.lease(spec)
-    launch = launch_for(request.session, config, engine.level, engine.listed_models, engine.abilities)
+    launch = launch_for(spec, engine.level, engine.listed_models, engine.abilities)
     return engine.pool.lease(Demand(config, launch, request.turn.owner, request.history))
 
 

@@ -19,6 +19,7 @@ import structlog
 
 from claude_server.core.errors import CliFailed, TurnError, TurnTimeout
 from claude_server.core.model import Message, Tool
+from claude_server.engine.discovery import transcript_check
 from claude_server.engine.discovery.counting_check import counts_tokens
 from claude_server.engine.discovery.sandbox import sandbox
 from claude_server.engine.processes.argv import SIMPLE, Launch
@@ -52,6 +53,8 @@ _UNLISTED_MODEL = "claude-selftest-1"
 _LAUNCHES = {
     "custom_model": Launch(custom_model=_UNLISTED_MODEL),
     "simple": Launch(flags=((SIMPLE, "1"),)),
+    "transcripts": transcript_check.LAUNCH,
+    "simple_transcripts": replace(transcript_check.LAUNCH, flags=((SIMPLE, "1"),)),
 }
 
 
@@ -108,6 +111,8 @@ class SelfTest:
             "cache_ttl": self._cache_ttl,
             "simple": self._simple,
             "stable_prefix": self._stable_prefix,
+            "transcripts": self._transcripts,
+            "simple_transcripts": self._transcripts,
             "counts_tokens": self._counts_tokens,
         }
 
@@ -183,6 +188,9 @@ class SelfTest:
         with contextlib.suppress(TurnError):
             await runner.run(conversation((), Message("user", ("selftest",))), self._limit)
         return len(self._api.turns) == 1
+
+    async def _transcripts(self, runner: StepRunner) -> bool:
+        return await transcript_check.goes_on(runner, self._api, self._limit)
 
     async def _counts_tokens(self, runner: StepRunner) -> bool:
         return await counts_tokens(runner, self._api, self._limit)
@@ -364,6 +372,8 @@ async def run(binary: str, path: str) -> tuple[Abilities, bool]:
         if found["probes_models"] and not custom_model:
             # A worker would pay for each model it is set to: start each for its model instead.
             found |= {"set_model": False, "set_system": False}
+        with_notes, without = found["transcripts"], found.pop("simple_transcripts")
+        found["transcripts"] = with_notes and (without or not found["simple"])
         return Abilities(**found), all(test.conclusive for test in tests)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from claude_server.core.cli_tools import CliTools
 from claude_server.core.model import SessionPlan
 from claude_server.engine.processes.cli_tools import NO_NOTE_ON_COMMITS, tool_arguments, tool_environment
+from claude_server.engine.protocol.transcript import Conversation
 
 # 2.0.77 sends three requests of its own, 40 kB each, before a turn; between the two nothing was tried.
 OLDEST = (2, 1, 50)
@@ -21,6 +22,8 @@ OWNER_MARK = "CLAUDE_API_OWNER"
 SIMPLE = "CLAUDE_CODE_SIMPLE"
 # In the process's own folder, for the plain way of asking.
 SYSTEM_PROMPT_FILE = "system-prompt"
+# And for earlier messages. By its ending the CLI knows that it is a file.
+TRANSCRIPT_FILE = "transcript.jsonl"
 # Of the CLI's own tool Bash: what it adds to a question, on how to sign commits, for any tool of that name.
 _NO_NOTE_ON_COMMITS = json.dumps(NO_NOTE_ON_COMMITS, separators=(",", ":"))
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,255}")
@@ -33,7 +36,7 @@ class Launch:
     `model` None: the account's default. `custom_model`: an unlisted model that it may be set to later.
     `effort` and `flags` (variables) are for CLIs that can't be told them later. `plain`: one text in, one
     answer out, with this system prompt. `tools`: what it may run by itself, in `folder`; what the CLI keeps
-    of that bears `trace`, a UUID of this process alone.
+    of that bears `trace`, a UUID of this process alone. `conversation`: what it holds from the start on.
     """
 
     model: str | None = None
@@ -45,6 +48,7 @@ class Launch:
     tools: CliTools | None = None
     folder: str = ""
     trace: str = ""
+    conversation: Conversation | None = None
 
 
 def valid_model(name: str) -> bool:
@@ -80,7 +84,7 @@ def arguments(
     if launch.session is None:
         # Older CLIs keep what tools wrote under the session's name, even of a session that isn't kept.
         named = ["--session-id", launch.trace] if launch.trace else []
-        return [*result, *named, "--no-session-persistence"]
+        return [*result, *named, *_loaded(launch, tmp), "--no-session-persistence"]
     if launch.session.how == "create":
         return [*result, "--session-id", launch.session.uuid]
     # With "=": a value after a space that begins with a dash would be taken for an option.
@@ -89,6 +93,14 @@ def arguments(
         # Leaves out what a failed turn, or one whose client left, added after the last answer.
         result.append(f"--resume-session-at={launch.session.at}")
     return result
+
+
+def _loaded(launch: Launch, tmp: Path) -> list[str]:
+    if launch.conversation is None:
+        return []
+    # Without the second one the CLI would take results that nothing follows on for a turn that was cut.
+    at = f"--resume-session-at={launch.conversation.last_id}"
+    return [f"--resume={tmp / TRANSCRIPT_FILE}", at]
 
 
 def environment(base: Mapping[str, str], owner: int, tmp: Path, launch: Launch) -> dict[str, str]:

@@ -54,6 +54,8 @@ class CliProcess(asyncio.SubprocessProtocol):
         self.pid = 0
         # What it was given, and must not be told to anybody.
         self.secrets: frozenset[str] = frozenset()
+        # Did it read earlier messages at its start?
+        self.loaded = False
         self._stderr = bytearray()
         self._splitter = LineSplitter()
         self._garbage = 0

@@ -9,6 +9,8 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import psutil
@@ -23,6 +25,7 @@ from claude_server.engine.processes.process import CliProcess, spawn
 from claude_server.engine.processes.sweep import kill_marked
 from claude_server.engine.protocol import frames
 from claude_server.engine.protocol.redact import secrets_in
+from claude_server.engine.protocol.transcript import Conversation, transcript
 
 # Starting a process blocks the event loop for a few ms and a core for 0.3 s.
 _MAX_PARALLEL_STARTS = 2
@@ -103,6 +106,8 @@ class ProcessTable:
             folder = _new_process_folder(self.tmp / str(owner))
         environment = argv.environment(self._environ, owner, folder, launch)
         try:
+            if launch.conversation is not None and not await _write_transcript(folder, launch.conversation):
+                launch = replace(launch, conversation=None)
             with _as_turn_errors():
                 _write_files(folder, launch, environment)
             command = argv.arguments(self._binary, launch, self._setting_sources, folder, self._private)
@@ -117,6 +122,7 @@ class ProcessTable:
             {**environment, **dict(pair for server in servers for pair in server.env)},
             [pair for server in servers for pair in server.headers],
         )
+        process.loaded = launch.conversation is not None
         self._live[process] = folder
         if launch.tools is not None:
             self._with_tools[process] = launch
@@ -126,6 +132,11 @@ class ProcessTable:
             self.retire(process, now=True)
             raise CliFailed("The claude CLI was replaced by another one.")
         return process
+
+    def forget_transcript(self, process: CliProcess) -> None:
+        """Remove the earlier messages that a process has read."""
+        with suppress(OSError):
+            (self._live[process] / argv.TRANSCRIPT_FILE).unlink(missing_ok=True)
 
     def retire(self, process: CliProcess, *, now: bool) -> None:
         """See a process to its end: killed `now`, or by end of input and what follows. Returns at once.
@@ -220,6 +231,24 @@ def _write_files(folder: Path, launch: Launch, environment: Mapping[str, str]) -
     if launch.tools is not None and launch.tools.servers:
         config = cli_tools.mcp_config(launch.tools.servers, environment)
         _write(folder / cli_tools.MCP_CONFIG_FILE, config)
+
+
+async def _write_transcript(folder: Path, conversation: Conversation) -> bool:
+    """Write what a process reads at its start; False if the disk doesn't take it. In a thread: it may be
+    megabytes."""
+    now = datetime.now(timezone.utc).isoformat()
+
+    def write() -> None:
+        path = folder / argv.TRANSCRIPT_FILE
+        path.touch(0o600)
+        path.write_bytes(transcript(conversation, now))
+
+    try:
+        await asyncio.to_thread(write)
+    except OSError as error:
+        log.warning("earlier messages are told one by one: they can't be written", problem=str(error))
+        return False
+    return True
 
 
 def _write(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ class Count(Enum):
     WAITED = "waited"  # by the next one that was released or started
     STARTED = "started"
     FAILED_STARTS = "failed starts"
+    LOADED = "loaded"  # processes that began with a long conversation
     STATE_STEPS = "state steps"  # steps of turns before their questions
 
 
@@ -32,6 +33,7 @@ class Retired(Enum):
     SESSION_MOVED_ON = "session moved on"
     SESSION_CAP = "session cap"
     LOGIN_REFUSED = "login refused"
+    NOT_WANTED = "not wanted"
     CLOSED = "closed"
 
     @property

@@ -213,7 +213,9 @@ class Population(ABC):
         self._starting[launch] += 1
         log.debug("a worker is being started", session=launch.session is not None)
         over = partial(self._start_ended, launch)
-        self._starter.start(launch, initialize_ahead=self._initializes_ahead, over=over)
+        # One that reads a conversation hears of its turn at once.
+        ahead = self._initializes_ahead and launch.conversation is None
+        self._starter.start(launch, initialize_ahead=ahead, over=over)
 
     def _start_ended(self, launch: Launch, result: Worker | TurnError | None) -> None:
         self._starting[launch] -= 1

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claude_server.core.model import SessionPlan
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.protocol import control
 from claude_server.engine.protocol.advice import LoginAdvice
 from claude_server.engine.protocol.control import Dialogue, Expect, Step, initialize
 from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.protocol.plain import PlainDialogue
+from claude_server.engine.protocol.transcript import Conversation
 from claude_server.engine.workers import state
 from claude_server.engine.workers.attempt_spec import AttemptSpec, Script
 from claude_server.engine.workers.state import FIRST_SERVER, Abilities, Level, WorkerState
 from claude_server.engine.workers.unsupported import NO_LONG_CACHE, UNTESTED_LEVELS
 from claude_server.engine.workers.worker import Worker
+
+# So many earlier messages cost as much as the start of a process that reads them: the newest CLI takes some
+# 9 ms of a core for each question and answer, 2.1.197 half of that, and to start some 0.5 s.
+LONG_HISTORY = 200
 
 
 def script_for(
@@ -39,7 +43,7 @@ def script_for(
         dialogue = PlainDialogue(request.history, request.turn.question, translator)
         return Script(dialogue, translator, spec)
     begun = worker.state or worker.first_state(config)
-    steps = _first_steps(spec, begun, level) if worker.state is None else _further_steps(spec, begun)
+    steps = _first_steps(spec, worker, begun, level) if worker.state is None else _further_steps(spec, begun)
     before_question = len(steps) - 1
     if worker.idled_long:
         # Before anything that costs: a process that was stopped would do it once it goes on.
@@ -47,7 +51,7 @@ def script_for(
     return Script(Dialogue(steps, translator, begun.listed(config)), translator, spec, before_question)
 
 
-def _first_steps(spec: AttemptSpec, begun: WorkerState, level: Level) -> Sequence[Step]:
+def _first_steps(spec: AttemptSpec, worker: Worker, begun: WorkerState, level: Level) -> Sequence[Step]:
     """The steps of the first turn of a process that isn't initialized; `begun`: as it will be then."""
     request, config = spec.request, spec.config
     question, history = request.turn.question, request.history
@@ -60,6 +64,8 @@ def _first_steps(spec: AttemptSpec, begun: WorkerState, level: Level) -> Sequenc
         return [first, *tools, *write(history, question)]
     if request.session is not None:
         return [first, *state.session_steps(begun, config, history, question)]
+    if worker.process.loaded:
+        return [first, *state.session_steps(begun, config, (), question)]
     return [first, *state.turn_steps(begun, config, history, question)]
 
 
@@ -71,16 +77,17 @@ def _further_steps(spec: AttemptSpec, now: WorkerState) -> Sequence[Step]:
 
 
 def launch_for(
-    session: SessionPlan | None,
-    config: state.WorkerConfig,
-    level: Level,
-    listed_models: frozenset[str],
-    abilities: Abilities,
+    spec: AttemptSpec, level: Level, listed_models: frozenset[str], abilities: Abilities
 ) -> Launch:
     """The launch of a process that is started for this turn."""
+    request, config, session = spec.request, spec.config, spec.request.session
     if level in UNTESTED_LEVELS:
         plain = config.system if level == "plain" else None
         return Launch(config.model, session, effort=config.effort, flags=config.flags, plain=plain)
     if session is not None:
         return Launch(config.model, session)
-    return Launch(custom_model=state.custom_model(config.model, listed_models, abilities))
+    custom = state.custom_model(config.model, listed_models, abilities)
+    if abilities.transcripts and len(request.history) >= LONG_HISTORY:
+        told = Conversation.before(request.turn.question, request.history, config.resolved_model)
+        return Launch(config.model, custom_model=custom, conversation=told)
+    return Launch(custom_model=custom)

@@ -43,7 +43,8 @@ class SharedWorkers(Population):
 
     def note(self, demand: Demand) -> None:
         """A turn came: the next ones may want a process of the same kind."""
-        self._last_launch = demand.launch
+        if demand.launch.conversation is None:
+            self._last_launch = demand.launch
         self.keep_spare()
 
     def keep_spare(self) -> None:
@@ -54,6 +55,11 @@ class SharedWorkers(Population):
         spare = self._starting[launch] or any(w.launch == launch and w.blank for w in self.idle)
         if not spare and not self._closed and not self._starter.pause and self._count < self._size:
             self._start(launch)
+
+    def release(self, worker: Worker, reason: Retired | None) -> None:
+        if worker.process.loaded:
+            self._table.forget_transcript(worker.process)
+        super().release(worker, reason)
 
     def look_after(self, now: float, limits: Limits) -> None:
         """Retire idle workers that are too old, or idle for too long; keep one."""
@@ -75,6 +81,9 @@ class SharedWorkers(Population):
             return False
         if worker.state is None or self._level not in ("warm", "keyed"):
             return worker.launch == demand.launch
+        if demand.launch.conversation and not worker.state.holds(demand.config, demand.history):
+            # A process of its own has read the messages before this one is told of them.
+            return False
         return can_serve(worker.state, demand.config, demand.launch.custom_model, self._abilities)
 
     def _rank(self, worker: Worker, demand: Demand) -> int:
@@ -98,6 +107,11 @@ class SharedWorkers(Population):
 
     def _add(self, worker: Worker) -> bool:
         usable = super()._add(worker)
+        if worker.process.loaded:
+            self._counts[Count.LOADED] += 1
+        if usable and worker in self.idle and worker.launch.conversation is not None:
+            # It was started for one turn, which didn't wait.
+            self._retire(worker, Retired.NOT_WANTED)
         if usable:
             self.keep_spare()
         return usable

@@ -73,6 +73,7 @@ class Abilities:
     simple: without its notes (CLAUDE_CODE_SIMPLE) the CLI does all that the level "warm" needs.
     stable_prefix: an injected conversation begins with the bytes of one that was held; else today's date
     moves in it.
+    transcripts: it goes on with a conversation that it reads from a file of ours at its start.
     counts_tokens: it has the API count a conversation that it was told, and asks the model for nothing.
     """
 
@@ -92,6 +93,7 @@ class Abilities:
     cache_ttl: bool = False
     simple: bool = False
     stable_prefix: bool = False
+    transcripts: bool = False
     counts_tokens: bool = False
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import psutil
@@ -135,6 +135,9 @@ class Worker:
         self.turns += 1
         if self.state is None and self.launch.plain is None:
             self.initialized(spec.config)
+        if self.launch.conversation is not None:
+            # From now on it is like any other.
+            self.launch = replace(self.launch, conversation=None)
         return script
 
     def finish(self, script: Script | None) -> None:
@@ -175,6 +178,9 @@ class Worker:
         """Why this worker must not serve another turn, or None."""
         if self.process.ended:
             return Retired.ENDED
+        if self.launch.conversation is not None:
+            # Whose turn it was started for didn't wait.
+            return Retired.NOT_WANTED
         if share == "never" and self.turns:
             return Retired.NOT_SHARED
         if self.turns >= limits.turns:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from claude_server.core.cli_tools import CliTools
-from claude_server.core.model import SessionPlan
+from claude_server.core.model import Message, SessionPlan
 from claude_server.engine.processes.argv import (
     OLDEST,
     SYSTEM_PROMPT_FILE,
@@ -19,7 +19,9 @@ from claude_server.engine.processes.argv import (
     parse_version,
     valid_model,
 )
+from claude_server.engine.protocol.transcript import Conversation
 
+LONG = Conversation((Message("user", ("Q",)), Message("assistant", ("A",))))
 STREAM = [
     *("--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
     *("--include-partial-messages", "--permission-mode", "default", "--permission-prompt-tool", "stdio"),
@@ -52,6 +54,13 @@ UUID = "0b4e7a0e-5c3a-4b53-8d8e-3a3f0a3f0a3f"
         (
             Launch("m", SessionPlan(UUID, "resume"), effort="low"),
             ["--model", "m", "--effort", "low", f"--resume={UUID}"],
+        ),
+        (
+            Launch("m", conversation=LONG),
+            [
+                *("--model", "m", "--resume=/t/transcript.jsonl", f"--resume-session-at={LONG.last_id}"),
+                "--no-session-persistence",
+            ],
         ),
         # These are told by the environment.
         (Launch(custom_model="x", flags=(("A", "1"),)), ["--no-session-persistence"]),

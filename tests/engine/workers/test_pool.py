@@ -12,6 +12,7 @@ import structlog
 from claude_server.core.errors import CliFailed, NotReady, SessionLost, TurnError
 from claude_server.core.model import Message, SessionPlan
 from claude_server.engine.processes.argv import Launch
+from claude_server.engine.protocol.transcript import Conversation
 from claude_server.engine.workers import worker as worker_module
 from claude_server.engine.workers.counters import Count, Retired
 from claude_server.engine.workers.demand import Demand
@@ -285,6 +286,57 @@ def test_a_worker_started_for_one_that_gave_up_is_kept(staged: Staging) -> None:
     stage.finish(stage.table.starting[0])
     assert (stage.pool.idle, len(stage.table.retired)) == (1, 0)
     assert stage.lease(PLAIN).done()
+
+
+# Long conversations
+
+
+def long_demand(config: WorkerConfig = SONNET) -> Demand:
+    history = (Q, A)
+    return Demand(config, Launch(config.model, conversation=Conversation(history)), "", history)
+
+
+def test_a_long_conversation_gets_a_process_that_has_read_it(staged: Staging) -> None:
+    """Not an idle one, which would have to be told; and that process is like any other after its turn."""
+    stage = staged(size=3)
+    (idle,) = warmed(stage, 1)
+    wanted = long_demand()
+    reader = stage.leased(wanted)
+    assert reader is not idle and stage.table.started[reader.process] is wanted.launch
+    # Its first words are the turn's.
+    assert reader.state is None and reader.process.written == []  # type: ignore[attr-defined]
+    serve(reader, wanted)
+    reader.launch = replace(reader.launch, conversation=None)
+    stage.release(reader)
+    # It holds the conversation, and what comes next needs no other process.
+    further = Demand(SONNET, long_demand().launch, "", (Q, A, Q, A))
+    assert stage.leased(further) is reader
+    serve(reader, further)
+    stage.release(reader)
+    assert stage.leased(demand(SONNET)) is reader
+
+
+def test_a_process_that_has_read_for_one_that_gave_up_is_not_kept(staged: Staging) -> None:
+    stage = staged(size=2)
+    warmed(stage, 1)
+    reader = stage.leased(long_demand())
+    stage.release(reader)
+    assert (reader.process, False) in stage.table.retired
+    stage.table.set_paused = True
+    gone = stage.lease(long_demand())
+    stage.clock.settle()
+    gone.cancel()
+    (start,) = stage.table.starting
+    stage.finish(start)
+    assert stage.pool.counts[Retired.NOT_WANTED] == 2
+
+
+@pytest.mark.parametrize("level", ["warm", "keyed"])
+def test_none_is_kept_ahead_with_a_long_conversation(staged: Staging, level: str) -> None:
+    stage = staged(size=4, level=level)
+    stage.leased(long_demand())
+    stage.pass_time(10)
+    assert sum(launch.conversation is not None for launch in stage.table.asked) == 1
 
 
 # How many
