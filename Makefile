@@ -12,7 +12,7 @@ CLIS := .cache/cli
 TEST_CLIS := $(foreach v,2.1.50 2.1.90 2.1.197,$(CLIS)/$(v)/.installed)
 # Test files at a time: much of a test is waiting for a process.
 JOBS ?= 3
-# In the order of their folders, since the quick ones come last: a long file that begins last runs alone.
+# In the order that tests/conftest.py gives them.
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15 \
   --durations-min=5
 # Client libraries: their wishes for one another contradict, so each group has an environment of its own.
@@ -35,7 +35,8 @@ test: npm $(VENV)/.dev $(TEST_CLIS)
 	@$(PYTEST) --ignore=tests/clients -m "not long" $(ARGS)
 
 test-long: npm $(VENV)/.dev $(TEST_CLIS)
-	@$(PYTEST) --ignore=tests/clients -m long $(ARGS)
+	@$(PYTEST) --dist load --ignore=tests/clients -m "long and not alone" $(ARGS)
+	@$(PYTEST) -n 0 --ignore=tests/clients -m alone $(ARGS) || [ $$? = 5 ]
 
 test-clients: npm $(VENV)/.dev $(CLIENT_GROUPS:%=$(CLIENTS)/%/.installed)
 	@$(PYTEST) tests/clients $(ARGS)

@@ -34,6 +34,14 @@ def older_cli(version: str = OLDER) -> Path:
     return path
 
 
+# Whose tests start servers. They go first: a long file that begins last runs alone.
+_SLOW_ROOMS = ("app", "deploy", "e2e", "examples", "fuzz", "lab", "readme", "standin")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.relative_to(ROOT / "tests").parts[0] not in _SLOW_ROOMS)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_self_test_for_all_processes(tmp_path_factory: pytest.TempPathFactory) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:

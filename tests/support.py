@@ -78,9 +78,14 @@ class Clock:
         return self.now
 
 
-@functools.lru_cache
 def abilities_of(binary: str) -> Abilities:
-    """What the self-test finds, once for each binary in a run of the tests, by however many processes."""
+    """What the self-test finds, once for each binary in a run of the tests, by however many processes and
+    links to it."""
+    return _abilities_of(os.path.realpath(binary))
+
+
+@functools.lru_cache
+def _abilities_of(binary: str) -> Abilities:
     if shared_folder is None:
         return _self_test(binary)
     name = hashlib.sha256(binary.encode()).hexdigest()[:16]

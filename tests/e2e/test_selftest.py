@@ -35,6 +35,7 @@ def test_a_check_that_was_disturbed_is_made_again(claude_bin: Path, tmp_path: Pa
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) >= checks + 3
 
 
+@pytest.mark.long
 def test_on_a_slow_machine_the_cli_gets_more_time(
     claude_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,15 +123,16 @@ def server(each_cli: Path, shared_api: StandIn, tmp_path_factory: pytest.TempPat
         yield running
 
 
-def test_a_long_loop_with_restarts(each_cli: Path, api: StandIn, tmp_path: Path) -> None:
-    """20 rounds, each compared: every result reaches the API as it was given, in all later rounds too. Calls
-    in parallel, answers whole and streamed. After each third round the server is stopped, killed, or its
-    processes are."""
+@pytest.mark.parametrize("rounds", [9, pytest.param(20, marks=pytest.mark.long)])
+def test_a_long_loop_with_restarts(each_cli: Path, api: StandIn, tmp_path: Path, rounds: int) -> None:
+    """Many rounds, each compared: every result reaches the API as it was given, in all later rounds too.
+    Calls in parallel, answers whole and streamed. After each third round the server is stopped, killed, or
+    its processes are."""
     home = tmp_path / "home"
     environment = clean_environment(home, api.url, CLAUDE_BIN=str(each_cli))
     loop = Loop(Server(home, environment), api)
     new = [asked("Go.")]
-    for number, count in zip(range(20), itertools.cycle(CALLS), strict=False):
+    for number, count in zip(range(rounds), itertools.cycle(CALLS), strict=False):
         new = results(loop.turn(calls(number, count), *new, stream=number % 2 == 1))
         if number % 3 == 2:
             loop.server = restarted(loop.server, number, environment)

@@ -299,15 +299,16 @@ def test_a_turn_hidden_by_a_goodbye_is_found(server: Server, api: StandIn) -> No
     ]
 
 
-def test_nothing_that_was_answered_is_lost(each_cli: Path, api: StandIn, tmp_path: Path) -> None:
-    """25 times: server or CLI killed with SIGKILL right after the last byte, then the next turn's request
-    holds all that was answered."""
+@pytest.mark.parametrize("turns", [8, pytest.param(26, marks=pytest.mark.long)])
+def test_nothing_that_was_answered_is_lost(each_cli: Path, api: StandIn, tmp_path: Path, turns: int) -> None:
+    """Again and again: server or CLI killed with SIGKILL right after the last byte, then the next turn's
+    request holds all that was answered."""
     home = tmp_path / "home"
     environment = clean_environment(home, api.url, CLAUDE_BIN=str(each_cli))
     session = str(uuid.uuid4())
     said: list[tuple[str, str]] = []
     server = Server(home, environment)
-    for turn in range(26):
+    for turn in range(turns):
         api.push(f"Answer {turn}.")
         response = say(server, session, f"Question {turn}.", stream=turn % 3 == 0)
         victims = server.claude_processes()

@@ -184,7 +184,7 @@ def test_the_engine_can_be_forced(claude_bin: Path, api: StandIn, tmp_path: Path
         assert said == [("user", "one"), ("assistant", "two"), ("user", " /three")]
 
 
-@pytest.mark.parametrize("version", ["2.1.50", "2.1.90"])
+@pytest.mark.parametrize("version", [pytest.param("2.1.50", marks=pytest.mark.long), "2.1.90"])
 def test_clis_that_cannot_inject_get_text(version: str, api: StandIn, tmp_path: Path) -> None:
     """The oldest that is served, and the last that ignores injected messages; no file is read by either."""
     binary = older_cli(version)

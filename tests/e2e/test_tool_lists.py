@@ -155,15 +155,68 @@ def body_with(request: ApiRequest, name: str) -> str:
     return re.sub(r"toolu_\w+", "toolu", json.dumps(body)).replace(f'"{name}"', f'"{NEUTRAL}"')
 
 
+def all_names(cli: Path, api: StandIn, home: Path) -> list[str]:
+    """The CLI's own and those of other versions."""
+    names = [*dict.fromkeys([*names_of_the_clis_own(cli, api, home), *OLD_NAMES.split()])]
+    assert "Bash" in names and len(names) > 45
+    return names
+
+
 @pytest.mark.parametrize(("version", "level"), VERSIONS)
+def test_names_of_the_clis_own_bring_nothing_with_them(
+    version: str, level: str, api: StandIn, tmp_path: Path
+) -> None:
+    """All in one list of tools, each called before the question and in the answer: the API's body is that of
+    as many neutral names."""
+    cli = cli_of(version)
+    names = all_names(cli, api, tmp_path / "plain")
+    neutral = [f"{NEUTRAL}_{number}" for number in range(len(names))]
+    bodies = []
+    with serving(tmp_path / "home", environment_of(tmp_path / "home", api, cli, level)) as server:
+        for each in (neutral, names):
+            api.reset()
+            api.push(Reply.of("So", *(ToolUse(name, {"command": "x"}) for name in each)))
+            calls = [
+                {
+                    "id": f"toolu_{number}",
+                    "type": "function",
+                    "function": {"name": name, "arguments": '{"command": "ls", "file_path": "/x"}'},
+                }
+                for number, name in enumerate(each)
+            ]
+            messages = [
+                {"role": "user", "content": "go"},
+                {"role": "assistant", "content": "So", "tool_calls": calls},
+                *({"role": "tool", "tool_call_id": call["id"], "content": "done"} for call in calls),
+            ]
+            choice = post(server, tools=[tool(name) for name in each], messages=messages)["choices"][0]
+            assert [call["function"]["name"] for call in choice["message"]["tool_calls"]] == each
+            assert len(api.turns) == 1
+            body = json.dumps({key: value for key, value in api.last.body.items() if key != "metadata"})
+            for number, name in enumerate(each):
+                # At the level "text" the call is told in words.
+                body = body.replace(f'"{name}"', f'"tool {number}"').replace(
+                    f" of {name}: ", f" of {number}: "
+                )
+            bodies.append(re.sub(r"toolu_\w+", "toolu", body))
+    assert bodies[0] == bodies[1]
+
+
+ONE_BY_ONE = [
+    # Where each name is a process of its own, or nearly.
+    each if each[1] == "warm" else pytest.param(*each, marks=pytest.mark.long)
+    for each in VERSIONS
+]
+
+
+@pytest.mark.parametrize(("version", "level"), ONE_BY_ONE)
 def test_a_name_of_the_clis_own_brings_nothing_with_it(
     version: str, level: str, api: StandIn, tmp_path: Path
 ) -> None:
     """The API's body is that of a neutral name, with a call and its result before the question; and a call
     waits for us."""
     cli = cli_of(version)
-    names = [*dict.fromkeys([*names_of_the_clis_own(cli, api, tmp_path / "plain"), *OLD_NAMES.split()])]
-    assert "Bash" in names and len(names) > 45
+    names = all_names(cli, api, tmp_path / "plain")
     call = {"id": "toolu_1", "type": "function"}
     with serving(tmp_path / "home", environment_of(tmp_path / "home", api, cli, level)) as server:
         expected = ""

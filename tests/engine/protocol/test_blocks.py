@@ -76,7 +76,7 @@ def test_the_time_goes_by_the_text_not_by_the_stop(unit: str) -> None:
             stopping.feed(unit)
         assert stopping.flush() == unit * (size - 1) and not stopping.found
 
-    grows_no_faster_than_its_input(fed, lambda size: size)
+    grows_no_faster_than_its_input(fed, lambda size: size, small=2_000)
     grows_no_faster_than_its_input(lambda size: StopText(["\n " * size]).feed("x\n x\n\n"), lambda size: size)
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.support import BASE_PATH, ROOT
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_a_quick_run_writes_everything_and_leaves_nothing(claude_bin: Path, tmp_path: Path) -> None:
     out, temp = tmp_path / "docs" / "bench", tmp_path / "temp"

@@ -24,6 +24,7 @@ def run(program: str, folder: Path, *arguments: str) -> tuple[subprocess.Complet
     return ran, out
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_chaos(claude_bin: Path, tmp_path: Path) -> None:
     clis = ("--claude-bin", str(claude_bin), "--claude-bin", str(older_cli()))
@@ -35,6 +36,7 @@ def test_chaos(claude_bin: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(report)
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_soak(claude_bin: Path, tmp_path: Path) -> None:
     arguments = ("--minutes", "0.3", "--turns", "100", "--claude-bin", str(claude_bin))

@@ -65,7 +65,7 @@ def test_from_start_to_end(tmp_path: Path) -> None:
     [
         (signal.SIGHUP, "the answers are made up"),
         pytest.param(signal.SIGTERM, "$ python parallel_client_demo.py", marks=pytest.mark.long),
-        (signal.SIGINT, "Claude: Nice to meet you"),
+        pytest.param(signal.SIGINT, "Claude: Nice to meet you", marks=pytest.mark.long),
     ],
     ids=["while the server starts", "while a demo starts", "in a demo"],
 )
