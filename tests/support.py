@@ -125,6 +125,8 @@ def clean_environment(home: Path, api_url: str, **more: str) -> dict[str, str]:
         "ANTHROPIC_BASE_URL": api_url,
         "ANTHROPIC_API_KEY": "sk-ant-made-up",
         "CLAUDE_STATE_DIR": str(home / "state"),
+        # As few as can be: each takes a second of a processor, which few tests want.
+        "CLAUDE_WARM_WORKERS": "1",
         **more,
     }
 

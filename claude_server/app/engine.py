@@ -20,6 +20,7 @@ def cli_engine(settings: Settings) -> CliEngine:
             setting_sources=settings.setting_sources,
             # A process that was given a system prompt can't serve a turn without one: room for both kinds.
             size=2 * settings.max_concurrency,
+            warm=min(settings.warm_workers, settings.max_concurrency),
             kept_sessions=settings.kept_sessions,
             limits=Limits(
                 turns=settings.worker_turns,

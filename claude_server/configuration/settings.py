@@ -146,6 +146,12 @@ class Settings(BaseModel):
     share_workers: Annotated[Literal["key", "any", "never"], env("CLAUDE_SHARE_WORKERS")] = Field(
         "key", description="who may share a process: requests with one API key, any, or never two requests"
     )
+    warm_workers: Annotated[int, env("CLAUDE_WARM_WORKERS")] = Field(
+        4,
+        ge=0,
+        description="processes kept ready for a burst, also when idle, at most as many as turns at a time; "
+        "each takes some 100 MiB",
+    )
     kept_sessions: Annotated[int, env("CLAUDE_KEPT_SESSIONS")] = Field(
         4, ge=0, description="idle sessions whose process is kept for the next turn"
     )
@@ -171,7 +177,7 @@ class Settings(BaseModel):
         3600, gt=0, description="age after which a process is replaced, seconds"
     )
     worker_idle: Annotated[float, env("CLAUDE_WORKER_IDLE")] = Field(
-        300, gt=0, description="idle time after which all processes but one are ended, seconds"
+        300, gt=0, description="idle time after which a process that served is ended, seconds"
     )
     worker_memory: Annotated[int, env("CLAUDE_WORKER_MEMORY")] = Field(
         400, ge=1, description="memory beyond which a process is replaced, MiB"

@@ -38,6 +38,7 @@ class EngineOptions:
     level: Level | Literal["auto"] = "auto"
     setting_sources: str = ""
     size: int = 4
+    warm: int = 4
     kept_sessions: int = 4
     limits: Limits = field(default_factory=Limits)
     share: SharePolicy = "key"
@@ -138,6 +139,7 @@ class EngineBuilder:
             abilities,
             level,
             size=self._options.size,
+            warm=self._options.warm,
             kept_sessions=self._options.kept_sessions,
             limits=self._options.limits,
             share=self._options.share,

@@ -54,6 +54,7 @@ def server_settings(link: Path, home: Path, **more: str) -> dict[str, str]:
         "CLAUDE_MAX_RETRIES": "2",
         "CLAUDE_BASE_BACKOFF": "0.05",
         "CLAUDE_WORKER_IDLE": "2",
+        "CLAUDE_WARM_WORKERS": "1",
         "LOG_FORMAT": "json",
         "LOG_FILE": str(home / _LOG),
         **more,

@@ -75,6 +75,7 @@ async def soak(plan: Plan, folder: Path, say: Callable[[str], None]) -> dict[str
             CLAUDE_STATE_DIR=str(home / "state"),
             CLAUDE_MAX_CONCURRENCY=str(CONCURRENCY),
             CLAUDE_WORKER_IDLE="2",
+            CLAUDE_WARM_WORKERS="1",
         )
         say("starting the server")
         async with programs.server(env, folder) as server:

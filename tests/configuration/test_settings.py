@@ -82,6 +82,7 @@ TABLE: list[tuple[str, Any, tuple[str, ...], str | None, str, Any]] = [
     ("engine", "auto", ("CLAUDE_ENGINE",), "--engine", "text", "text"),
     ("state_dir", user_state_path("claude-api"), ("CLAUDE_STATE_DIR",), "--state-dir", "/s", Path("/s")),
     ("share_workers", "key", ("CLAUDE_SHARE_WORKERS",), "--share-workers", "never", "never"),
+    ("warm_workers", 4, ("CLAUDE_WARM_WORKERS",), "--warm-workers", "0", 0),
     ("kept_sessions", 4, ("CLAUDE_KEPT_SESSIONS",), "--kept-sessions", "0", 0),
     ("responses_ttl", 2_592_000, ("RESPONSES_TTL",), "--responses-ttl", "90", 90),
     ("responses_max", 10_000, ("RESPONSES_MAX",), "--responses-max", "0", 0),
@@ -301,6 +302,7 @@ def test_the_limits_of_a_worker_are_the_engines() -> None:
     assert (settings.worker_idle, settings.worker_memory * 1024 * 1024) == (limits.idle, limits.memory)
     options = EngineOptions()
     assert (settings.max_concurrency, settings.kept_sessions) == (options.size, options.kept_sessions)
+    assert settings.warm_workers == options.warm
     assert (settings.share_workers, settings.engine) == (options.share, options.level)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -376,6 +377,22 @@ def test_the_first_request_finds_a_warm_worker(warm: Server, api: StandIn) -> No
     post(warm, {"messages": [{"role": "user", "content": "hi"}]})
     seen = workers(warm)
     assert seen["fresh"] == 1 and "waited" not in seen
+
+
+def test_a_burst_finds_warm_workers(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
+    """They come up behind the ready line; so many requests at once start none, and wait for none."""
+    chosen = {"CLAUDE_BIN": str(claude_bin), "CLAUDE_WARM_WORKERS": "3"}
+    with serving(tmp_path / "home", clean_environment(tmp_path / "home", api.url, **chosen)) as server:
+        until = time.monotonic() + PATIENCE
+        while workers(server) != {"idle": 3, "started": 3}:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        with ThreadPoolExecutor(3) as pool:
+            body = {"messages": [{"role": "user", "content": "hi"}]}
+            answers = list(pool.map(lambda _: post(server, body), range(3)))
+        assert [answer.status_code for answer in answers] == [200] * 3
+        seen = workers(server)
+        assert seen["fresh"] + seen.get("reused", 0) == 3 and "waited" not in seen
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ class TokenCounting:
     def __init__(
         self, table: ProcessTable, abilities: Abilities, *, limits: Limits, share: SharePolicy
     ) -> None:
-        self.pool = Pool(table, abilities, "warm", size=1, kept_sessions=0, limits=limits, share=share)
+        self.pool = Pool(
+            table, abilities, "warm", size=1, warm=0, kept_sessions=0, limits=limits, share=share
+        )
         # By model: what the CLI counts beside a conversation of one word.
         self._besides: dict[str, int] = {}
 

@@ -27,7 +27,8 @@ _TICK = 5.0
 
 
 class Pool:
-    """The workers of one binary. At most `size` without a session, and `kept_sessions` idle ones with one."""
+    """The workers of one binary. At most `size` without a session, of which `warm` are kept ready, and
+    `kept_sessions` idle ones with one."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Pool:
         level: Level,
         *,
         size: int,
+        warm: int,
         kept_sessions: int,
         limits: Limits,
         share: SharePolicy,
@@ -49,7 +51,9 @@ class Pool:
         self._clock = clock
         self._starter = Starter(table, self, clock, self.counts)
         common = (table, self._starter, self.counts, clock)
-        self._shared = SharedWorkers(*common, abilities=abilities, level=level, share=share, size=size)
+        self._shared = SharedWorkers(
+            *common, abilities=abilities, level=level, share=share, size=size, warm=warm
+        )
         self._sessions = SessionWorkers(*common, abilities=abilities, share=share, kept=kept_sessions)
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
@@ -136,8 +140,8 @@ class Pool:
     # Beginning and end
 
     async def warm_up(self) -> None:
-        """Start the first worker, and wait until it is ready or has failed."""
-        self._shared.keep_spare()
+        """Start the first worker, and wait until it is ready or has failed. The others follow."""
+        self._shared.keep_warm()
         await self._starter.wait()
 
     async def close(self) -> None:

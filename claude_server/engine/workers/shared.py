@@ -1,7 +1,10 @@
 """Workers that serve anybody's turns, as far as the share policy lets them.
 
 One that never had a system prompt, a *blank* one, can serve any turn; a system prompt can be replaced, never
-taken away. So there is always one blank worker more than is in use, if there is room.
+taken away. So `warm` workers are kept, used ones included, and one of them blank, if there is room. They are
+started one after the other, and never while a turn waits: whoever waits has the processors. One that must go
+while nobody needs it, for its age or because it idled with somebody's conversation in it, has its successor
+first. So a burst after a quiet hour finds as many as one after the start.
 """
 
 from __future__ import annotations
@@ -33,27 +36,31 @@ class SharedWorkers(Population):
         level: Level,
         share: SharePolicy,
         size: int,
+        warm: int,
     ) -> None:
         super().__init__(table, starter, counts, clock, initializes_ahead=level == "warm")
         self._abilities = abilities
         self._level = level
         self._share = share
         self._size = size
+        self._warm = warm
         self._last_launch = Launch()
 
     def note(self, demand: Demand) -> None:
         """A turn came: the next ones may want a process of the same kind."""
         if demand.launch.conversation is None:
             self._last_launch = demand.launch
-        self.keep_spare()
+        self.keep_warm()
 
-    def keep_spare(self) -> None:
-        """Keep one blank worker."""
-        if self._level == "plain":
+    def keep_warm(self, more: int = 0) -> None:
+        """Start the next of the workers that are kept, if one is missing. `more`: so many beyond `warm`."""
+        if self._level == "plain" or not self._warm:
             return
         launch = Launch() if self._initializes_ahead else self._last_launch
-        spare = self._starting[launch] or any(w.launch == launch and w.blank for w in self.idle)
-        if not spare and not self._closed and not self._starter.pause and self._count < self._size:
+        blank = any(worker.launch == launch and worker.blank for worker in self.idle)
+        enough = blank and self._count >= self._warm + more
+        hindered = self._closed or self._starter.pause or self.starting or self.waiting
+        if not enough and not hindered and self._count < self._size:
             self._start(launch)
 
     def release(self, worker: Worker, reason: Retired | None) -> None:
@@ -62,15 +69,21 @@ class SharedWorkers(Population):
         super().release(worker, reason)
 
     def look_after(self, now: float, limits: Limits) -> None:
-        """Retire idle workers that are too old, or idle for too long; keep one."""
-        last = self.idle[-1:]
-        for worker in tuple(self.idle):
-            if now - worker.born >= limits.age:
-                self._retire(worker, Retired.AGE)
-            elif now - worker.idle_since >= limits.idle and worker not in last:
-                self._retire(worker, Retired.IDLE)
-        if not self.idle:
-            self.keep_spare()
+        """Retire idle workers that are too old, or idle for too long, beside those that are kept."""
+        successors = 0
+        for worker in sorted(self.idle, key=lambda worker: worker.born):
+            old, long = now - worker.born >= limits.age, now - worker.idle_since >= limits.idle
+            must_go = old or (long and worker.turns > 0)
+            if (long and len(self.idle) > self._warm) or (must_go and self._can_go):
+                self._retire(worker, Retired.AGE if old else Retired.IDLE)
+            elif must_go:
+                successors = 1
+        self.keep_warm(successors)
+
+    @property
+    def _can_go(self) -> bool:
+        """Can an idle worker be done without, or has its successor no place as long as it is there?"""
+        return len(self.idle) + len(self.busy) > self._warm or self._count >= self._size
 
     @property
     def _count(self) -> int:
@@ -113,5 +126,5 @@ class SharedWorkers(Population):
             # It was started for one turn, which didn't wait.
             self._retire(worker, Retired.NOT_WANTED)
         if usable:
-            self.keep_spare()
+            self.keep_warm()
         return usable

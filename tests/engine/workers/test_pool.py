@@ -587,17 +587,82 @@ def test_kept_by_model_and_system_prompt(staged: Staging) -> None:
     assert stage.leased(Demand(WorkerConfig("sonnet", "T"), Launch("sonnet"), "")) is not first
 
 
-def test_idle_ones_shrink_to_one(staged: Staging) -> None:
+def test_idle_ones_that_served_go_and_a_blank_one_stays(staged: Staging) -> None:
     stage = staged(size=3, limits=Limits(idle=50))
-    one, two, three = warmed(stage, 3)
+    workers = warmed(stage, 3)
     stage.pass_time(45)
     assert stage.pool.idle == 3
     stage.pass_time(10)
-    assert stage.table.retired == [(one.process, False), (two.process, False)]
-    assert stage.pool.counts[Retired.IDLE] == 2
+    # The last one after its successor is there.
+    assert [process for process, _ in stage.table.retired] == [worker.process for worker in workers]
+    assert stage.pool.counts[Retired.IDLE] == 3
     stage.pass_time(600)
-    assert len(stage.table.started) == 3
-    assert stage.lease(PLAIN).result() is three
+    assert len(stage.table.started) == 4
+    assert stage.lease(PLAIN).result().turns == 0
+
+
+def burst(stage: Stage, number: int) -> list[bool]:
+    """Is there a worker at once, for each of so many turns?"""
+    leases = [stage.lease(PLAIN) for _ in range(number)]
+    found = [lease.done() for lease in leases]
+    stage.clock.settle()
+    for lease in leases:
+        serve(lease.result(), PLAIN)
+        stage.release(lease.result())
+    return found
+
+
+def test_so_many_are_kept_warm(staged: Staging) -> None:
+    """Started one after the other; whoever waits for the first one waits for no other."""
+    stage = staged(size=8, warm=4, set_paused=True)
+    ready = stage.clock.call(lambda: asyncio.ensure_future(stage.pool.warm_up()))
+    stage.clock.settle()
+    for number in range(4):
+        assert (len(stage.table.starting), stage.pool.idle, ready.done()) == (1, number, number > 0)
+        stage.finish(stage.table.starting[0])
+    assert (len(stage.table.starting), stage.pool.idle) == (0, 4)
+    assert burst(stage, 4) == [True] * 4
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_burst_after_an_idle_hour(staged: Staging, used: bool) -> None:
+    """Their age goes by meanwhile, and their time to idle; at no moment there are fewer."""
+    stage = staged(size=8, warm=4)
+    stage.clock.wait_for(stage.pool.warm_up())
+    stage.clock.settle()
+    if used:
+        burst(stage, 6)
+    fewest = stage.pool.idle
+    for _ in range(4200 // 5):
+        stage.pass_time(5)
+        fewest = min(fewest, stage.pool.idle)
+    assert fewest == 4 == stage.pool.idle
+    assert stage.pool.counts[Retired.AGE] >= 4
+    # With nobody's conversation in them.
+    assert all(worker.turns == 0 for worker in stage.pool._shared.idle)
+    assert burst(stage, 4) == [True] * 4
+
+
+def test_warm_ones_wait_for_those_that_turns_wait_for(staged: Staging) -> None:
+    stage = staged(size=8, warm=4, set_paused=True)
+    first, other = stage.lease(PLAIN), stage.lease(demand(custom="x"))
+    stage.clock.settle()
+    assert [start.launch for start in stage.table.starting] == [PLAIN.launch, Launch(custom_model="x")]
+    stage.finish(stage.table.starting[0])
+    assert first.done() and len(stage.table.starting) == 1
+    stage.finish(stage.table.starting[0])
+    # Both are served: now the next one is started.
+    assert other.done() and len(stage.table.starting) == 1
+
+
+def test_no_warm_ones(staged: Staging) -> None:
+    """A process is started when a turn wants it, and ends when it idled."""
+    stage = staged(size=2, warm=0, limits=Limits(idle=50))
+    stage.clock.wait_for(stage.pool.warm_up())
+    assert stage.pool.figures == {"idle": 0}
+    turn(stage, PLAIN)
+    stage.pass_time(600)
+    assert (stage.pool.idle, len(stage.table.started)) == (0, 1)
 
 
 def test_a_worker_that_is_used_is_not_idle(staged: Staging) -> None:

@@ -54,17 +54,19 @@ class AnyOrder(RuleBasedStateMachine):
 
     @initialize(
         size=st.integers(1, 3),
+        warm=st.integers(0, 2),
         kept=st.integers(0, 2),
         share=st.sampled_from(["key", "any", "never"]),
         level=st.sampled_from(["warm", "warm", "keyed", "spawn"]),
         swaps=st.booleans(),
     )
-    def begin(self, size: int, kept: int, share: SharePolicy, level: Level, swaps: bool) -> None:
+    def begin(self, size: int, warm: int, kept: int, share: SharePolicy, level: Level, swaps: bool) -> None:
         self.stage.end()
         self.size, self.kept, self.share, self.level = size, kept, share, level
         self.abilities = replace(ABLE, swap_tools=swaps)
         self.stage = Stage(
             size=size,
+            warm=min(warm, size),
             kept_sessions=kept,
             share=share,
             level=level,
