@@ -101,7 +101,7 @@ class Settings(BaseModel):
         300, gt=0, description="longest attempt at a turn, seconds (MAX_TIMEOUT: milliseconds)"
     )
     first_event_timeout: Annotated[float, env("CLAUDE_FIRST_EVENT_TIMEOUT")] = Field(
-        60, gt=0, description="longest wait for an attempt's first event, seconds"
+        60, gt=0, description="longest wait for an attempt's first event, or for progress towards it, seconds"
     )
     idle_timeout: Annotated[float, env("CLAUDE_IDLE_TIMEOUT")] = Field(
         120, gt=0, description="longest silence inside an attempt, seconds"

@@ -330,6 +330,9 @@ class Attempt(Protocol):
     def fail(self, error: TurnError) -> None:
         """Make the iteration raise `error` (a deadline); callable from the loop's callbacks."""
 
+    def progressed_at(self) -> float:
+        """When it last came nearer to its first event, in the event loop's time."""
+
     def close(self) -> None:
         """Release the worker, now and without awaiting: kept if the turn is done, killed otherwise."""
 

@@ -99,7 +99,7 @@ class Runner:
                         given_back.callback(ticket.release)
                         attempt = self.backend.open(await session_turn.request())
                         given_back.callback(attempt.close)
-                        watchdog = Watchdog(self._deadlines, attempt.fail)
+                        watchdog = Watchdog(self._deadlines, attempt.fail, attempt.progressed_at)
                         given_back.callback(watchdog.stop)
                         check = AnswerChecker(turn.answer)
                         async for event in attempt:

@@ -21,12 +21,23 @@ class Deadlines:
 
 class Watchdog:
     """Calls `expire(TurnTimeout)` once, when a deadline passes. `touch()` at each event sets no timer: the
-    running one checks, when it fires, whether a deadline is really due."""
+    running one checks, when it fires, whether a deadline is really due.
 
-    def __init__(self, deadlines: Deadlines, expire: Callable[[TurnTimeout], None]) -> None:
+    `progressed_at()`: when the attempt last came nearer to its first event, in the loop's time. The deadline
+    of the first event starts anew there, so that a long history on a slow machine is not begun again.
+    """
+
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        expire: Callable[[TurnTimeout], None],
+        progressed_at: Callable[[], float],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._expire = expire
         self._deadlines = deadlines
+        self._progressed_at = progressed_at
+        self._heard = False
         now = self._loop.time()
         self._end = now + deadlines.attempt
         self._due = now + deadlines.first_event
@@ -35,6 +46,7 @@ class Watchdog:
 
     def touch(self) -> None:
         """Note an event: the deadline of silence starts anew."""
+        self._heard = True
         idle = self._deadlines.idle
         self._due = self._loop.time() + idle
         self._what = f"was silent for {idle:g} s (CLAUDE_IDLE_TIMEOUT)"
@@ -51,6 +63,8 @@ class Watchdog:
 
     def _fire(self) -> None:
         now = self._loop.time()
+        if not self._heard:
+            self._due = max(self._due, self._progressed_at() + self._deadlines.first_event)
         if now >= self._end:
             limit = self._deadlines.attempt
             self._expire(TurnTimeout(f"The attempt took longer than {limit:g} s (CLAUDE_TIMEOUT)."))

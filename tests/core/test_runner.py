@@ -111,6 +111,9 @@ class ScriptedAttempt:
     def fail(self, error: TurnError) -> None:
         self._failure.set_exception(error)
 
+    def progressed_at(self) -> float:
+        return 0.0
+
     def close(self) -> None:
         self.closed += 1
 

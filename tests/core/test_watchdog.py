@@ -29,9 +29,10 @@ class Clock(asyncio.SelectorEventLoop):
 class Watched:
     def __init__(self, clock: Clock, deadlines: Deadlines) -> None:
         self.expired: list[str] = []
+        self.progressed_at = 100.0
 
         async def make() -> Watchdog:
-            return Watchdog(deadlines, self._expire)
+            return Watchdog(deadlines, self._expire, lambda: self.progressed_at)
 
         self.dog = clock.run_until_complete(make())
 
@@ -58,6 +59,35 @@ def test_no_first_event(clock: Clock) -> None:
     assert watched.expired == []
     clock.pass_to(5)
     assert watched.expired == [FIRST]
+
+
+def test_progress_starts_the_first_events_deadline_anew(clock: Clock) -> None:
+    """Counted from the progress, not from when it was looked at; within the whole limit."""
+    watched = Watched(clock, NORMAL)
+    for second in (3, 7, 11):
+        watched.progressed_at = 100.0 + second
+        clock.pass_to(second + 4.9)
+    assert watched.expired == []
+    clock.pass_to(16)
+    assert watched.expired == [FIRST]
+
+
+def test_progress_does_not_outlast_the_whole_limit(clock: Clock) -> None:
+    watched = Watched(clock, NORMAL)
+    for second in range(1, 30):
+        watched.progressed_at = 100.0 + second
+        clock.pass_to(second)
+    clock.pass_to(30)
+    assert watched.expired == [WHOLE]
+
+
+def test_progress_before_an_event_does_not_count_after_it(clock: Clock) -> None:
+    watched = Watched(clock, NORMAL)
+    clock.pass_to(4)
+    watched.dog.touch()
+    watched.progressed_at = 111.0
+    clock.pass_to(12)
+    assert watched.expired == [IDLE]
 
 
 def test_silence_after_an_event(clock: Clock) -> None:

@@ -87,6 +87,7 @@ class ScriptedProcess(CliProcess):
         self.written: list[dict[str, Any]] = []
         self.input_closed = False
         self.killed = False
+        self.backlog = 0
         self._greeting = greeting
 
     def write(self, data: bytes) -> None:
@@ -103,6 +104,10 @@ class ScriptedProcess(CliProcess):
         if self._greeting != "silence":
             answer = {"type": "control_response", "response": response}
             asyncio.get_running_loop().call_soon(self.say, answer)
+
+    @property
+    def unread(self) -> int:
+        return self.backlog
 
     def close_input(self) -> None:
         self.input_closed = True

@@ -55,6 +55,9 @@ class Echo:
     def fail(self, error: TurnError) -> None:
         raise AssertionError("it answers at once")
 
+    def progressed_at(self) -> float:
+        return 0.0
+
     def close(self) -> None: ...
 
 

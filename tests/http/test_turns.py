@@ -32,6 +32,9 @@ class Unknown:
 
     def fail(self, error: TurnError) -> None: ...
 
+    def progressed_at(self) -> float:
+        return 0.0
+
     def close(self) -> None: ...
 
 
@@ -126,6 +129,9 @@ class FailingAttempt:
         raise self._error
 
     def fail(self, error: TurnError) -> None: ...
+
+    def progressed_at(self) -> float:
+        return 0.0
 
     def close(self) -> None: ...
 

@@ -44,6 +44,9 @@ class Answer:
 
     def fail(self, error: TurnError) -> None: ...
 
+    def progressed_at(self) -> float:
+        return 0.0
+
     def close(self) -> None: ...
 
 

@@ -76,6 +76,11 @@ class CliProcess(asyncio.SubprocessProtocol):
         if data and self._stdin is not None and not self._stdin.is_closing():
             self._stdin.write(data)
 
+    @property
+    def unread(self) -> int:
+        """Bytes that were written and that the process has not taken yet, but for what the pipe holds."""
+        return self._stdin.get_write_buffer_size() if self._stdin is not None else 0
+
     def close_input(self) -> None:
         """End of input, after what was written."""
         if self._stdin is not None:

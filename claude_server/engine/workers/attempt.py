@@ -48,6 +48,8 @@ class CliAttempt:
         self._length = 0
         self._result_timer: asyncio.TimerHandle | None = None
         self._silence_timer: asyncio.TimerHandle | None = None
+        self._progressed_at = asyncio.get_running_loop().time()
+        self._unread = 0
         if lease.done():
             self._begin(lease)
         else:
@@ -74,7 +76,7 @@ class CliAttempt:
         worker.process.listener = self
         if worker.idled_long:
             self._silence_timer = asyncio.get_running_loop().call_later(_SILENT_AFTER, self._silent)
-        worker.process.write(self._script.dialogue.start())
+        self._write(self._script.dialogue.start())
         if self._script.dialogue.closes_input:
             worker.process.close_input()
 
@@ -97,7 +99,7 @@ class CliAttempt:
         if self._script.translator.deserted:
             self._worker.process.kill()
         if data:
-            self._worker.process.write(data)
+            self._write(data)
         if events:
             self._events.extend(events)
             self._wake()
@@ -105,6 +107,20 @@ class CliAttempt:
         translator = self._script.translator
         if (translator.cut or translator.said_all) and self._result_timer is None:
             self._result_timer = asyncio.get_running_loop().call_later(_RESULT_TIMEOUT, self._finish_early)
+
+    def _write(self, data: bytes) -> None:
+        """The next step: what was written before has been answered."""
+        assert self._worker is not None
+        self._worker.process.write(data)
+        self._unread = self._worker.process.unread
+        self._progressed_at = asyncio.get_running_loop().time()
+
+    def progressed_at(self) -> float:
+        unread = self._worker.process.unread if self._worker is not None else 0
+        if unread < self._unread:
+            self._unread = unread
+            self._progressed_at = asyncio.get_running_loop().time()
+        return self._progressed_at
 
     def _enforce_limits(self, events: Sequence[TurnEvent], worker: Worker) -> None:
         """Bound the memory of a turn: pause the process while many events wait, fail an endless answer."""

@@ -139,6 +139,35 @@ async def test_a_turn_on_a_worker_that_comes_later() -> None:
     assert len(home.returned) == 1
 
 
+async def test_steps_and_input_that_is_taken_are_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 10.0
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "time", lambda: now)
+    home = Home(*conversation((Q, Message("assistant", ("A",))), Q)[:1])
+    attempt = home.attempt()
+    now = 11.0
+    home.process.backlog = 5000
+    home.hand_over()
+    await asyncio.sleep(0)
+    # Its process is there, and is told the first message.
+    assert attempt.progressed_at() == 11.0
+    now = 12.0
+    assert attempt.progressed_at() == 11.0
+    # Of a message of megabytes it has read a part.
+    home.process.backlog = 3000
+    assert attempt.progressed_at() == 12.0
+    now = 13.0
+    assert attempt.progressed_at() == 12.0
+    now = 14.0
+    # The message is taken, the question is asked.
+    home.process.say({"type": "result", "subtype": "success", "num_turns": 0})
+    assert attempt.progressed_at() == 14.0
+    now = 15.0
+    home.process.say({"type": "system", "subtype": "status"})
+    assert attempt.progressed_at() == 14.0
+    attempt.close()
+
+
 async def test_events_come_as_the_frames_do() -> None:
     home = Home()
     home.hand_over()

@@ -43,6 +43,9 @@ class _Answer:
 
     def fail(self, error: TurnError) -> None: ...
 
+    def progressed_at(self) -> float:
+        return 0.0
+
     def close(self) -> None: ...
 
 
