@@ -7,10 +7,10 @@ import errno
 import os
 import socket
 
+from claude_server.app.records import records
 from claude_server.app.tools import mcp_servers, work_folder
 from claude_server.configuration.settings import ConfigError, Loaded, Settings
 from claude_server.core.ports import StoreError
-from claude_server.stores.sessions import SessionRegistry
 from claude_server.telemetry import logs
 
 _PORTS_TRIED = 10
@@ -40,7 +40,7 @@ def prepare(settings: Settings) -> None:
     """
     make_state_folder(settings)
     try:
-        asyncio.run(_look_at_sessions(settings))
+        asyncio.run(_look_at_records(settings))
     except StoreError as error:
         # Root may do everything, but no file can be made in every folder.
         raise _unusable(settings, str(error)) from None
@@ -55,12 +55,13 @@ def prepare(settings: Settings) -> None:
         ) from None
 
 
-async def _look_at_sessions(settings: Settings) -> None:
-    registry = SessionRegistry(settings.state_dir)
-    await registry.open()
-    await registry.close()
-    if registry.moved_aside is not None:
-        print(f"The session records could not be read; they are kept as {registry.moved_aside}.", flush=True)
+async def _look_at_records(settings: Settings) -> None:
+    for store in records(settings):
+        await store.open()
+        await store.close()
+        if store.moved_aside is not None:
+            what = store.what[0].upper() + store.what[1:]
+            print(f"{what} could not be read; they are kept as {store.moved_aside}.", flush=True)
 
 
 def url_of(host: str, port: int) -> str:

@@ -22,6 +22,7 @@ from claude_server.app.engine import cli_engine
 from claude_server.app.guards import Guards, build_guards, install_guards
 from claude_server.app.key_prompt import prompt_for_key
 from claude_server.app.listen import listen, prepare, url_of
+from claude_server.app.records import Records, records
 from claude_server.app.reload import supervise
 from claude_server.app.server import FOREIGN_SERVER, Server, http_config
 from claude_server.app.tools import mcp_servers
@@ -34,6 +35,7 @@ from claude_server.core.reaper import SessionReaper
 from claude_server.core.responses import Bounds, KeptResponses
 from claude_server.core.retry import RetryPolicy
 from claude_server.core.runner import Runner
+from claude_server.core.thoughts import Thoughts
 from claude_server.core.watchdog import Deadlines
 from claude_server.dialects.base import Policy
 from claude_server.dialects.table import dialect_of
@@ -55,8 +57,6 @@ from claude_server.http.head import HeadMiddleware
 from claude_server.http.images import ImageFetcher
 from claude_server.http.state import AppContext, LoginFacts
 from claude_server.http.tool_requests import ToolPolicy
-from claude_server.stores.responses import SqliteResponseStore
-from claude_server.stores.sessions import SessionRegistry
 from claude_server.telemetry import logs
 from claude_server.telemetry.requests import RequestLogMiddleware
 from claude_server.telemetry.turns import TurnLog
@@ -79,22 +79,20 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         log.warning(FOREIGN_SERVER)
     guards = build_guards(settings)
     engine: Backend = backend or cli_engine(settings)
-    registry = SessionRegistry(settings.state_dir, settings.session_ttl)
+    stores = registry, thoughts, responses = records(settings)
     runner = Runner(
         engine,
         registry,
         Admission(settings.max_concurrency, settings.max_queue, settings.queue_timeout),
         RetryPolicy(settings.max_retries, settings.base_backoff),
         Deadlines(settings.timeout, settings.first_event_timeout, settings.idle_timeout),
+        thoughts=Thoughts(thoughts),
         observers=(TurnLog(),),
     )
-    responses = SqliteResponseStore(settings.state_dir)
     bounds = Bounds(settings.responses_ttl, settings.responses_max, settings.responses_size)
     kept = KeptResponses(responses, bounds, settings.max_request_size)
     context = _app_context(settings, runner, guards, kept)
-    lifespan = functools.partial(
-        _lifespan, context=context, registry=registry, guards=guards, responses=responses
-    )
+    lifespan = functools.partial(_lifespan, context=context, stores=stores, guards=guards)
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.context, app.state.guards = context, guards
     app.include_router(turns.build_router())
@@ -160,23 +158,19 @@ def id_headers(scope: Scope) -> tuple[str, ...]:
 async def _lifespan(
     app: FastAPI,
     context: AppContext,
-    registry: SessionRegistry,
+    stores: Records,
     guards: Guards,
-    responses: SqliteResponseStore,
 ) -> AsyncIterator[None]:
-    """Open the session records, run the background tasks, and end everything at shutdown."""
+    """Open the records, run the background tasks, and end everything at shutdown."""
     runner = context.runner
     # An exit stack: a step that fails doesn't keep the others from running.
     async with contextlib.AsyncExitStack() as ends:
         ends.push_async_callback(guards.window.close)
-        await registry.open()
-        ends.push_async_callback(registry.close)
-        if registry.moved_aside is not None:
-            log.warning("the session records could not be read: moved aside", to=str(registry.moved_aside))
-        await responses.open()
-        ends.push_async_callback(responses.close)
-        if responses.moved_aside is not None:
-            log.warning("the kept responses could not be read: moved aside", to=str(responses.moved_aside))
+        for store in stores:
+            await store.open()
+            ends.push_async_callback(store.close)
+            if store.moved_aside is not None:
+                log.warning(f"{store.what} could not be read: moved aside", to=str(store.moved_aside))
         ends.push_async_callback(runner.backend.close)
         for work in (context.reaper.run(), context.kept.run(), context.mcp.resume()):
             ends.push_async_callback(_cancelled, asyncio.create_task(work))

@@ -170,6 +170,12 @@ class Settings(BaseModel):
         description="idle time after which a session is no longer listed and its process is ended, seconds; "
         "its conversation stays and can be continued",
     )
+    thinking_ttl: Annotated[float, env("CLAUDE_THINKING_TTL")] = Field(
+        24 * 3600,
+        ge=0,
+        description="time for which Claude's thinking before a tool call is kept, to be put back when the "
+        "call's result comes, seconds; 0: not at all",
+    )
     worker_turns: Annotated[int, env("CLAUDE_WORKER_TURNS")] = Field(
         1000, ge=1, description="turns after which a process is replaced"
     )

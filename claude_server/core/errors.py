@@ -31,6 +31,14 @@ class InvalidRequest(TurnError):
     details: tuple[Mapping[str, Any], ...] = ()
 
 
+class ThoughtsRefused(InvalidRequest):
+    """The API doesn't take earlier thoughts back: their signatures aren't theirs, or not good any more."""
+
+
+class ThoughtsMissing(InvalidRequest):
+    """The API wants the model's thoughts before the calls whose results it gets, or no thinking."""
+
+
 class PromptTooLong(TurnError):
     """More tokens than the model's window."""
 

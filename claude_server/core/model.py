@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from claude_server.core.answer_format import AnswerFormat
@@ -118,6 +118,12 @@ class Message:
     def texts(self) -> tuple[str, ...]:
         return tuple(block for block in self.blocks if isinstance(block, str))
 
+    @property
+    def without_thoughts(self) -> Message:
+        """The message as a client sends it that can't send thoughts."""
+        blocks = tuple(block for block in self.blocks if not isinstance(block, Thought))
+        return self if blocks == self.blocks else replace(self, blocks=blocks)
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
@@ -186,7 +192,8 @@ class SessionPlan:
     create: a new transcript; what a failed first turn left under that name is dropped.
     resume: the transcript up to the event `at`, the last one that was answered (None: to its end). `cost_usd`
     is the CLI's total for the session so far: newer CLIs count on from it. `results`: those of the calls in
-    that answer, which the question holds too. `called`: the names of all tools that were called before.
+    that answer, which the question holds too; `thoughtful`: thoughts of this turn's model come before those
+    calls. `called`: the names of all tools that were called before.
     """
 
     uuid: str
@@ -195,6 +202,7 @@ class SessionPlan:
     cost_usd: float | None = None
     results: tuple[ToolResult, ...] = ()
     called: tuple[str, ...] = ()
+    thoughtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +375,27 @@ class ModelInfo:
     display_name: str
     resolves_to: str | None = None
     adaptive_thinking: bool = False
+
+
+# The CLI marks a model's long context at its name; the API's name is without it.
+_LONG_CONTEXT = "[1m]"
+
+
+def plain_model(name: str) -> str:
+    """A model's name as the API knows it."""
+    return name.removesuffix(_LONG_CONTEXT)
+
+
+def listed_model(name: str | None, listed: Iterable[ModelInfo]) -> ModelInfo | None:
+    """What the CLI lists of a model, by its name or by the id that it stands for. None is the default."""
+    plain = plain_model(name or "default")
+    return next((m for m in listed if plain in (plain_model(m.id), plain_model(m.resolves_to or ""))), None)
+
+
+def resolved_model(name: str | None, listed: Iterable[ModelInfo]) -> str:
+    """The id that a model's name stands for; one that isn't listed is an id. "": not known."""
+    known = listed_model(name, listed)
+    return plain_model((known.resolves_to if known is not None else name) or "")
 
 
 class Backend(Protocol):

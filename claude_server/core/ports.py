@@ -1,4 +1,4 @@
-"""What the core asks of others: records of sessions that are kept, one turn at a time in each, and observers.
+"""What the core asks of others: records that are kept, one turn at a time in a session, and observers.
 
 The core names no database. An implementation lives in claude_server/stores, and has to pass the suite of
 tests/stores/test_conformance.py word for word.
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from claude_server.core.entry import Entry
 from claude_server.core.errors import TurnError
-from claude_server.core.model import TurnDone, TurnRequest
+from claude_server.core.model import Thought, TurnDone, TurnRequest
 
 
 class StoreError(Exception):
@@ -192,6 +192,38 @@ class OwnerNotes(Protocol):
 
     async def erase(self, uuid: str) -> None:
         """Remove the note, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallThoughts:
+    """What the model thought before the call with the id `call`: `leading` before the text in front of it,
+    `trailing` between that text and the call. `model` is the model's resolved id."""
+
+    call: str
+    model: str
+    leading: tuple[Thought, ...] = ()
+    trailing: tuple[Thought, ...] = ()
+
+
+class ThoughtStore(Protocol):
+    """Keeps what models thought before their calls, by the owner of the turn and the id of the call.
+
+    A write that has returned is there for every other server on the same store, and outlives SIGKILL. What is
+    too old is not found; of too many, or too many bytes, the oldest go. Methods raise StoreError where the
+    records can't be reached, and RuntimeError before open().
+    """
+
+    async def open(self) -> None:
+        """Raises StoreError also for records of a newer server, which stay as they are."""
+
+    async def close(self) -> None:
+        """Idempotent."""
+
+    async def save(self, owner: str, notes: Collection[CallThoughts]) -> None:
+        """Keep the notes, in the place of those of the same calls."""
+
+    async def load(self, owner: str, calls: Collection[str]) -> dict[str, CallThoughts]:
+        """Those of the owner's calls that are kept, by their ids."""
 
 
 class Lock(Protocol):

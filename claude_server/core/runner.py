@@ -20,6 +20,8 @@ from claude_server.core.errors import (
     SessionConflict,
     SessionLost,
     StateFailed,
+    ThoughtsMissing,
+    ThoughtsRefused,
     TurnError,
 )
 from claude_server.core.model import (
@@ -41,6 +43,7 @@ from claude_server.core.observed import ObservedTurn
 from claude_server.core.ports import SessionOwnedByOther, StoreError, TurnObserver
 from claude_server.core.retry import RetryPolicy
 from claude_server.core.sessions import Session, Sessions
+from claude_server.core.thoughts import Thoughts, TurnThoughts
 from claude_server.core.watchdog import Deadlines, Watchdog
 
 # A transcript belongs to the folder of its processes, and those with tools run in the operator's folder.
@@ -63,6 +66,7 @@ class Runner:
         retry: RetryPolicy,
         deadlines: Deadlines,
         *,
+        thoughts: Thoughts | None = None,
         observers: Sequence[TurnObserver] = (),
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -73,6 +77,7 @@ class Runner:
         self.drain = Drain()
         self._retry = retry
         self._deadlines = deadlines
+        self._thoughts = thoughts or Thoughts()
         self._observers = observers
         self._jitter = jitter
         self._sleep = sleep
@@ -89,6 +94,7 @@ class Runner:
             stack.enter_context(self.drain.turn())
             observed = stack.enter_context(ObservedTurn(turn, self._observers))
             session_turn, failures = await self._open_session(turn, ticket, stack, observed)
+            thoughts = TurnThoughts(self._thoughts, turn, self.backend)
             while True:
                 await ticket.acquire()
                 held: list[TurnEvent] = []
@@ -97,7 +103,7 @@ class Runner:
                     # Synchronous: in a cancelled generator an await would be cancelled too.
                     with ExitStack() as given_back:
                         given_back.callback(ticket.release)
-                        attempt = self.backend.open(await session_turn.request())
+                        attempt = self.backend.open(await thoughts.request(await session_turn.request()))
                         given_back.callback(attempt.close)
                         watchdog = Watchdog(self._deadlines, attempt.fail, attempt.progressed_at)
                         given_back.callback(watchdog.stop)
@@ -105,7 +111,8 @@ class Runner:
                         async for event in attempt:
                             acted = _observe(watchdog, event) or acted
                             for checked in await check_event(check, event):
-                                told = await session_turn.with_session(checked, failures)
+                                noted = await thoughts.seen(checked)
+                                told = await session_turn.with_session(noted, failures)
                                 held.append(observed.seen(told))
                             if held and (sent or not _must_hold(turn, held[-1])):
                                 sent = True
@@ -122,6 +129,10 @@ class Runner:
                 except ProcessSilent as silent:
                     # It is gone now, so this ends with the last process that idled.
                     observed.retried(silent, delay := 0.0)
+                except (ThoughtsRefused, ThoughtsMissing) as refused:
+                    if sent or acted or not thoughts.leave_out(refused):
+                        raise
+                    observed.retried(refused, delay := 0.0)
                 except TurnError as error:
                     failures += 1
                     error.final = acted

@@ -135,15 +135,20 @@ class CliEngine:
             raise NotReady("The claude CLI can't count tokens, or isn't ready to.")
         if turn.model is not None and not valid_model(turn.model):
             raise _unknown(turn.model)
-        spec = attempt_spec(AttemptRequest(turn, turn.system, turn.history), self.models)
+        spec = self._spec(AttemptRequest(turn, turn.system, turn.history))
         return await engine.counting.count(spec)
 
     # Turns
 
     def open(self, request: AttemptRequest) -> CliAttempt:
-        spec = attempt_spec(request, self.models)
+        spec = self._spec(request)
         login = self._login.enter()
         return CliAttempt(self._lease(spec, login), spec, login)
+
+    def _spec(self, request: AttemptRequest) -> AttemptSpec:
+        engine = self._installation.engine
+        takes_thoughts = engine is not None and engine.abilities.thoughts
+        return attempt_spec(request, self.models, takes_thoughts=takes_thoughts)
 
     def _lease(self, spec: AttemptSpec, login: LoginUse) -> asyncio.Future[Worker]:
         if login.refusal is not None:

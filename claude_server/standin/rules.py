@@ -190,8 +190,7 @@ def _calls_without_thinking(body: Mapping[str, Any]) -> Iterator[str]:
         if role == "user" and "tool_result" not in kinds:
             return
         if role == "assistant":
-            before = kinds[: kinds.index("tool_use")] if "tool_use" in kinds else ["thinking"]
-            if not {"thinking", "redacted_thinking"} & set(before):
+            if "tool_use" in kinds and kinds[0] not in ("thinking", "redacted_thinking"):
                 yield (
                     f"messages.{number}.content.0.type: Expected `thinking` or `redacted_thinking`, but found"
                     f" `{kinds[0]}`. When `thinking` is enabled, a final `assistant` message must start with"

@@ -55,6 +55,8 @@ class SqliteResponseStore:
     def __init__(self, folder: Path) -> None:
         self._file = Database(folder, "responses", SCHEMA)
 
+    what = SCHEMA.what
+
     @property
     def moved_aside(self) -> Path | None:
         """Where open() moved a file that held no records; None if there was none."""

@@ -25,6 +25,8 @@ class SessionRegistry(Sessions):
     def __repr__(self) -> str:
         return f"<SessionRegistry {self._folder.name} busy={self.locks.busy}>"
 
+    what = "the session records"
+
     @property
     def moved_aside(self) -> Path | None:
         """Where open() moved a file that held no records; None if there was none."""

@@ -88,6 +88,7 @@ TABLE: list[tuple[str, Any, tuple[str, ...], str | None, str, Any]] = [
     ("responses_max", 10_000, ("RESPONSES_MAX",), "--responses-max", "0", 0),
     ("responses_size", 1024**3, ("RESPONSES_SIZE",), "--responses-size", "1024", 1024),
     ("session_ttl", 3600, ("SESSION_TTL",), "--session-ttl", "90", 90),
+    ("thinking_ttl", 86400, ("CLAUDE_THINKING_TTL",), "--thinking-ttl", "60", 60),
     ("worker_turns", 1000, ("CLAUDE_WORKER_TURNS",), "--worker-turns", "1", 1),
     ("worker_age", 3600, ("CLAUDE_WORKER_AGE",), "--worker-age", "0.5", 0.5),
     ("worker_idle", 300, ("CLAUDE_WORKER_IDLE",), "--worker-idle", "1.5", 1.5),

@@ -28,6 +28,8 @@ from claude_server.core.errors import (
     SessionLost,
     ShuttingDown,
     StateFailed,
+    ThoughtsMissing,
+    ThoughtsRefused,
     TurnError,
     TurnTimeout,
 )
@@ -436,6 +438,26 @@ async def test_the_end_of_a_block_comes_as_soon_as_the_answer_has_begun(bench: M
     assert [await anext(run) for _ in range(3)] == [STARTED, TextDelta("a"), BlockEnded()]
     assert not gate.reached.is_set()
     await run.aclose()
+    made.assert_all_is_given_back()
+
+
+async def test_a_turn_without_the_thoughts_that_were_missed(bench: Make) -> None:
+    """Asked again once, at once, and not as a retry of a turn that failed."""
+    made = bench([ThoughtsMissing("x")], [STARTED, TextDelta("a"), done()], retries=0)
+    end = (await made.turn())[-1]
+    assert isinstance(end, TurnDone) and end.retries == 0
+    assert [request.turn.thinking for request in made.backend.requests] == [True, False]
+    assert made.slept == [0.0]
+    made.assert_all_is_given_back()
+
+
+@pytest.mark.parametrize("error", [ThoughtsMissing("x"), ThoughtsRefused("x")])
+async def test_a_turn_that_is_refused_for_its_thoughts_twice(bench: Make, error: TurnError) -> None:
+    history = (QUESTION, Message("assistant", (Thinking("hm", "sig"), "a")))
+    made = bench([error], [error])
+    assert await made.fails(type(error), history=history) == []
+    sent = [request.history[1].blocks for request in made.backend.requests]
+    assert sent == [history[1].blocks, ("a",)]
     made.assert_all_is_given_back()
 
 

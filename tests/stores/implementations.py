@@ -10,11 +10,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from claude_server.core.ports import OwnerNotes, ResponseStore, SessionLocks, SessionStore
+from claude_server.core.ports import OwnerNotes, ResponseStore, SessionLocks, SessionStore, ThoughtStore
 from claude_server.stores.file_locks import FileLocks
 from claude_server.stores.owner_notes import FileOwnerNotes
 from claude_server.stores.responses import SqliteResponseStore
 from claude_server.stores.sqlite import SqliteSessionStore
+from claude_server.stores.thoughts import Bounds, SqliteThoughtStore
+from tests.support import Clock
 
 
 class Implementation(Protocol):
@@ -27,9 +29,10 @@ class Implementation(Protocol):
     def notes(self, place: Path) -> OwnerNotes: ...
 
     def responses(self, place: Path) -> ResponseStore: ...
+    def thoughts(self, place: Path, bounds: Bounds, clock: Clock) -> ThoughtStore: ...
 
     def make_newer(self, place: Path) -> None:
-        """Mark the records as those of a newer server."""
+        """Mark all records as those of a newer server."""
 
     def full(self, place: Path) -> AbstractContextManager[None]:
         """While it is open, this process finds no room for what it writes."""
@@ -49,6 +52,9 @@ class StateFolder:
 
     def responses(self, place: Path) -> SqliteResponseStore:
         return SqliteResponseStore(place)
+
+    def thoughts(self, place: Path, bounds: Bounds, clock: Clock) -> SqliteThoughtStore:
+        return SqliteThoughtStore(place, bounds, clock)
 
     def make_newer(self, place: Path) -> None:
         for file in place.glob("*.sqlite3"):

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from claude_server.core.errors import CliFailed, TurnError, TurnTimeout
-from claude_server.core.model import Message, Tool
+from claude_server.core.model import Message, RedactedThinking, Thinking, Tool
 from claude_server.engine.discovery import transcript_check
 from claude_server.engine.discovery.counting_check import counts_tokens
 from claude_server.engine.discovery.sandbox import sandbox
@@ -33,6 +33,7 @@ from claude_server.engine.workers import state
 from claude_server.engine.workers.state import FIRST_SERVER, Abilities, WorkerConfig, WorkerState
 from claude_server.engine.workers.worker import monotonic
 from claude_server.standin import ApiError, ApiRequest, Reply, StandIn, ToolUse
+from claude_server.standin.signatures import fresh_data, sign
 
 log = structlog.get_logger("claude_cli")
 
@@ -114,6 +115,7 @@ class SelfTest:
             "transcripts": self._transcripts,
             "simple_transcripts": self._transcripts,
             "counts_tokens": self._counts_tokens,
+            "thoughts": self._thoughts,
         }
 
     async def _check(self, name: str, check: Callable[[StepRunner], Awaitable[bool]]) -> bool:
@@ -324,6 +326,17 @@ class SelfTest:
         emptied = Step((frames.boundary(), *first.frames), first.expect)
         await runner.run([emptied, *others], self._limit)
         return len(held) >= len(said) and _messages(self._last())[: len(held)] == held
+
+    async def _thoughts(self, runner: StepRunner) -> bool:
+        """Inject an answer with thoughts of the model in use, which the API has signed."""
+        model = (await self._ask(runner, "selftest")).model
+        thoughts = (Thinking("hm", sign("hm")), Thinking("", sign("")), RedactedThinking(fresh_data()))
+        history = (Message("user", ("one",)), Message("assistant", (*thoughts, "two")))
+        first, *others = conversation(history, Message("user", ("three",)), model)
+        emptied = Step((frames.boundary(), *first.frames), first.expect)
+        await runner.run([emptied, *others], self._limit)
+        (answer,) = (m for m in _messages(self._last()) if m["role"] == "assistant")
+        return bool(answer["content"] == frames.assistant(history[1].blocks)["message"]["content"])
 
     async def _extra_request(self, runner: StepRunner) -> bool:
         request = control.control("set_model", model=_UNLISTED_MODEL, system_prompt="selftest")

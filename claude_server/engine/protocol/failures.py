@@ -27,6 +27,8 @@ from claude_server.core.errors import (
     RateLimited,
     RequestTooLarge,
     SessionLost,
+    ThoughtsMissing,
+    ThoughtsRefused,
     TurnError,
     UsageLimitReached,
 )
@@ -82,6 +84,11 @@ _UNREACHABLE = re.compile(
     r"(Unable to connect to API|Connection refused|Can't reach the API|No internet route|"
     r"Couldn't connect through your proxy)"
     r"(?!.*\((ECONNRESET|EPIPE|ECONNABORTED|ConnectionClosed|ERR_SOCKET_CLOSED|UND_ERR_SOCKET)\))"
+)
+# Where the API finds fault with thoughts, and how.
+_THOUGHTS_REFUSED = re.compile(r"messages\.\d+\.content\.\d+: Invalid `\w+` in `(redacted_)?thinking` block")
+_THOUGHTS_MISSING = re.compile(
+    r"messages\.\d+\.content\.\d+\.type: Expected `thinking` or `redacted_thinking`, but found"
 )
 _USAGE_LIMIT = re.compile(r"You've (hit|reached) your|You have reached your|.{0,40}usage limit reached")
 
@@ -202,6 +209,10 @@ def _by_status(refusal: Refusal, status: int | None, text: str) -> TurnError:
         return AccountProblem(f"{_sentence(text).rstrip('.')}. {refusal.advice.account()}")
     if status == 413:
         return RequestTooLarge(text)
+    if status == 400 and _THOUGHTS_REFUSED.match(_sentence(text)):
+        return ThoughtsRefused(text)
+    if status == 400 and _THOUGHTS_MISSING.match(_sentence(text)):
+        return ThoughtsMissing(text)
     if status is not None:
         return Overloaded(text) if status >= 500 else InvalidRequest(text)
     sentence = _sentence(text)

@@ -16,6 +16,7 @@ from claude_server.core.model import (
     ToolResult,
     ToolUse,
     TurnRequest,
+    resolved_model,
 )
 from claude_server.engine.protocol import results
 from claude_server.engine.protocol.argument_names import ArgumentNames, has_other_names
@@ -28,8 +29,8 @@ from claude_server.engine.workers.thinking import (
     MIN_THINKING_TOKENS,
     calls_lack_thinking,
     has_thinking_budget,
-    resolved_model,
     thinking_form,
+    with_no_thoughts,
 )
 
 _ANSWER_TOOL_NAME = "json_answer"
@@ -67,8 +68,12 @@ class Script:
     before_question: int = 0
 
 
-def attempt_spec(request: AttemptRequest, models: Sequence[ModelInfo] = ()) -> AttemptSpec:
-    """Translate an attempt for a CLI that lists `models`."""
+def attempt_spec(
+    request: AttemptRequest, models: Sequence[ModelInfo] = (), *, takes_thoughts: bool = True
+) -> AttemptSpec:
+    """Translate an attempt for a CLI that lists `models`. `takes_thoughts`: see Abilities."""
+    if not takes_thoughts:
+        request = with_no_thoughts(request)
     names = ArgumentNames.of(request.turn.tools)
     request = results.filled(names.request(request))
     answer = answer_tool(request.turn)
@@ -135,7 +140,7 @@ def config_for(
     body |= {name: value for name, value in plain.items() if value is not None}
     limit = turn.max_output_tokens
     thinks = turn.thinking and (limit is None or limit > MIN_THINKING_TOKENS)
-    if calls_lack_thinking(request.history, turn.question) and has_thinking_budget(turn.model, models):
+    if calls_lack_thinking(request) and has_thinking_budget(turn.model, models):
         thinks = False
     # With a call forced, or with sampling, the API takes none.
     thinks = thinks and not body.keys() & {"temperature", "top_p", "top_k"} and not _is_forced(choice)

@@ -55,7 +55,7 @@ class OneShotWorkers:
     ) -> None:
         self.tools = () if level == "plain" else tools
         self._folder = folder
-        self._write = control.flattened if level == "text" else control.conversation
+        self._as_text = level == "text"
         self._table = table
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,7 +111,11 @@ class OneShotWorkers:
             model=request.turn.model,
             advice=advice,
         )
-        steps = [control.initialize(spec.config.system), *self._write(request.history, request.turn.question)]
+        steps = [control.initialize(spec.config.system)]
+        if self._as_text:
+            steps += control.flattened(request.history, request.turn.question)
+        else:
+            steps += control.conversation(request.history, request.turn.question, spec.config.resolved_model)
         return Script(Dialogue(steps, translator, deny_message=TOOL_NOT_PERMITTED), translator, spec)
 
     def release(self, worker: Worker, *, clean: bool) -> None:

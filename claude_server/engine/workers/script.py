@@ -57,11 +57,12 @@ def _first_steps(spec: AttemptSpec, worker: Worker, begun: WorkerState, level: L
     question, history = request.turn.question, request.history
     first = initialize(config.system, FIRST_SERVER if config.tools else None)
     if level in UNTESTED_LEVELS:
-        write = control.flattened if level == "text" else control.conversation
         # The rest of the configuration was set at the start of the process.
         listed = begun.tools_in_body and config.tools
         tools = [Step((state.flags(config, lists_tools=True),), Expect.ACKS)] if listed else []
-        return [first, *tools, *write(history, question)]
+        if level == "text":
+            return [first, *tools, *control.flattened(history, question)]
+        return [first, *tools, *control.conversation(history, question, config.resolved_model)]
     if request.session is not None:
         return [first, *state.session_steps(begun, config, history, question)]
     if worker.process.loaded:

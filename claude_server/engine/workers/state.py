@@ -75,6 +75,7 @@ class Abilities:
     moves in it.
     transcripts: it goes on with a conversation that it reads from a file of ours at its start.
     counts_tokens: it has the API count a conversation that it was told, and asks the model for nothing.
+    thoughts: those in earlier messages reach the API as they were.
     """
 
     stream_json: bool = False
@@ -95,6 +96,7 @@ class Abilities:
     stable_prefix: bool = False
     transcripts: bool = False
     counts_tokens: bool = False
+    thoughts: bool = False
 
     @property
     def level(self) -> Level:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from claude_server.core.model import Message, ModelInfo, RedactedThinking, Thinking, ToolResult
+from claude_server.core.model import (
+    AttemptRequest,
+    ModelInfo,
+    Thought,
+    ToolResult,
+    listed_model,
+    plain_model,
+)
 
 # Claude 4 to 4.5, whatever a provider puts around the name. Later ones adapt their thinking to the task.
 _BUDGET_FAMILY = re.compile(r"claude-(?:opus|sonnet|haiku)-4(?:-[0-5])?(?:[-@]20\d{6})?(?!-?\d)")
@@ -16,7 +24,6 @@ MIN_THINKING_TOKENS = 1024
 # Where a budget is needed and none was asked for, and the CLI's own limit of an answer.
 _USUAL_BUDGET = 10_000
 _USUAL_LIMIT = 32_000
-_LONG_CONTEXT = "[1m]"
 
 
 def has_thinking_budget(model: str | None, listed: Sequence[ModelInfo]) -> bool:
@@ -24,23 +31,17 @@ def has_thinking_budget(model: str | None, listed: Sequence[ModelInfo]) -> bool:
 
     None is the account's default. Of a name that isn't listed its family decides.
     """
-    known = _listed(model, listed)
+    known = listed_model(model, listed)
     if known is not None:
         return not known.adaptive_thinking
-    name = _plain(model or "default")
+    name = plain_model(model or "default")
     # The one alias that older CLIs have stand for such a model.
     return name == "haiku" or _BUDGET_FAMILY.search(name) is not None
 
 
-def resolved_model(model: str | None, listed: Sequence[ModelInfo]) -> str:
-    """The id that the CLI makes of a model's name; one that it doesn't list is an id. "": not known."""
-    known = _listed(model, listed)
-    return _plain((known.resolves_to if known is not None else model) or "")
-
-
-def _listed(model: str | None, listed: Sequence[ModelInfo]) -> ModelInfo | None:
-    name = _plain(model or "default")
-    return next((m for m in listed if name in (_plain(m.id), _plain(m.resolves_to or ""))), None)
+def with_no_thoughts(request: AttemptRequest) -> AttemptRequest:
+    """The request for a CLI that drops thoughts. What a session holds is the CLI's own."""
+    return replace(request, history=tuple(message.without_thoughts for message in request.history))
 
 
 def thinking_form(asked: str, limit: int | None, *, budget: bool) -> dict[str, Any]:
@@ -57,16 +58,13 @@ def thinking_form(asked: str, limit: int | None, *, budget: bool) -> dict[str, A
     return {**form, "type": "enabled", "budget_tokens": max(MIN_THINKING_TOKENS, min(tokens, most))}
 
 
-def calls_lack_thinking(history: Sequence[Message], question: Message) -> bool:
-    """Does this message answer calls before which no thinking stands? Most clients don't send it back.
+def calls_lack_thinking(request: AttemptRequest) -> bool:
+    """Does the question answer calls before which no thoughts stand?
 
     The API takes no thinking with a budget then: the answer goes on one that began without.
     """
-    if not any(isinstance(block, ToolResult) for block in question.blocks):
+    if not any(isinstance(block, ToolResult) for block in request.turn.question.blocks):
         return False
-    called = history[-1].blocks if history else ()
-    return not any(isinstance(block, Thinking | RedactedThinking) for block in called)
-
-
-def _plain(name: str) -> str:
-    return name.removesuffix(_LONG_CONTEXT)
+    if request.session is not None and request.session.how == "resume":
+        return not request.session.thoughtful
+    return not (request.history and isinstance(request.history[-1].blocks[0], Thought))

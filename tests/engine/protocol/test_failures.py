@@ -22,6 +22,8 @@ from claude_server.core.errors import (
     RateLimited,
     RequestTooLarge,
     SessionLost,
+    ThoughtsMissing,
+    ThoughtsRefused,
     TurnError,
     UsageLimitReached,
 )
@@ -58,6 +60,22 @@ def told(kind: str, words: str) -> dict[str, Any]:
     ("status", "words", "kind"),
     [
         (400, "API Error: 400 bad", InvalidRequest),
+        (
+            *(400, "API Error: 400 messages.1.content.0: Invalid `signature` in `thinking` block"),
+            ThoughtsRefused,
+        ),
+        (
+            *(400, "API Error: 400 messages.13.content.2: Invalid `data` in `redacted_thinking` block"),
+            ThoughtsRefused,
+        ),
+        (
+            400,
+            "API Error: 400 messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found "
+            "`tool_use`. When `thinking` is enabled, a final `assistant` message must start with a thinking "
+            "block (preceeding the lastmost set of `tool_use` and `tool_result` blocks).",
+            ThoughtsMissing,
+        ),
+        (400, "API Error: 400 tools: Invalid `signature` in `thinking` block", InvalidRequest),
         (404, "There's an issue with the selected model (x).", ModelNotFound),
         (413, "Request too large (max 32MB).", RequestTooLarge),
         (429, "API Error: Request rejected (429)", RateLimited),

@@ -10,13 +10,15 @@ from claude_server.core.model import (
     AttemptRequest,
     Message,
     ModelInfo,
+    SessionPlan,
     Thinking,
     ToolResult,
     ToolUse,
     TurnRequest,
+    resolved_model,
 )
 from claude_server.engine.workers.attempt_spec import attempt_spec
-from claude_server.engine.workers.thinking import has_thinking_budget, resolved_model, thinking_form
+from claude_server.engine.workers.thinking import has_thinking_budget, thinking_form
 
 # As CLI 2.1.197 lists them.
 LISTED = (
@@ -107,6 +109,28 @@ def test_results_of_calls_whose_thinking_came_back() -> None:
     called = Message("assistant", (Thinking("hm", "sig"), ToolUse("c", "f", {})))
     request = AttemptRequest(turn, "", (Message("user", ("q",)), called))
     assert attempt_spec(request, LISTED).config.thinking
+    # The API looks at the first block.
+    late = Message("assistant", ("So.", *called.blocks))
+    request = AttemptRequest(turn, "", (Message("user", ("q",)), late))
+    assert not attempt_spec(request, LISTED).config.thinking
+
+
+def test_a_cli_that_drops_thoughts_gets_none() -> None:
+    turn = TurnRequest(id="t", question=Message("user", (RESULT,)), model="haiku")
+    called = Message("assistant", (Thinking("hm", "sig"), ToolUse("c", "f", {})))
+    spec = attempt_spec(AttemptRequest(turn, "", (called,)), LISTED, takes_thoughts=False)
+    assert spec.request.history == (Message("assistant", (ToolUse("c", "f", {}),)),)
+    assert not spec.config.thinking
+
+
+@pytest.mark.parametrize("thoughtful", [True, False])
+@pytest.mark.parametrize("takes_thoughts", [True, False])
+def test_results_in_a_session(thoughtful: bool, takes_thoughts: bool) -> None:
+    """It is the CLI that holds what was thought in it."""
+    turn = TurnRequest(id="t", question=Message("user", (RESULT,)), model="haiku")
+    plan = SessionPlan("u", "resume", thoughtful=thoughtful)
+    spec = attempt_spec(AttemptRequest(turn, "", (), plan), LISTED, takes_thoughts=takes_thoughts)
+    assert spec.config.thinking is thoughtful
 
 
 @pytest.mark.parametrize(
