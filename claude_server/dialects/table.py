@@ -7,10 +7,11 @@ from typing import Any
 
 from claude_server.dialects.base import Dialect
 from claude_server.dialects.chat.door import CHAT
+from claude_server.dialects.completions.door import COMPLETIONS
 from claude_server.dialects.responses.door import RESPONSES
 
 # The first one is spoken where nothing tells.
-DIALECTS: tuple[Dialect[Any], ...] = (CHAT, RESPONSES)
+DIALECTS: tuple[Dialect[Any], ...] = (CHAT, RESPONSES, COMPLETIONS)
 
 
 def dialect_of(path: str = "", headers: Iterable[tuple[bytes, bytes]] = ()) -> Dialect[Any]:

@@ -146,7 +146,6 @@ def test_a_model_that_the_api_does_not_have(server: Server, api: StandIn) -> Non
     ("method", "path", "status"),
     [
         ("GET", "/v1/nothing", 404),
-        ("POST", "/v1/completions", 404),
         ("POST", "/v1/embeddings", 404),
         ("GET", "/v1/chat/completions", 405),
         ("DELETE", "/v1/models", 405),

@@ -240,6 +240,15 @@ def test_ends(server: Server, api: StandIn, stream: bool) -> None:
     assert told[1] == "Hello." and "local_shell_call" in told[0] and "Be long." in told[2]
 
 
+def test_a_websocket_is_refused_so_that_http_is_used(server: Server) -> None:
+    """Codex asks once, and goes on by POST."""
+    wanted = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    refused = httpx.get(f"{server.base_url}/responses", headers={**wanted, "sec-websocket-key": "x"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (426, "not_found")
+    plain = httpx.get(f"{server.base_url}/responses")
+    assert (plain.status_code, plain.headers["allow"]) == (405, "POST")
+
+
 def test_failures(server: Server, api: StandIn) -> None:
     """Before the answer an HTTP error; after its beginning a terminal event with a code that clients know."""
     assert post(server).json()["error"] == {

@@ -18,6 +18,7 @@ from claude_server.core.model import (
 )
 from claude_server.dialects.base import ReasoningField
 from claude_server.dialects.chat import wire as chat
+from claude_server.dialects.counts import usage
 from claude_server.dialects.x_claude import end_of, x_claude
 
 _FINISH: dict[StopReason, chat.FinishReason] = {
@@ -226,23 +227,3 @@ class ChunkWriter:
             system_fingerprint=None,
         )
         return result.model_copy(update={"usage": None}) if self._include_usage else result
-
-
-def usage(ends: Sequence[TurnDone]) -> chat.Usage:
-    """Token counts in OpenAI's terms, and the cache's two beside them, added up over the answers."""
-    counts = [end.usage for end in ends]
-
-    def total(name: str) -> int:
-        return sum(getattr(count, name) for count in counts)
-
-    prompt, written = total("prompt_tokens"), total("output_tokens")
-    reads, writes = total("cache_read_tokens"), total("cache_creation_tokens")
-    return chat.Usage(
-        prompt_tokens=prompt,
-        completion_tokens=written,
-        total_tokens=prompt + written,
-        prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=reads, cache_write_tokens=writes),
-        completion_tokens_details=chat.CompletionTokensDetails(reasoning_tokens=total("thinking_tokens")),
-        cache_read_input_tokens=reads,
-        cache_creation_input_tokens=writes,
-    )

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from claude_server.dialects.base import TurnBody
+from claude_server.dialects.counts import Usage
 from claude_server.dialects.openai_terms import Effort, Verbosity
 from claude_server.dialects.x_claude import XClaude
 
@@ -173,29 +174,6 @@ class ChatRequest(TurnBody):
         None, description="ours: the CLI may run tools of its own, where the operator allows it"
     )
     stream_mode: Literal["live", "buffered"] | None = Field(None, description="ours: see CLAUDE_STREAM_MODE")
-
-
-class PromptTokensDetails(BaseModel):
-    """What was read from the API's cache, and what was written to it."""
-
-    cached_tokens: int
-    cache_write_tokens: int
-
-
-class CompletionTokensDetails(BaseModel):
-    reasoning_tokens: int
-
-
-class Usage(BaseModel):
-    """Real counts. `prompt_tokens` includes cache reads and writes, which are also given by themselves."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptTokensDetails
-    completion_tokens_details: CompletionTokensDetails
-    cache_read_input_tokens: int
-    cache_creation_input_tokens: int
 
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]

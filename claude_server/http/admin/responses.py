@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,6 +32,14 @@ async def load(request: Request, id: str) -> Entry:
     if found is None or found.kind != "response":
         raise ResponseNotFound(f"Response with id '{id[:100]}' not found.")
     return found
+
+
+@router.get("/v1/responses", include_in_schema=False)
+async def no_websockets(request: Request) -> None:
+    """Codex asks for one first; this answer lets it go on over HTTP at once."""
+    if request.headers.get("upgrade", "").lower() != "websocket":
+        raise HTTPException(405, headers={"Allow": "POST"})
+    raise HTTPException(426, "No WebSockets are spoken here: send the request by POST, over HTTP.")
 
 
 @router.get("/v1/responses/{id}", response_model=shown.Response)

@@ -22,7 +22,8 @@ from claude_server.core.model import (
     TurnStarted,
     Usage,
 )
-from claude_server.dialects.chat.answer import AnswerContext, ChunkWriter, completion, usage
+from claude_server.dialects.chat.answer import AnswerContext, ChunkWriter, completion
+from claude_server.dialects.counts import usage
 from claude_server.dialects.x_claude import x_claude
 from tests import conformance
 
