@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import anyio
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.types import Scope
 
 from claude_server.app.commands.table import COMMANDS, listing
@@ -53,9 +53,10 @@ from claude_server.http.admin import (
     sessions,
 )
 from claude_server.http.admin import responses as responses_api
+from claude_server.http.admin.auth import LoginFacts
 from claude_server.http.head import HeadMiddleware
 from claude_server.http.images import ImageFetcher
-from claude_server.http.state import AppContext, LoginFacts
+from claude_server.http.state import AppContext, Service
 from claude_server.http.tool_requests import ToolPolicy
 from claude_server.telemetry import logs
 from claude_server.telemetry.requests import RequestLogMiddleware
@@ -92,12 +93,12 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
     bounds = Bounds(settings.responses_ttl, settings.responses_max, settings.responses_size)
     kept = KeptResponses(responses, bounds, settings.max_request_size)
     context = _app_context(settings, runner, guards, kept)
-    lifespan = functools.partial(_lifespan, context=context, stores=stores, guards=guards)
+    reaper = SessionReaper(engine, registry)
+    lifespan = functools.partial(_lifespan, context=context, stores=stores, reaper=reaper, guards=guards)
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.context, app.state.guards = context, guards
-    app.include_router(turns.build_router())
-    for part in (responses_api, conversations, models, sessions, auth, cli_tools, mcp, health, debug, pages):
-        app.include_router(part.router)
+    for router in _routers(settings, reaper):
+        app.include_router(router)
     errors.install(app)
     openapi.install(app)
     # The innermost: the guards and the log see what was asked.
@@ -108,10 +109,45 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
     return app
 
 
+def _routers(settings: Settings, reaper: SessionReaper) -> tuple[APIRouter, ...]:
+    """In this order: where several could take a path, the first one does."""
+    return (
+        turns.build_router(),
+        responses_api.router,
+        conversations.router,
+        models.router,
+        sessions.build_router(reaper),
+        auth.build_router(_login_facts(settings)),
+        cli_tools.router,
+        mcp.router,
+        health.router,
+        debug.build_router(settings.log_level == "debug"),
+        pages.router,
+    )
+
+
 def _app_context(settings: Settings, runner: Runner, guards: Guards, kept: KeptResponses) -> AppContext:
-    """The context for the routes, from the settings."""
+    """What the routes share, from the settings."""
+    # With our mark, so that what an MCP server leaves behind is swept like leftovers of the CLI's tools.
+    marked = {**settings.child_env, OWNER_MARK: str(os.getpid())}
+    largest = settings.max_request_size
+    return AppContext(
+        runner=runner,
+        kept=kept,
+        policy=_policy(settings),
+        tool_policy=ToolPolicy(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
+        tool_configs=ToolConfigStore(settings.state_dir),
+        mcp=McpServers(settings.state_dir, marked, mcp_servers(settings)),
+        ring=guards.ring,
+        service=Service(SERVICE, VERSION, started_at=int(time.time())),
+        max_request_size=largest,
+        images=ImageFetcher(settings.image_size, largest) if settings.fetch_images else None,
+    )
+
+
+def _policy(settings: Settings) -> Policy:
     named = settings.reasoning_field
-    policy = Policy(
+    return Policy(
         settings.default_model,
         settings.stream_mode,
         strict=settings.strict,
@@ -120,31 +156,12 @@ def _app_context(settings: Settings, runner: Runner, guards: Guards, kept: KeptR
         shows_tools=settings.show_tools,
         chunk_chars=settings.chunk_chars,
     )
+
+
+def _login_facts(settings: Settings) -> LoginFacts:
     login = settings.login
-    return AppContext(
-        runner=runner,
-        kept=kept,
-        reaper=SessionReaper(runner.backend, runner.sessions),
-        tool_configs=ToolConfigStore(settings.state_dir),
-        # With our mark, so that what an MCP server leaves behind is swept like leftovers of the CLI's tools.
-        mcp=McpServers(
-            settings.state_dir, {**settings.child_env, OWNER_MARK: str(os.getpid())}, mcp_servers(settings)
-        ),
-        backend=runner.backend,
-        policy=policy,
-        ring=guards.ring,
-        login=LoginFacts(
-            login.method, login.chosen_by, login.missing, tuple(login_variables(settings.child_env))
-        ),
-        service=SERVICE,
-        version=VERSION,
-        started_at=int(time.time()),
-        max_request_size=settings.max_request_size,
-        images=ImageFetcher(settings.image_size, settings.max_request_size)
-        if settings.fetch_images
-        else None,
-        debug=settings.log_level == "debug",
-        tool_policy=ToolPolicy(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
+    return LoginFacts(
+        login.method, login.chosen_by, login.missing, tuple(login_variables(settings.child_env))
     )
 
 
@@ -159,6 +176,7 @@ async def _lifespan(
     app: FastAPI,
     context: AppContext,
     stores: Records,
+    reaper: SessionReaper,
     guards: Guards,
 ) -> AsyncIterator[None]:
     """Open the records, run the background tasks, and end everything at shutdown."""
@@ -172,7 +190,7 @@ async def _lifespan(
             if store.moved_aside is not None:
                 log.warning(f"{store.what} could not be read: moved aside", to=str(store.moved_aside))
         ends.push_async_callback(runner.backend.close)
-        for work in (context.reaper.run(), context.kept.run(), context.mcp.resume()):
+        for work in (reaper.run(), context.kept.run(), context.mcp.resume()):
             ends.push_async_callback(_cancelled, asyncio.create_task(work))
         ends.callback(runner.drain.end)
         with anyio.CancelScope() as scope, runner.drain.on_cut(scope.cancel):

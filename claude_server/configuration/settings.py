@@ -25,6 +25,7 @@ from claude_server.configuration.login import Choice, Login, detect_login
 VERSION = "0.1.0"
 SERVICE = "claude-api"
 _LONG_ENOUGH = 16
+_RATE_KINDS = ("chat", "debug", "auth", "health", "session", "general")
 
 
 class ConfigError(Exception):
@@ -251,11 +252,8 @@ class Settings(BaseModel):
     @property
     def rate_limits(self) -> dict[str, int] | None:
         """Requests a minute by kind of route; None: off."""
-        kinds = ("chat", "debug", "auth", "health", "session", "general")
-        limits = {kind: getattr(self, f"rate_limit_{kind}") for kind in kinds}
-        if "rate_limit_enabled" in self.model_fields_set:
-            return limits if self.rate_limit_enabled else None
-        return limits if self.model_fields_set & {f"rate_limit_{kind}" for kind in kinds} else None
+        limits = {kind: getattr(self, f"rate_limit_{kind}") for kind in _RATE_KINDS}
+        return limits if self.rate_limit_enabled else None
 
     @field_validator("allow_tools", mode="before")
     @classmethod
@@ -369,6 +367,9 @@ def resolve(
     process = os.environ if environ is None else environ
     file = _read(dotenv or Path(".env"))
     chosen = sources.resolve_values(iter(setting_fields()), options, ((process, ""), (file, " in .env")))
+    if any(f"rate_limit_{kind}" in chosen.values for kind in _RATE_KINDS):
+        # Who sets a number wants it to hold, unless the switch is set too.
+        chosen.values.setdefault("rate_limit_enabled", True)
     try:
         settings = Settings(**chosen.values)
         settings = _logged_in(settings, {**file, **process})

@@ -17,7 +17,7 @@ def authorize(request: Request, model: str | None) -> str:
     keys may use.
     """
     caller = caller_of(request.scope)
-    if not permitted(model or "", app_context(request).default_model, caller.models):
+    if not permitted(model or "", app_context(request).policy.default_model, caller.models):
         name = (model or "default")[:100]
         raise ModelNotFound(
             f"There is no model '{name}' for this API key. GET /v1/models lists those that it may use.",

@@ -23,6 +23,10 @@ _SMALL = 64 * 1024
 # Seconds of one wait for more of a body. A machine that had something else to do in the meantime counts as
 # one of these.
 _WAIT = 1.0
+# Seconds that the waits for a body may take together.
+_WITHIN = 15.0
+# How many large bodies may wait to be read, with the one that is.
+_ROOM = 16
 
 
 async def parse_body(request: Request, kind: type[_Body]) -> _Body:
@@ -41,8 +45,7 @@ async def parse_body(request: Request, kind: type[_Body]) -> _Body:
 async def read_body(request: Request) -> bytes:
     """Read the body, with the application's limits, as UTF-8. Raises what `read_bounded` raises, and
     InvalidRequest for another encoding and for one that holds more values than anybody needs."""
-    context = app_context(request)
-    raw = await read_bounded(request, context.max_request_size, context.body_within)
+    raw = await read_bounded(request, app_context(request).max_request_size, _WITHIN)
     request.state.body_size = len(raw)
     kind, packed = (request.headers.get(name, "") for name in ("content-type", "content-encoding"))
     raw = await beside(request, lambda: encoding.utf8(raw, kind, packed))
@@ -62,7 +65,7 @@ async def beside(request: Request, work: Callable[[], _T]) -> _T:
     if getattr(request.state, "body_size", 0) <= _SMALL:
         return work()
     desk = app_context(request).desk
-    if desk.waiting >= desk.room:
+    if desk.waiting >= _ROOM:
         raise QueueFull("Too many large requests wait to be read. Try again later.", retry_after=1.0)
     desk.waiting += 1
     try:

@@ -41,9 +41,9 @@ class StreamTimings:
     """Seconds: `hold` back the status for an early error, `ping` after so much silence, and give up on a
     client that takes no data for `send`."""
 
-    hold: float
-    ping: float
-    send: float
+    hold: float = 10.0
+    ping: float = 15.0
+    send: float = 60.0
 
 
 class EventStream(Response):

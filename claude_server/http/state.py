@@ -1,4 +1,4 @@
-"""The application context: what routes need, built once at the start."""
+"""The application context: what the routes share, built once at the start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import cast
 from starlette.requests import Request
 
 from claude_server.core.model import Backend
-from claude_server.core.reaper import SessionReaper
 from claude_server.core.responses import KeptResponses
 from claude_server.core.runner import Runner
 from claude_server.dialects.base import Policy
@@ -21,56 +20,43 @@ from claude_server.toolbox.tool_configs import ToolConfigStore
 
 
 @dataclass(frozen=True, slots=True)
-class LoginFacts:
-    """How the CLI logs in, as configured. `method`: claude_cli, anthropic, bedrock or vertex;
-    `chosen_by`: what decided, "" if nothing did; `missing`: a sentence each; `variables`: names only."""
+class Service:
+    """What runs here. `started_at`: epoch seconds."""
 
-    method: str
-    chosen_by: str
-    missing: tuple[str, ...]
-    variables: tuple[str, ...]
+    name: str
+    version: str
+    started_at: int
 
 
 @dataclass(slots=True)
 class Desk:
-    """Where large bodies are read, one at a time. `room`: how many may wait with that one."""
+    """Where large bodies are read, one at a time. `waiting`: how many wait, with that one."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
-    room: int = 16
 
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """Set once, as `app.state.context`. `started_at`: epoch seconds. `images` None: images at remote URLs are
-    not fetched. Durations are in seconds, sizes in bytes."""
+    """What several routers share. Set once, as `app.state.context`. `images` None: images at remote URLs are
+    not fetched. `max_request_size`: bytes."""
 
     runner: Runner
     kept: KeptResponses
-    reaper: SessionReaper
+    policy: Policy
+    tool_policy: ToolPolicy
     tool_configs: ToolConfigStore
     mcp: McpServers
-    backend: Backend
-    policy: Policy
     ring: KeyRing
-    login: LoginFacts
-    service: str
-    version: str
-    started_at: int
+    service: Service
     max_request_size: int
-    debug: bool = False
-    first_event_hold: float = 10.0
-    body_within: float = 15.0
-    send_within: float = 60.0
-    ping_interval: float = 15.0
     images: ImageFetcher | None = None
-    tool_policy: ToolPolicy = field(default_factory=ToolPolicy)
     desk: Desk = field(default_factory=Desk)
 
     @property
-    def default_model(self) -> str | None:
-        """The model for requests that name none."""
-        return self.policy.default_model
+    def backend(self) -> Backend:
+        """The engine that the runner asks."""
+        return self.runner.backend
 
 
 def app_context(request: Request) -> AppContext:

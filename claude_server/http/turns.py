@@ -68,8 +68,7 @@ async def _answer(request: Request, dialect: Dialect[Any]) -> Response:
     events = merge_runs([context.runner.run(turn) for turn in prepared.turns])
     if asked.stream:
         data = _stream(events, prepared, context.kept, headers)
-        times = sse.StreamTimings(context.first_event_hold, context.ping_interval, context.send_within)
-        return sse.EventStream(data, prepared.presenter, headers, times, context.runner.drain)
+        return sse.EventStream(data, prepared.presenter, headers, sse.StreamTimings(), context.runner.drain)
     answers = await _collect(request, events, len(prepared.turns))
     if answers is None:
         return Response(status_code=499)

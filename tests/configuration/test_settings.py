@@ -482,6 +482,11 @@ def test_rate_limits_are_on_when_one_is_set(given: dict[str, str], changed: dict
     assert loaded(env=given).settings.rate_limits == (None if changed is None else DOCUMENTED | changed)
 
 
+def test_the_switch_decides_for_who_makes_settings_in_python() -> None:
+    assert Settings(rate_limit_chat=5).rate_limits is None
+    assert Settings(rate_limit_chat=5, rate_limit_enabled=True).rate_limits == DOCUMENTED | {"chat": 5}
+
+
 # The port
 
 

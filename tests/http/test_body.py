@@ -114,8 +114,9 @@ def large(desk: Desk) -> Request:
     return request
 
 
-async def test_large_bodies_are_read_one_at_a_time_beside_the_loop() -> None:
-    desk = Desk(room=3)
+async def test_large_bodies_are_read_one_at_a_time_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "_ROOM", 3)
+    desk = Desk()
     running_now: list[int] = []
     most: list[int] = []
     go = threading.Event()

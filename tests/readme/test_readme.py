@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shlex
@@ -28,12 +27,11 @@ from claude_server.dialects.base import Dialect
 from claude_server.dialects.model_names import PLACEHOLDERS
 from claude_server.dialects.table import DIALECTS
 from claude_server.engine.processes import argv
-from claude_server.http import errors
+from claude_server.http import errors, sse
 from claude_server.http.guard import keys as guard_keys
 from claude_server.http.guard import rate_limit, refusal
 from claude_server.http.guard.protocol import BoundedProtocol
 from claude_server.http.model_names import ALIASES
-from claude_server.http.state import AppContext
 from claude_server.standin import Reply, StandIn, default_reply
 from lab.demo import answer
 from tests import test_layout
@@ -523,15 +521,15 @@ def test_what_is_said_of_retries() -> None:
 
 # Numbers and links
 
-HELD = {field.name: field.default for field in dataclasses.fields(AppContext)}
+TIMES = sse.StreamTimings()
 
 
 @pytest.mark.parametrize(
     ("page", "heading", "says"),
     [
         (README, "Start", f"If port {config.Settings().port} is taken"),
-        (PARAMETERS, "Streaming", f"After {HELD['first_event_hold']:g} s of silence"),
-        (PARAMETERS, "Streaming", f"every {HELD['ping_interval']:g} s of silence"),
+        (PARAMETERS, "Streaming", f"After {TIMES.hold:g} s of silence"),
+        (PARAMETERS, "Streaming", f"every {TIMES.ping:g} s of silence"),
         (README, "Limits", f"is accepted is {'.'.join(map(str, argv.OLDEST))}."),
     ],
 )
@@ -541,7 +539,7 @@ def test_numbers(page: Path, heading: str, says: str) -> None:
 
 @pytest.mark.parametrize("page", [document.FAULTS, document.SECURITY], ids=lambda page: page.name)
 def test_when_a_client_that_takes_nothing_is_cut_off(page: Path) -> None:
-    stream, other = HELD["send_within"], BoundedProtocol.write_timeout
+    stream, other = TIMES.send, BoundedProtocol.write_timeout
     words = f"takes nothing of a stream for {stream:g} s, or of another answer for {other:g} s, is cut off"
     assert words in page.read_text(encoding="utf-8")
 

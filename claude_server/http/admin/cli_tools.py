@@ -102,7 +102,7 @@ def _config(request: Request, session_id: str | None) -> wire.ToolConfig:
     choices = _tool_rules(request, session_id)
     effective, denied = resolver.effective(choices)
     wanted = next((choice.allowed for choice in choices if choice.allowed is not None), None)
-    began = context.started_at
+    began = context.service.started_at
     return wire.ToolConfig(
         allowed_tools=list(resolver.effective([])[0] if wanted is None else wanted),
         disallowed_tools=list(denied),

@@ -29,9 +29,6 @@ from claude_server.http.complaints import field_errors, invalid
 from claude_server.http.errors import error_mapping
 from claude_server.http.openapi import json_body
 from claude_server.http.preparing import prepare
-from claude_server.http.state import app_context
-
-router = APIRouter(tags=["server"])
 
 _SECRET = re.compile(r"auth|cookie|key|token|secret|password|credential", re.IGNORECASE)
 # How a request can be refused before its turn is run.
@@ -39,9 +36,27 @@ _REFUSALS = (InvalidRequest, ModelNotFound, ToolsNotAllowed)
 _EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
 
 
-@router.post("/v1/debug/request", response_model=DebugAnswer, openapi_extra=json_body(ChatRequest))
-async def debug_request(request: Request) -> Response:
-    """How this request arrived, and whether it is a chat request that would be taken."""
+def build_router(debug_mode: bool) -> APIRouter:
+    """The routes. `debug_mode`: does the log say all?"""
+    router = APIRouter(tags=["server"])
+    asks_for_chat = json_body(ChatRequest)
+
+    @router.post("/v1/debug/request", response_model=DebugAnswer, openapi_extra=asks_for_chat)
+    async def debug_request(request: Request) -> Response:
+        """How this request arrived, and whether it is a chat request that would be taken."""
+        return await _looked_at(request, debug_mode)
+
+    router.add_api_route(
+        "/v1/compatibility",
+        compatibility,
+        methods=["POST"],
+        response_model=Compatibility,
+        openapi_extra=asks_for_chat,
+    )
+    return router
+
+
+async def _looked_at(request: Request, debug_mode: bool) -> Response:
     raw = await body.read_body(request)
     parsed, problem = await body.beside(request, lambda: _parsed(raw))
     info = DebugInfo(
@@ -52,13 +67,12 @@ async def debug_request(request: Request) -> Response:
         json_parse_error=problem,
         parsed_body=parsed,
         validation_result=await _validated(request, raw),
-        debug_mode_enabled=app_context(request).debug,
+        debug_mode_enabled=debug_mode,
         example_valid_request=_EXAMPLE,
     )
     return await body.beside(request, lambda: _json(DebugAnswer(debug_info=info)))
 
 
-@router.post("/v1/compatibility", response_model=Compatibility, openapi_extra=json_body(ChatRequest))
 async def compatibility(request: Request) -> Response:
     """What would become of each field of a chat request."""
     raw = await body.read_body(request)

@@ -37,12 +37,12 @@ async def health(request: Request) -> Health | PublicHealth:
     engine = context.backend.state
     status: Literal["healthy", "unhealthy"] = "healthy" if engine.ready else "unhealthy"
     if not caller_of(request.scope).details:
-        return PublicHealth(status=status, service=context.service)
+        return PublicHealth(status=status, service=context.service.name)
     admission = context.runner.admission
     return Health(
         status=status,
-        service=context.service,
-        version=context.version,
+        service=context.service.name,
+        version=context.service.version,
         cli=CliHealth(
             version=engine.cli_version,
             logged_in=engine.logged_in,
@@ -63,7 +63,7 @@ async def health(request: Request) -> Health | PublicHealth:
 @router.get("/livez")
 async def livez(request: Request) -> Liveness:
     """Is the process alive? For who restarts it."""
-    return Liveness(service=app_context(request).service)
+    return Liveness(service=app_context(request).service.name)
 
 
 @router.head("/readyz", include_in_schema=False)
@@ -79,4 +79,4 @@ async def readyz(request: Request, response: Response) -> Readiness:
         status = "ready" if context.backend.state.ready else "unready"
     if status != "ready":
         response.status_code = 503
-    return Readiness(status=status, service=context.service)
+    return Readiness(status=status, service=context.service.name)

@@ -37,6 +37,6 @@ def _all(request: Request) -> list[Model]:
     allowed = caller_of(request.scope).models
     return [
         model
-        for model in listing(context.backend.models, context.default_model, context.started_at)
-        if permitted(model.id, context.default_model, allowed)
+        for model in listing(context.backend.models, context.policy.default_model, context.service.started_at)
+        if permitted(model.id, context.policy.default_model, allowed)
     ]

@@ -22,18 +22,20 @@ async def home(request: Request) -> HTMLResponse:
     context = app_context(request)
     base_url = str(request.base_url).removesuffix("/")
     if not caller_of(request.scope).details:
-        return HTMLResponse(pages.home(context.service, base_url, {}, (), keyed=True), headers=pages.HEADERS)
+        return HTMLResponse(
+            pages.home(context.service.name, base_url, {}, (), keyed=True), headers=pages.HEADERS
+        )
     engine = context.backend.state
     facts = {
-        "version": context.version,
+        "version": context.service.version,
         "claude CLI": engine.cli_version or "not found",
         "login": engine.login_method or "not known",
         "engine": engine.level,
         "state": engine.problem or "ready",
     }
-    listed = listing(context.backend.models, context.default_model, context.started_at)
+    listed = listing(context.backend.models, context.policy.default_model, context.service.started_at)
     models = [model.id for model in listed][:_MODELS_SHOWN]
-    page = pages.home(context.service, base_url, facts, models, keyed=context.ring.required)
+    page = pages.home(context.service.name, base_url, facts, models, keyed=context.ring.required)
     return HTMLResponse(page, headers=pages.HEADERS)
 
 
@@ -54,4 +56,4 @@ async def redoc() -> RedirectResponse:
 async def version(request: Request) -> Version:
     """What runs here, in short."""
     context = app_context(request)
-    return Version(version=context.version, service=context.service, api_version="v1")
+    return Version(version=context.service.version, service=context.service.name, api_version="v1")

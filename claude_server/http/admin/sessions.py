@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from claude_server.core.errors import SessionNotFound
 from claude_server.core.ports import SessionRecord, SessionSummary
+from claude_server.core.reaper import SessionReaper
 from claude_server.core.sessions import LONGEST_PAGE, Sessions
 from claude_server.dialects.x_claude import dollars
 from claude_server.http.admin.times import iso
@@ -17,7 +18,6 @@ from claude_server.http.admin.wire import sessions as wire
 from claude_server.http.guard.caller import caller_of
 from claude_server.http.state import app_context
 
-router = APIRouter(tags=["sessions"])
 # What SQLite takes for a number.
 _MAX_OFFSET = 2**63 - 1
 
@@ -31,7 +31,38 @@ class _Text(PathConvertor):
 register_url_convertor("text", _Text())
 
 
-@router.get("/v1/sessions")
+def build_router(reaper: SessionReaper) -> APIRouter:
+    """The routes; `reaper` ends what is deleted."""
+    router = APIRouter(tags=["sessions"])
+    router.add_api_route("/v1/sessions", list_sessions)
+
+    # Before the route with an id. A session that is called "stats" can be used and deleted, not looked at.
+    @router.get("/v1/sessions/stats")
+    async def session_stats(request: Request) -> wire.SessionStats:
+        """How many sessions the caller has, and when they end."""
+        registry = app_context(request).runner.sessions
+        counts = await registry.counts(caller_of(request.scope).id)
+        return wire.SessionStats(
+            session_stats=wire.SessionCounts(
+                active_sessions=counts.active,
+                expired_sessions=counts.expired,
+                total_messages=counts.messages,
+            ),
+            cleanup_interval_minutes=_number(reaper.interval / 60),
+            default_ttl_hours=_number(registry.ttl / 3600),
+        )
+
+    router.add_api_route("/v1/sessions/{session_id:text}", get_session)
+
+    @router.delete("/v1/sessions/{session_id:text}")
+    async def delete_session(request: Request, session_id: str) -> wire.SessionDeleted:
+        """End a session and erase its conversation, also if it has expired."""
+        await reaper.delete(caller_of(request.scope).id, session_id)
+        return wire.SessionDeleted(message=f"Session {session_id} deleted successfully")
+
+    return router
+
+
 async def list_sessions(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = LONGEST_PAGE,
@@ -45,23 +76,6 @@ async def list_sessions(
     return wire.SessionList(sessions=[_info(registry, found) for found in page], total=counts.active)
 
 
-# Before the route with an id. A session that is called "stats" can be used and deleted, but not looked at.
-@router.get("/v1/sessions/stats")
-async def session_stats(request: Request) -> wire.SessionStats:
-    """How many sessions the caller has, and when they end."""
-    context = app_context(request)
-    registry = context.runner.sessions
-    counts = await registry.counts(caller_of(request.scope).id)
-    return wire.SessionStats(
-        session_stats=wire.SessionCounts(
-            active_sessions=counts.active, expired_sessions=counts.expired, total_messages=counts.messages
-        ),
-        cleanup_interval_minutes=_number(context.reaper.interval / 60),
-        default_ttl_hours=_number(registry.ttl / 3600),
-    )
-
-
-@router.get("/v1/sessions/{session_id:text}")
 async def get_session(request: Request, session_id: str) -> wire.SessionInfo:
     """One session; to look at it renews its expiry."""
     registry = app_context(request).runner.sessions
@@ -69,13 +83,6 @@ async def get_session(request: Request, session_id: str) -> wire.SessionInfo:
     if record is None:
         raise SessionNotFound("Session not found")
     return _info(registry, record)
-
-
-@router.delete("/v1/sessions/{session_id:text}")
-async def delete_session(request: Request, session_id: str) -> wire.SessionDeleted:
-    """End a session and erase its conversation, also if it has expired."""
-    await app_context(request).reaper.delete(caller_of(request.scope).id, session_id)
-    return wire.SessionDeleted(message=f"Session {session_id} deleted successfully")
 
 
 def _info(registry: Sessions, record: SessionRecord | SessionSummary) -> wire.SessionInfo:

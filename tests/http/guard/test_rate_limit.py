@@ -16,7 +16,7 @@ from claude_server.http.guard.rate_limit import route
 from tests.http.guard.application import BEARER, BODY, CHAT, TOKEN, Running, running
 
 FEW = {
-    **{"rate_limit_chat": 3, "rate_limit_debug": 1, "rate_limit_auth": 1},
+    **{"rate_limit_enabled": True, "rate_limit_chat": 3, "rate_limit_debug": 1, "rate_limit_auth": 1},
     **{"rate_limit_health": 2, "rate_limit_session": 1, "rate_limit_general": 2},
 }
 

@@ -98,7 +98,7 @@ async def test_servers_share_a_redis(redis: Redis, tmp_path: Path) -> None:
 
 
 async def test_the_application_counts_in_redis(redis: Redis, tmp_path: Path) -> None:
-    settings = {"rate_limit_health": 3, "rate_limit_storage_url": redis.url}
+    settings = {"rate_limit_enabled": True, "rate_limit_health": 3, "rate_limit_storage_url": redis.url}
     found = []
     for name in "ab":
         async with running(tmp_path / name, **settings) as app:
