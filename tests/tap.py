@@ -14,11 +14,17 @@ from typing import Any
 import httpx
 import httpx2
 
-from tests import conformance, responses_conformance
+from tests import conformance, messages_conformance, responses_conformance
 
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"
 RESPONSES = "/v1/responses"
+MESSAGES = ("/v1/messages", "/v1/v1/messages")
+COUNTS = tuple(f"{path}/count_tokens" for path in MESSAGES)
+_ANTHROPIC = "anthropic-version"
+_Checker = (
+    conformance.StreamChecker | responses_conformance.StreamChecker | messages_conformance.StreamChecker
+)
 
 
 class Answer:
@@ -29,7 +35,8 @@ class Answer:
         self._status: int = response.status_code
         self._complaints = complaints
         self._body = bytearray()
-        self._stream: conformance.StreamChecker | responses_conformance.StreamChecker | None = None
+        self._anthropics = self._path in (*MESSAGES, *COUNTS) or _is_marked(request)
+        self._stream: _Checker | None = None
         asked = _asked(request) if self._path == CHAT else {}
         self._n: int = asked.get("n") or 1
         if self._status == 200 and response.headers.get("content-type", "").startswith("text/event-stream"):
@@ -38,6 +45,8 @@ class Answer:
                 self._stream = conformance.StreamChecker(
                     include_usage=bool(options.get("include_usage")), n=self._n
                 )
+            elif self._path in MESSAGES:
+                self._stream = messages_conformance.StreamChecker()
             else:
                 self._stream = responses_conformance.StreamChecker()
 
@@ -53,6 +62,8 @@ class Answer:
         if self._stream is not None:
             self._stream.end()
             self._report(self._stream.complaints)
+        elif self._anthropics:
+            self._report(self._of_anthropics(bytes(self._body)))
         elif self._status >= 400:
             self._report(conformance.error_body(bytes(self._body)))
         elif self._path == CHAT:
@@ -62,9 +73,25 @@ class Answer:
         else:
             self._report(conformance.models(bytes(self._body), one=self._path != MODELS))
 
+    def _of_anthropics(self, body: bytes) -> list[str]:
+        if self._status >= 400:
+            return messages_conformance.error_body(body)
+        if self._path in COUNTS:
+            return messages_conformance.count(body)
+        if self._path in MESSAGES:
+            return messages_conformance.message(body)
+        return messages_conformance.models(body, one=self._path != MODELS)
+
     def _report(self, found: list[str]) -> None:
         self._complaints += [f"{self._path}: {complaint}" for complaint in found]
         found.clear()
+
+
+def _is_marked(request: Any) -> bool:
+    """Is it Anthropic's at a path that dialects share?"""
+    return _ANTHROPIC in request.headers and (
+        request.url.path == MODELS or request.url.path.startswith(f"{MODELS}/")
+    )
 
 
 def _asked(request: Any) -> dict[str, Any]:
@@ -82,8 +109,9 @@ def _concerns(request: Any, response: Any) -> bool:
         # What browsers ask before they ask has no body of ours, and HEAD has none at all.
         return False
     # The API that we talk to has models, too.
-    ours = "x-request-id" in response.headers and "request-id" not in response.headers
-    return ours and (path in (CHAT, MODELS, RESPONSES) or path.startswith(f"{MODELS}/"))
+    ours = "x-request-id" in response.headers
+    known = (CHAT, MODELS, RESPONSES, *MESSAGES, *COUNTS)
+    return ours and (path in known or path.startswith(f"{MODELS}/"))
 
 
 def _stream_kind(library: ModuleType) -> Any:

@@ -30,6 +30,7 @@ from claude_server.app.workers import refuse_multiple_workers
 from claude_server.configuration.child import login_variables
 from claude_server.configuration.settings import SERVICE, VERSION, ConfigError, Settings, load
 from claude_server.core.admission import Admission
+from claude_server.core.counting import TokenCounter
 from claude_server.core.model import Backend
 from claude_server.core.reaper import SessionReaper
 from claude_server.core.responses import Bounds, KeptResponses
@@ -80,6 +81,7 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         log.warning(FOREIGN_SERVER)
     guards = build_guards(settings)
     engine: Backend = backend or cli_engine(settings)
+    counter = TokenCounter(engine)
     stores = registry, thoughts, responses = records(settings)
     runner = Runner(
         engine,
@@ -88,11 +90,11 @@ def create_app(settings: Settings | None = None, backend: Backend | None = None)
         RetryPolicy(settings.max_retries, settings.base_backoff),
         Deadlines(settings.timeout, settings.first_event_timeout, settings.idle_timeout),
         thoughts=Thoughts(thoughts),
-        observers=(TurnLog(),),
+        observers=(TurnLog(), counter),
     )
     bounds = Bounds(settings.responses_ttl, settings.responses_max, settings.responses_size)
     kept = KeptResponses(responses, bounds, settings.max_request_size)
-    context = _app_context(settings, runner, guards, kept)
+    context = _app_context(settings, runner, counter, guards, kept)
     reaper = SessionReaper(engine, registry)
     lifespan = functools.partial(_lifespan, context=context, stores=stores, reaper=reaper, guards=guards)
     app = FastAPI(title=SERVICE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -126,7 +128,9 @@ def _routers(settings: Settings, reaper: SessionReaper) -> tuple[APIRouter, ...]
     )
 
 
-def _app_context(settings: Settings, runner: Runner, guards: Guards, kept: KeptResponses) -> AppContext:
+def _app_context(
+    settings: Settings, runner: Runner, counter: TokenCounter, guards: Guards, kept: KeptResponses
+) -> AppContext:
     """What the routes share, from the settings."""
     # With our mark, so that what an MCP server leaves behind is swept like leftovers of the CLI's tools.
     marked = {**settings.child_env, OWNER_MARK: str(os.getpid())}
@@ -134,6 +138,7 @@ def _app_context(settings: Settings, runner: Runner, guards: Guards, kept: KeptR
     return AppContext(
         runner=runner,
         kept=kept,
+        counter=counter,
         policy=_policy(settings),
         tool_policy=ToolPolicy(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
         tool_configs=ToolConfigStore(settings.state_dir),

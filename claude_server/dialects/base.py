@@ -188,6 +188,42 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class Counting(Generic[Body]):
+    """Counts of tokens: `path` below the dialect's, the shapes, and what makes the body of a count."""
+
+    path: str
+    request: type[Body]
+    answer: type[BaseModel]
+    present: Callable[[int], bytes]
+
+
+class ListedModel(Protocol):
+    """A name that `model` may have. `resolves_to`: the id that it stands for, where that is known; `created`:
+    epoch seconds."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def created(self) -> int: ...
+
+    @property
+    def display_name(self) -> str | None: ...
+
+    @property
+    def resolves_to(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """How a dialect's clients are told of models, at the path that it shares with others: the list, and one
+    of it."""
+
+    page: Callable[[Iterable[ListedModel]], bytes]
+    one: Callable[[ListedModel], bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect(Generic[Body]):
     """One way to speak to the server.
 
@@ -196,6 +232,9 @@ class Dialect(Generic[Body]):
     sentence for the OpenAPI document. `id_header`: where clients look for the request's id, beside
     x-request-id. `statuses`: for a failure's code, the status that is this dialect's own and not the table's.
     `rules`: what becomes of each parameter. `memory` None: requests name nothing that is kept.
+    `rules`: what becomes of each parameter. `aliases`: other paths of the same endpoint, which clients use
+    whose settings have a usual mistake. `counting`: how tokens are counted; None: they aren't.
+    `models`: None for OpenAI's shape.
 
     `needs` and `prepare` raise InvalidRequest or UnsupportedParameter with `param`. `error` makes the body.
     """
@@ -214,3 +253,10 @@ class Dialect(Generic[Body]):
     statuses: Mapping[str, int] = field(default_factory=dict)
     rules: Mapping[str, Rule] = field(default_factory=dict)
     memory: Memory[Body] | None = None
+    aliases: tuple[str, ...] = ()
+    counting: Counting[Any] | None = None
+    models: Models | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path, *self.aliases)

@@ -80,7 +80,7 @@ class Conversation:
         """What was thought before the next part of an answer; without one it is left out."""
         self._thoughts.append(thought)
 
-    def assistant(self, texts: Sequence[str], calls: Sequence[Call] = ()) -> None:
+    def assistant(self, texts: Sequence[str | ApiBlock], calls: Sequence[Call] = ()) -> None:
         """An answer, or a part of one."""
         if not texts and not calls:
             return
@@ -97,17 +97,17 @@ class Conversation:
             uses.append(ToolUse(ours, call.name, _arguments(call.arguments)))
         self._add("assistant", [*thoughts, *texts, *uses])
 
-    def result(self, name: str, blocks: tuple[Content, ...]) -> None:
-        """A result, by the call's id, or by the function's name."""
+    def result(self, name: str, blocks: tuple[Content, ...], *, failed: bool = False) -> None:
+        """A result, by the call's id, or by the function's name. `failed`: the call did."""
         waiting = self._named[name]
         while waiting:
             ours = waiting.popleft()
             if ours in self._open:
                 del self._open[ours]
-                self._add("user", [ToolResult(ours, blocks)])
+                self._add("user", [ToolResult(ours, blocks, failed)])
                 return
         if self._session:
-            self._add("user", [ToolResult(_allowed(name), blocks)])
+            self._add("user", [ToolResult(_allowed(name), blocks, failed)])
             return
         self._add("user", orphan(name, blocks))
 

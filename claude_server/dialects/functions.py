@@ -14,7 +14,9 @@ from claude_server.core.errors import InvalidRequest
 from claude_server.core.model import Tool, ToolChoice
 from claude_server.dialects.tool_schema import MAX_STRICT_TOOLS, as_one_object, can_be_strict
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+# OpenAI's limit for a name; the API takes 128.
+_LONGEST_NAME = 64
 
 
 class FunctionLike(Protocol):
@@ -33,8 +35,12 @@ class FunctionLike(Protocol):
     def strict(self) -> bool | None: ...
 
 
-def to_tools(functions: Sequence[tuple[str, FunctionLike]], notices: list[str]) -> tuple[Tool, ...]:
+def to_tools(
+    functions: Sequence[tuple[str, FunctionLike]], notices: list[str], *, longest_name: int = _LONGEST_NAME
+) -> tuple[Tool, ...]:
     """The tools for functions, each with its place in the request. Adds notices. Raises InvalidRequest."""
+    for place, function in functions:
+        _check_name(function.name, longest_name, f"{place}.name")
     tools = tuple(_tool(function, place, notices) for place, function in functions)
     names: set[str] = set()
     for (place, _), tool in zip(functions, tools, strict=True):
@@ -56,12 +62,14 @@ def with_few_strict(tools: tuple[Tool, ...], notices: list[str]) -> tuple[Tool, 
     return tuple(result)
 
 
-def _tool(function: FunctionLike, place: str, notices: list[str]) -> Tool:
-    if not _NAME.fullmatch(function.name):
+def _check_name(name: str, longest: int, place: str) -> None:
+    if len(name) > longest or not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"'{function.name[:80]}' can't be a tool's name: 1 to 64 letters, digits, '_' and '-'.",
-            param=f"{place}.name",
+            f"'{name[:80]}' can't be a tool's name: 1 to {longest} letters, digits, '_' and '-'.", param=place
         )
+
+
+def _tool(function: FunctionLike, place: str, notices: list[str]) -> Tool:
     given = function.parameters or {}
     schema = {"type": "object", "properties": {}} if not given else {"type": "object", **given}
     where = f"{place}.parameters"

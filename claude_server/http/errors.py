@@ -71,6 +71,7 @@ _HINTS = {
     "/chat/completions": _NO_V1,
     "/responses": _NO_V1,
     "/models": _NO_V1,
+    "/messages": _NO_V1,
     "/v1/v1/chat/completions": _TWO_V1,
     "/v1/v1/responses": _TWO_V1,
     "/v1/v1/models": _TWO_V1,

@@ -44,6 +44,7 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = made()
             models = [*_BODIES, *(m for each in table.DIALECTS for m in (each.request, each.error_body))]
+            models += [each.counting.request for each in table.DIALECTS if each.counting is not None]
             _, definitions = models_json_schema([(m, "validation") for m in models], ref_template=_REF)
             components = document.setdefault("components", {})
             schemas = components.setdefault("schemas", {})

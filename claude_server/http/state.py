@@ -8,6 +8,7 @@ from typing import cast
 
 from starlette.requests import Request
 
+from claude_server.core.counting import TokenCounter
 from claude_server.core.model import Backend
 from claude_server.core.responses import KeptResponses
 from claude_server.core.runner import Runner
@@ -43,6 +44,7 @@ class AppContext:
 
     runner: Runner
     kept: KeptResponses
+    counter: TokenCounter
     policy: Policy
     tool_policy: ToolPolicy
     tool_configs: ToolConfigStore

@@ -15,7 +15,7 @@ from claude_server.core.model import TurnEvent, TurnStarted
 from claude_server.core.responses import KeptResponses
 from claude_server.dialects import table
 from claude_server.dialects.base import Dialect, Prepared
-from claude_server.http import body, sse
+from claude_server.http import body, counting, sse
 from claude_server.http.choices import merge_runs
 from claude_server.http.connection import while_connected
 from claude_server.http.keeping import keep
@@ -33,23 +33,27 @@ def build_router() -> APIRouter:
     """A route for each dialect of the table."""
     router = APIRouter()
     for dialect in table.DIALECTS:
-        _add_route(router, dialect)
+        _add_routes(router, dialect)
+        if dialect.counting is not None:
+            counting.add_routes(router, dialect, dialect.counting)
     return router
 
 
-def _add_route(router: APIRouter, dialect: Dialect[Any]) -> None:
+def _add_routes(router: APIRouter, dialect: Dialect[Any]) -> None:
     async def create(request: Request) -> Response:
         return await _answer(request, dialect)
 
-    router.add_api_route(
-        dialect.path,
-        create,
-        methods=["POST"],
-        description=dialect.purpose,
-        response_model=dialect.answer,
-        openapi_extra=json_body(dialect.request),
-        tags=[dialect.name],
-    )
+    for path in dialect.paths:
+        router.add_api_route(
+            path,
+            create,
+            methods=["POST"],
+            description=dialect.purpose,
+            response_model=dialect.answer,
+            openapi_extra=json_body(dialect.request),
+            tags=[dialect.name],
+            include_in_schema=path == dialect.path,
+        )
 
 
 async def _answer(request: Request, dialect: Dialect[Any]) -> Response:

@@ -32,7 +32,7 @@ ANY_OF_SCHEME = "://*"
 # What a page's script may read of an answer, beside what browsers show anyway.
 EXPOSED = (
     *("x-request-id", "openai-processing-ms", "x-claude-session", "x-ignored-params"),
-    *("x-should-retry", "retry-after"),
+    *("x-should-retry", "retry-after", "request-id", "x-claude-token-count"),
 )
 # Two of these are two answers to one question, and a proxy may have believed the other one.
 _ONCE = frozenset({b"host", b"origin", b"content-type"})

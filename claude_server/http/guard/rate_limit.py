@@ -16,7 +16,7 @@ GENERAL = "general"
 # Each of these has a count of its own for each method, and what is below it has one more; the kind says which
 # number holds. The probes of a load balancer aren't counted: a refused one would end the server.
 _ROUTES: tuple[tuple[str, str | None], ...] = (
-    *((dialect.path, "chat") for dialect in DIALECTS),
+    *((path, "chat") for dialect in DIALECTS for path in dialect.paths),
     *(("/v1/debug", "debug"), ("/v1/auth", "auth"), ("/v1/sessions", "session"), ("/health", "health")),
     *(("/v1/models", GENERAL), ("/v1/tools", GENERAL), ("/v1/mcp", GENERAL), ("/v1/compatibility", GENERAL)),
     ("/v1/conversations", GENERAL),
