@@ -2,7 +2,7 @@
 # make test: the tests, the real CLI included.     make check: style and types.
 # make test-long: the tests that take minutes.     make coverage: of the parts that do no I/O.
 # make test-clients: what real client libraries do with the server; it installs them first.
-# make bench: the figures of docs/performance.md, in some 40 minutes.
+# make bench: the figures of docs/performance.md and docs/agent-loop.md, in an hour.
 # make chaos, make soak: those of docs/reliability.md, in five minutes and in an hour.
 PYTHON ?= python3
 VENV := .venv
@@ -52,6 +52,8 @@ check: $(VENV)/.dev
 
 bench: npm $(VENV)/.dev $(CLIS)/2.1.197/.installed
 	@$(BIN)/python -m lab.bench --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)
+	@$(BIN)/python -m lab.bench.agents --claude-bin newest \
+	  --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(filter --quick,$(ARGS))
 
 chaos: npm $(VENV)/.dev $(CLIS)/2.1.197/.installed
 	@$(BIN)/python -m lab.chaos --claude-bin newest --claude-bin $(CLIS)/2.1.197/node_modules/.bin/claude $(ARGS)

@@ -36,7 +36,7 @@ class Contestant(Protocol):
     def workers(self) -> Sequence[psutil.Process]: ...
 
 
-class _Http:
+class Http:
     """Posts JSON and reads the answer. httpx's transport without httpx: what the load generator takes itself
     counts against whoever is asked by HTTP, and the bare loop isn't."""
 
@@ -90,7 +90,7 @@ class Floor:
     """The stand-in, called as the Messages API: what an answer takes with nothing in between."""
 
     def __init__(self, url: str) -> None:
-        self._http = _Http(url)
+        self._http = Http(url)
 
     async def close(self) -> None:
         await self._http.close()
@@ -117,7 +117,7 @@ class Ours:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._http = _Http(server.url)
+        self._http = Http(server.url)
 
     async def close(self) -> None:
         await self._http.close()
@@ -161,7 +161,7 @@ def _openai(value: Mapping[str, Any]) -> str:
 
 
 async def _post(
-    http: _Http, path: str, body: Any, headers: Mapping[str, str], stream: bool, text_of: Any
+    http: Http, path: str, body: Any, headers: Mapping[str, str], stream: bool, text_of: Any
 ) -> Answer:
     async with http.post(path, body, headers) as answer:
         if stream:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -137,6 +138,15 @@ class Api:
         """How the server uses the CLI."""
         return str((await self._http.get("/health")).json()["cli"]["engine"])
 
+    async def forget(self) -> None:
+        """Drop the requests that were kept."""
+        (await self._http.delete("/_standin/requests")).raise_for_status()
+
+    async def bodies(self) -> list[dict[str, Any]]:
+        """The bodies of the requests for a message that were kept, in order."""
+        kept = (await self._http.get("/_standin/requests")).json()
+        return [each["body"] for each in kept if each["path"].endswith("/messages")]
+
     async def traffic(self) -> tuple[int, int]:
         """(bytes of request bodies, requests for a message) so far."""
         stats = (await self._http.get("/_standin/stats")).json()
@@ -144,9 +154,9 @@ class Api:
 
 
 @contextlib.asynccontextmanager
-async def standin(folder: Path) -> AsyncIterator[Api]:
-    """The stand-in as a process of its own."""
-    argv = [sys.executable, "-m", "claude_server.standin", "--keep", "50"]
+async def standin(folder: Path, keep: int = 50) -> AsyncIterator[Api]:
+    """The stand-in as a process of its own, which keeps so many requests."""
+    argv = [sys.executable, "-m", "claude_server.standin", "--keep", str(keep)]
     env = {"PATH": os.defpath, "HOME": str(folder), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     process = await spawn(argv, env, folder)
     try:
@@ -217,6 +227,12 @@ async def server(
         await end(process, signal.SIGINT, keep=keep or len)
         if running is not None:
             running.exit_status = process.returncode
+
+
+def health(url: str) -> dict[str, Any]:
+    """What the server says of itself. Blocks."""
+    answer: dict[str, Any] = httpx.get(f"{url}/health", timeout=30, trust_env=False).json()
+    return answer
 
 
 def cpu_seconds(process: psutil.Process) -> float:

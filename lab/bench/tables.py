@@ -15,9 +15,9 @@ END = "<!-- bench: to here -->"
 _COMPARED = ("ours", "bare", "per_request", "per_request_default")
 
 
-def put(page: Path, part: str) -> None:
+def put(page: Path, part: str, title: str = "# Performance") -> None:
     """Replace what stands between the markers of the page; make the page if there is none."""
-    old = page.read_text(encoding="utf-8") if page.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
+    old = page.read_text(encoding="utf-8") if page.exists() else f"{title}\n\n{BEGIN}\n{END}\n"
     head, begin, rest = old.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
