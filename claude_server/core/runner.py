@@ -111,8 +111,7 @@ class Runner:
                         async for event in attempt:
                             acted = _observe(watchdog, event) or acted
                             for checked in await check_event(check, event):
-                                noted = await thoughts.seen(checked)
-                                told = await session_turn.with_session(noted, failures)
+                                told = await session_turn.with_session(await thoughts.seen(checked), failures)
                                 held.append(observed.seen(told))
                             if held and (sent or not _must_hold(turn, held[-1])):
                                 sent = True
@@ -123,24 +122,16 @@ class Runner:
                                 _observe(watchdog, event)
                                 held.clear()
                     return
-                except SessionLost as lost:
-                    session_turn.recreate()
-                    observed.retried(lost, delay := 0.0)
-                except ProcessSilent as silent:
-                    # It is gone now, so this ends with the last process that idled.
-                    observed.retried(silent, delay := 0.0)
-                except (ThoughtsRefused, ThoughtsMissing) as refused:
-                    if sent or acted or not thoughts.leave_out(refused):
-                        raise
-                    observed.retried(refused, delay := 0.0)
                 except TurnError as error:
-                    failures += 1
                     error.final = acted
-                    wait = None if sent or acted else self._retry.delay(error, failures, self._jitter())
+                    wait: float | None = 0.0
+                    if not _is_mended(error, session_turn, thoughts, begun=sent or acted):
+                        failures += 1
+                        wait = None if sent or acted else self._retry.delay(error, failures, self._jitter())
                     if wait is None:
                         raise
-                    observed.retried(error, delay := wait)
-                await self._sleep(delay)
+                    observed.retried(error, wait)
+                await self._sleep(wait)
 
     async def _open_session(
         self, turn: TurnRequest, ticket: Ticket, stack: AsyncExitStack, observed: ObservedTurn
@@ -174,6 +165,17 @@ class Runner:
             await session.renew()
             stack.push_async_exit(opened.pop_all())
         return session
+
+
+def _is_mended(error: TurnError, session_turn: _SessionTurn, thoughts: TurnThoughts, *, begun: bool) -> bool:
+    """Is what failed the attempt no failure of the turn, and mended, so that it is asked at once?"""
+    if isinstance(error, SessionLost):
+        session_turn.recreate()
+        return True
+    if isinstance(error, ProcessSilent):
+        # It is gone now, so this ends with the last process that idled.
+        return True
+    return isinstance(error, ThoughtsRefused | ThoughtsMissing) and not begun and thoughts.leave_out(error)
 
 
 def _observe(watchdog: Watchdog, event: TurnEvent) -> bool:

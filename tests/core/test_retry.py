@@ -35,6 +35,7 @@ def test_which_errors_are_retried() -> None:
     assert retried == {
         "RateLimited",
         "Overloaded",
+        "ApiUnreachable",
         "CliFailed",
         "TurnTimeout",
         "StateFailed",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from claude_server.core.cli_tools import CliTools
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import TurnRequest
@@ -43,17 +46,7 @@ def to_turn(request: chat.ChatRequest, around: Around) -> tuple[TurnRequest, tup
     policy, cli_tools = around.policy, around.cli_tools
     model = chosen(request.model, policy.default_model)
     sampling = openai_terms.sampling(request.temperature, request.top_p, model, policy)
-    ignored = ignored_parameters(
-        RULES,
-        {
-            **(request.model_extra or {}),
-            **sampling.ignored,
-            "service_tier": request.service_tier,
-            "prompt_cache_retention": request.prompt_cache_retention,
-            "thinking": request.thinking,
-        },
-        strict=policy.strict,
-    )
+    ignored = ignored_parameters(RULES, _not_honoured(request, sampling.ignored), strict=policy.strict)
     _check_choices(request)
     if cli_tools is not None:
         _check_cli_tools_conflicts(request)
@@ -90,6 +83,17 @@ def to_turn(request: chat.ChatRequest, around: Around) -> tuple[TurnRequest, tup
         notices=(*notices, *about_tools),
     )
     return turn, ignored
+
+
+def _not_honoured(request: chat.ChatRequest, of_sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters that may have no effect, with their values."""
+    return {
+        **(request.model_extra or {}),
+        **of_sampling,
+        "service_tier": request.service_tier,
+        "prompt_cache_retention": request.prompt_cache_retention,
+        "thinking": request.thinking,
+    }
 
 
 def _thinks(request: chat.ChatRequest, cli_tools: CliTools | None) -> bool:

@@ -59,6 +59,19 @@ class TurnTranslator:
     `clock` is seconds since the epoch, for the time to a limit's reset.
     """
 
+    done = False
+    # Set by the turn's result frame: only then can the process be used again.
+    clean = False
+    mark: str | None = None
+    # Did the API say anything but that it doesn't know the login?
+    answered = False
+    # The answer has ended, and the CLI is about to go on by itself: it must be interrupted.
+    cut = False
+    # The same, and an interrupt would come too late: the process must be killed.
+    deserted = False
+    # The model has said all; the CLI's result is still to come.
+    said_all = False
+
     def __init__(
         self,
         *,
@@ -74,9 +87,6 @@ class TurnTranslator:
         notices: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.done = False
-        # Set by the turn's result frame: only then can the process be used again.
-        self.clean = False
         self.total_cost = cost_before
         self._engine = engine
         self._cost_before = cost_before
@@ -84,15 +94,6 @@ class TurnTranslator:
         self._clock = clock
         self._began = time.monotonic()
         self._model = ""
-        self.mark: str | None = None
-        # Did the API say anything but that it doesn't know the login?
-        self.answered = False
-        # The answer has ended, and the CLI is about to go on by itself: it must be interrupted.
-        self.cut = False
-        # The same, and an interrupt would come too late: the process must be killed.
-        self.deserted = False
-        # The model has said all; the CLI's result is still to come.
-        self.said_all = False
         self._visible = False
         self._texts: list[str] = []
         self._blocks = 0
