@@ -19,8 +19,9 @@ from pathlib import Path
 import httpx
 from openai import OpenAI
 
+from claude_server.core.backend import Attempt, EngineState
 from claude_server.core.errors import NotReady
-from claude_server.core.model import Attempt, AttemptRequest, EngineState, ModelInfo, TurnRequest
+from claude_server.core.model import AttemptRequest, ModelInfo, TurnRequest
 from claude_server.engine.discovery import selftest
 from claude_server.engine.processes.binary_cache import signature_of
 from claude_server.engine.workers.state import Abilities

@@ -30,8 +30,8 @@ from claude_server.app.workers import refuse_multiple_workers
 from claude_server.configuration.child import login_variables
 from claude_server.configuration.settings import SERVICE, VERSION, ConfigError, Settings, load
 from claude_server.core.admission import Admission
+from claude_server.core.backend import Backend
 from claude_server.core.counting import TokenCounter
-from claude_server.core.model import Backend
 from claude_server.core.reaper import SessionReaper
 from claude_server.core.responses import Bounds, KeptResponses
 from claude_server.core.retry import RetryPolicy

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from claude_server.configuration.settings import SERVICE, VERSION
-from claude_server.core.model import EngineState
+from claude_server.core.backend import EngineState
 from claude_server.core.runner import Runner
 from claude_server.http.guard.protocol import BoundedProtocol
 

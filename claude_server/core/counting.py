@@ -9,17 +9,9 @@ import math
 from collections import OrderedDict, deque
 from dataclasses import asdict, dataclass
 
+from claude_server.core.backend import Backend
 from claude_server.core.errors import InvalidRequest, ModelNotFound, TurnError
-from claude_server.core.model import (
-    ApiBlock,
-    Backend,
-    Block,
-    Document,
-    Image,
-    ToolResult,
-    ToolUse,
-    TurnRequest,
-)
+from claude_server.core.model import ApiBlock, Block, Document, Image, ToolResult, ToolUse, TurnRequest
 from claude_server.core.ports import TurnEnd
 
 # Seconds. A client that asks wants to know at once.

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import anyio
 import structlog
 
+from claude_server.core.backend import Backend
 from claude_server.core.errors import SessionConflict, SessionNotFound
-from claude_server.core.model import Backend
 from claude_server.core.ports import Lock, SessionOwnedByOther, StoreError
 from claude_server.core.sessions import Sessions
 

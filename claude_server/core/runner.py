@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from claude_server.core.admission import Admission, Ticket
 from claude_server.core.answer_check import AnswerChecker
+from claude_server.core.backend import Backend
 from claude_server.core.calls import SessionCalls, paired, with_results
 from claude_server.core.check_process import check_event
 from claude_server.core.drain import Drain
@@ -26,7 +27,6 @@ from claude_server.core.errors import (
 )
 from claude_server.core.model import (
     AttemptRequest,
-    Backend,
     BlockEnded,
     SessionPlan,
     SessionState,

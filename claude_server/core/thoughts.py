@@ -12,10 +12,10 @@ from collections import OrderedDict
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import replace
 
+from claude_server.core.backend import Backend
 from claude_server.core.errors import ThoughtsMissing, ThoughtsRefused
 from claude_server.core.model import (
     AttemptRequest,
-    Backend,
     Block,
     BlockEnded,
     Message,

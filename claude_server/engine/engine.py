@@ -8,8 +8,9 @@ from pathlib import Path
 
 import structlog
 
+from claude_server.core.backend import EngineState
 from claude_server.core.errors import ModelNotFound, NotReady, TurnError
-from claude_server.core.model import AttemptRequest, EngineState, ModelInfo, TurnRequest
+from claude_server.core.model import AttemptRequest, ModelInfo, TurnRequest
 from claude_server.engine.binary import BinaryEngine, EngineOptions
 from claude_server.engine.conversations import Conversations
 from claude_server.engine.discovery.probe import handshake, parse_info

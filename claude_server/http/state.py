@@ -8,8 +8,8 @@ from typing import cast
 
 from starlette.requests import Request
 
+from claude_server.core.backend import Backend
 from claude_server.core.counting import TokenCounter
-from claude_server.core.model import Backend
 from claude_server.core.responses import KeptResponses
 from claude_server.core.runner import Runner
 from claude_server.dialects.base import Policy

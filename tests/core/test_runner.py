@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from claude_server.core.admission import Admission
 from claude_server.core.answer_format import AnswerFormat
+from claude_server.core.backend import EngineState
 from claude_server.core.errors import (
     CliFailed,
     InvalidAnswer,
@@ -36,7 +37,6 @@ from claude_server.core.errors import (
 from claude_server.core.model import (
     AttemptRequest,
     BlockEnded,
-    EngineState,
     Image,
     Message,
     ModelInfo,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from claude_server.core.backend import EngineState
 from claude_server.core.errors import InvalidRequest, ThoughtsMissing, ThoughtsRefused
 from claude_server.core.model import (
     AttemptRequest,
     Block,
     BlockEnded,
-    EngineState,
     Message,
     ModelInfo,
     RedactedThinking,

@@ -22,16 +22,9 @@ from schemathesis.specs.openapi.checks import response_schema_conformance
 
 from claude_server.app.main import create_app
 from claude_server.configuration.settings import Settings
+from claude_server.core.backend import EngineState
 from claude_server.core.errors import TurnError
-from claude_server.core.model import (
-    AttemptRequest,
-    EngineState,
-    TextDelta,
-    TurnDone,
-    TurnEvent,
-    TurnStarted,
-    Usage,
-)
+from claude_server.core.model import AttemptRequest, TextDelta, TurnDone, TurnEvent, TurnStarted, Usage
 from tests.support import IdleBackend
 
 FUZZED = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))

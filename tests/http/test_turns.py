@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from claude_server.app.main import create_app
 from claude_server.configuration.settings import Settings
+from claude_server.core.backend import Attempt
 from claude_server.core.errors import ModelNotFound, Overloaded, RateLimited, TurnError
-from claude_server.core.model import Attempt, AttemptRequest, TextDelta, TurnEvent, TurnStarted
+from claude_server.core.model import AttemptRequest, TextDelta, TurnEvent, TurnStarted
 from claude_server.dialects import table
 from claude_server.http.guard.keyfile import KeyFile
 from claude_server.http.guard.keys import KeyLimits

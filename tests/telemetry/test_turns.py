@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from claude_server.app.main import create_app
 from claude_server.configuration.settings import Settings
+from claude_server.core.backend import Attempt
 from claude_server.core.errors import CliFailed, TurnError
 from claude_server.core.model import (
-    Attempt,
     AttemptRequest,
     TextDelta,
     TurnDone,

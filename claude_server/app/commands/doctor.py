@@ -13,7 +13,7 @@ from claude_server.command_line import program
 from claude_server.configuration import settings as config
 from claude_server.configuration.arguments import add_options
 from claude_server.configuration.settings import VERSION, Settings
-from claude_server.core.model import EngineState
+from claude_server.core.backend import EngineState
 from claude_server.telemetry import logs
 
 SUMMARY = "look at the installed CLI as the server would"

@@ -10,7 +10,7 @@ import pytest
 
 from claude_server.app.main import create_app
 from claude_server.configuration.settings import SERVICE, VERSION, Settings
-from claude_server.core.model import EngineState
+from claude_server.core.backend import EngineState
 from tests.support import IdleBackend
 
 

@@ -12,7 +12,8 @@ from fastapi import FastAPI
 
 from claude_server.app.main import create_app
 from claude_server.configuration.settings import SERVICE, VERSION, Settings
-from claude_server.core.model import EngineState, ModelInfo
+from claude_server.core.backend import EngineState
+from claude_server.core.model import ModelInfo
 from tests.support import IdleBackend
 
 KEY = "a-key-of-the-clients"

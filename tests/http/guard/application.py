@@ -12,17 +12,9 @@ import httpx
 
 from claude_server.app.main import create_app
 from claude_server.configuration.settings import Settings
+from claude_server.core.backend import Attempt, EngineState
 from claude_server.core.errors import TurnError
-from claude_server.core.model import (
-    Attempt,
-    AttemptRequest,
-    EngineState,
-    TextDelta,
-    TurnDone,
-    TurnEvent,
-    TurnStarted,
-    Usage,
-)
+from claude_server.core.model import AttemptRequest, TextDelta, TurnDone, TurnEvent, TurnStarted, Usage
 from tests.support import IdleBackend
 
 CHAT = "/v1/chat/completions"
