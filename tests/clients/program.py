@@ -14,7 +14,7 @@ from tests.support import BASE_PATH, PATIENCE
 
 
 def environment(home: Path, proxy: Proxy) -> dict[str, str]:
-    """What a client may see: the server as OpenAI, and a proxy that refuses the rest of the world."""
+    """What a client may see: the server as OpenAI and as Anthropic, and a proxy that refuses all else."""
     return {
         "PATH": BASE_PATH,
         "HOME": str(home),
@@ -22,11 +22,14 @@ def environment(home: Path, proxy: Proxy) -> dict[str, str]:
         "OPENAI_BASE_URL": f"{proxy.url}/v1",
         "OPENAI_API_BASE": f"{proxy.url}/v1",
         "OPENAI_API_KEY": "not-used",
+        "ANTHROPIC_BASE_URL": proxy.url,
+        "ANTHROPIC_API_KEY": "not-used",
         "HTTP_PROXY": proxy.url,
         "HTTPS_PROXY": proxy.url,
         "NO_PROXY": "127.0.0.1",
-        # It asks the web for prices, else.
+        # It asks the web for prices and for names of betas, else.
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     }
 
 
