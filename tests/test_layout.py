@@ -16,19 +16,21 @@ PACKAGE = "claude_server"
 # arrows yet: draw them in docs/ARCHITECTURE.md, then here. The longest name that fits a module is its room.
 ARROWS: dict[str, set[str]] = {
     "claude_server.app": {
+        "claude_server.jobs",
         *("claude_server.http", "claude_server.dialects", "claude_server.core", "claude_server.engine"),
         *("claude_server.stores", "claude_server.toolbox", "claude_server.telemetry"),
         *("claude_server.configuration", "claude_server.private", "claude_server.command_line"),
     },
     "claude_server.http": {
         *("claude_server.dialects", "claude_server.core", "claude_server.toolbox"),
-        "claude_server.telemetry",
+        *("claude_server.telemetry", "claude_server.jobs"),
     },
     "claude_server.http.guard": {
         *("claude_server.dialects", "claude_server.telemetry", "claude_server.private"),
         "claude_server.command_line",
     },
     "claude_server.dialects": {"claude_server.core"},
+    "claude_server.jobs": {"claude_server.dialects", "claude_server.core"},
     "claude_server.core": {"claude_server.descriptors"},
     "claude_server.engine": {"claude_server.core"},
     # The four layers of the engine: each knows those below it.

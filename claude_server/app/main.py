@@ -59,6 +59,7 @@ from claude_server.http.head import HeadMiddleware
 from claude_server.http.images import ImageFetcher
 from claude_server.http.state import AppContext, Service
 from claude_server.http.tool_requests import ToolPolicy
+from claude_server.jobs.background import BackgroundJobs
 from claude_server.telemetry import logs
 from claude_server.telemetry.requests import RequestLogMiddleware
 from claude_server.telemetry.turns import TurnLog
@@ -138,6 +139,7 @@ def _app_context(
     return AppContext(
         runner=runner,
         kept=kept,
+        jobs=BackgroundJobs(runner.run, kept, errors.failure_of, settings.max_queue),
         counter=counter,
         policy=_policy(settings),
         tool_policy=ToolPolicy(settings.allow_tools, settings.allow_bypass, settings.allow_mcp),
@@ -198,6 +200,7 @@ async def _lifespan(
         for work in (reaper.run(), context.kept.run(), context.mcp.resume()):
             ends.push_async_callback(_cancelled, asyncio.create_task(work))
         ends.callback(runner.drain.end)
+        ends.push_async_callback(context.jobs.close)
         with anyio.CancelScope() as scope, runner.drain.on_cut(scope.cancel):
             await runner.backend.start()
         yield

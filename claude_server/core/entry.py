@@ -8,7 +8,8 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that is kept for a client: a response; a conversation; or items that were put into one.
+    """Something that is kept for a client: a response; a conversation; items that were put into one;
+    or the events of a response's stream, a list in `output`.
 
     `body`: JSON of a response without its output, or a conversation's metadata. `input` and `output`: JSON
     lists of items; `item_ids`: their ids. `previous`: the response that this one follows on, `conversation`:
@@ -17,7 +18,7 @@ class Entry:
 
     owner: str
     id: str
-    kind: Literal["response", "conversation", "items"]
+    kind: Literal["response", "conversation", "items", "events"]
     created_at: float
     used_at: float
     previous: str = ""

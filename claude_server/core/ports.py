@@ -162,8 +162,8 @@ class ResponseStore(Protocol):
     async def of_conversation(self, owner: str, conversation: str) -> list[Entry]:
         """The entries that are part of it, in the order in which they were saved first."""
 
-    async def touch_conversation(self, owner: str, conversation: str, used: float) -> None:
-        """Note that the conversation and all of its parts were used."""
+    async def touch(self, owner: str, id: str, used: float) -> None:
+        """Note that an entry was used, with all of its parts if it is a conversation."""
 
     async def delete(self, owner: str, ids: Collection[str]) -> int:
         """How many there were."""

@@ -76,7 +76,7 @@ class KeptResponses:
         now = self._clock()
         await self._store.save(replace(entry, used_at=now))
         if entry.conversation:
-            await self._store.touch_conversation(entry.owner, entry.conversation, now)
+            await self._store.touch(entry.owner, entry.conversation, now)
         await self._bound(entry.owner, size)
 
     async def _bound(self, owner: str, size: int) -> None:
@@ -88,6 +88,10 @@ class KeptResponses:
             if totals.count > self._bounds.count or totals.size > self._bounds.size:
                 await self._store.keep_newest(owner, self._bounds.count, self._bounds.size)
         self._unseen[owner] = count, unseen
+
+    async def touch(self, owner: str, id: str) -> None:
+        """Note that an entry is used."""
+        await self._store.touch(owner, id, self._clock())
 
     async def load(self, owner: str, id: str) -> Entry | None:
         return await self._store.load(owner, id, self._since)

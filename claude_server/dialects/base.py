@@ -140,12 +140,26 @@ class Memory(Generic[Body]):
 
 
 class Keeper(Protocol):
-    """What is kept of an answer, once its turns have ended."""
+    """What is kept of an answer."""
 
-    def entry(self) -> Entry: ...
+    def entry(self) -> Entry:
+        """As the answer stands."""
 
     def not_kept(self, why: str) -> None:
         """It could not be kept: the answer has to say so."""
+
+
+class Lasting(Keeper, Protocol):
+    """An answer that is made in the background: kept when it is taken, and at its end."""
+
+    def begin(self) -> Iterable[ServerEvent]:
+        """The events that tell that it was taken."""
+
+    def now(self) -> bytes:
+        """The JSON of the answer as it stands."""
+
+    def cancelled(self) -> Iterable[ServerEvent]:
+        """The end of a stream whose answer is not wanted any more."""
 
 
 class Presenter(Protocol):
@@ -177,7 +191,7 @@ class Prepared:
 
     `ignored`: parameters without effect, which the client is told. `facts` are for the log's line, bounded
     and without secrets. What the client is to be told of how it was understood is in the turns' `notices`.
-    `keeper`: the answer is kept before its end is told.
+    `keeper`: the answer is kept before its end is told; `lasting`: it is made in the background.
     """
 
     turns: tuple[TurnRequest, ...]
@@ -185,6 +199,7 @@ class Prepared:
     ignored: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     keeper: Keeper | None = None
+    lasting: Lasting | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Iterable, MutableMapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from claude_server.core.drain import Drain
 from claude_server.core.errors import ShuttingDown, TurnError
-from claude_server.dialects.base import Presenter, ServerEvent
+from claude_server.dialects.base import Failure, ServerEvent
 from claude_server.http import errors
 from claude_server.http.connection import while_connected
 from claude_server.http.guard import refusal
@@ -46,6 +47,14 @@ class StreamTimings:
     send: float = 60.0
 
 
+class Ending(Protocol):
+    """What a stream needs of a `base.Presenter` beside its events."""
+
+    def failed(self, failure: Failure) -> Iterable[ServerEvent]: ...
+
+    def ping(self) -> ServerEvent | None: ...
+
+
 class EventStream(Response):
     """A response that sends what `events` yields, and always closes the generator.
 
@@ -58,7 +67,7 @@ class EventStream(Response):
     def __init__(
         self,
         events: AsyncGenerator[bytes, None],
-        presenter: Presenter,
+        presenter: Ending,
         headers: MutableMapping[str, str],
         times: StreamTimings,
         drain: Drain,

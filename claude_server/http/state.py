@@ -16,6 +16,7 @@ from claude_server.dialects.base import Policy
 from claude_server.http.guard.ring import KeyRing
 from claude_server.http.images import ImageFetcher
 from claude_server.http.tool_requests import ToolPolicy
+from claude_server.jobs.background import BackgroundJobs
 from claude_server.toolbox.servers import McpServers
 from claude_server.toolbox.tool_configs import ToolConfigStore
 
@@ -44,6 +45,7 @@ class AppContext:
 
     runner: Runner
     kept: KeptResponses
+    jobs: BackgroundJobs
     counter: TokenCounter
     policy: Policy
     tool_policy: ToolPolicy

@@ -15,7 +15,7 @@ from claude_server.core.model import TurnEvent, TurnStarted
 from claude_server.core.responses import KeptResponses
 from claude_server.dialects import table
 from claude_server.dialects.base import Dialect, Prepared
-from claude_server.http import body, counting, sse
+from claude_server.http import background, body, counting, sse
 from claude_server.http.choices import merge_runs
 from claude_server.http.connection import while_connected
 from claude_server.http.keeping import keep
@@ -69,6 +69,8 @@ async def _answer(request: Request, dialect: Dialect[Any]) -> Response:
         **prepared.facts,
     )
     headers = {"x-ignored-params": ", ".join(prepared.ignored)} if prepared.ignored else {}
+    if prepared.lasting is not None:
+        return await background.taken(request, prepared, prepared.lasting, headers, stream=bool(asked.stream))
     events = merge_runs([context.runner.run(turn) for turn in prepared.turns])
     if asked.stream:
         data = _stream(events, prepared, context.kept, headers)

@@ -119,10 +119,10 @@ class SqliteResponseStore:
         query = f"SELECT {_COLUMNS} FROM entries WHERE owner = ? AND conversation = ? ORDER BY rowid"
         return [_entry(row) for row in await self._file.rows(query, owner, conversation)]
 
-    async def touch_conversation(self, owner: str, conversation: str, used: float) -> None:
+    async def touch(self, owner: str, id: str, used: float) -> None:
         await self._file.rows(
             "UPDATE entries SET used_at = ?3 WHERE owner = ?1 AND (id = ?2 OR conversation = ?2)",
-            *(owner, conversation, used),
+            *(owner, id, used),
         )
 
     async def delete(self, owner: str, ids: Collection[str]) -> int:

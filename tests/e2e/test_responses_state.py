@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from claude_server.standin import Reply, StandIn, Thinking, ToolUse
+from claude_server.standin import ApiError, Reply, StandIn, Thinking, ToolUse
 from tests.e2e.test_responses import WEATHER, post
 from tests.e2e.test_tools import exchange
 from tests.support import PATIENCE, Server, clean_environment, serving
@@ -138,3 +139,81 @@ def test_each_key_has_its_own(claude_bin: Any, api: StandIn, tmp_path: Any) -> N
         more = [ask(server, "POST", "/responses", "one", input="hi").json()["id"] for _ in range(3)]
         found = [ask(server, "GET", f"/responses/{id}", "one").status_code for id in (first, *more)]
         assert found == [404, 200, 200, 200]
+
+
+def waited(client: OpenAI, id: str) -> Any:
+    """The response, once it has ended."""
+    found = client.responses.retrieve(id)
+    while found.status in ("queued", "in_progress"):
+        time.sleep(0.05)
+        found = client.responses.retrieve(id)
+    return found
+
+
+def test_background(client: OpenAI, api: StandIn) -> None:
+    """Taken at once; followed live and after the fact from any event on, each event exactly once; gone on
+    with when it has ended."""
+    slow = Reply.of(Thinking("Let me count."), "one two three four five", chunk_chars=4, delay=0.05)
+    api.push(slow, slow, "six")
+    taken = client.responses.create(model="sonnet", input="Count.", background=True)
+    assert (taken.status, taken.background, taken.output) == ("queued", True, [])
+    whole = waited(client, taken.id)
+    assert (whole.status, whole.output_text) == ("completed", "one two three four five")
+
+    live = client.responses.create(model="sonnet", input="Count.", background=True, stream=True)
+    first = [next(live) for _ in range(8)]
+    live.close()
+    assert [event.type for event in first[:3]] == [
+        *("response.created", "response.queued", "response.in_progress")
+    ]
+    id = first[0].response.id  # type: ignore[union-attr]
+    rest = [*client.responses.retrieve(id, stream=True, starting_after=7)]
+    again = [*client.responses.retrieve(id, stream=True)]
+    assert [event.sequence_number for event in again] == list(range(len(again)))
+    assert [*first, *rest] == again and again[-1].type == "response.completed"
+    assert [*client.responses.retrieve(id, stream=True, starting_after=len(again) - 2)] == again[-1:]
+    with client.responses.stream(response_id=id, starting_after=9) as stream:
+        assert [event.sequence_number for event in stream] == list(range(10, len(again)))
+    followed = client.responses.create(model="sonnet", input="And?", previous_response_id=id)
+    assert followed.output_text == "six"
+
+
+def test_a_background_response_is_cancelled(client: OpenAI, api: StandIn) -> None:
+    api.push(Reply.of("one two three", chunk_chars=2, delay=1.0))
+    events = client.responses.create(model="sonnet", input="Count.", background=True, stream=True)
+    id = next(events).response.id  # type: ignore[union-attr]
+    assert any(event.type == "response.output_text.delta" for event in events)
+    (turn,) = api.turns
+    for _ in range(2):
+        assert client.responses.cancel(id).status == "cancelled"
+    last = [*events][-1]
+    assert last.type == "response.failed" and last.response.status == "cancelled"
+    assert api.wait_ended(turn) != "complete"
+    with pytest.raises(openai.BadRequestError):
+        client.responses.cancel(client.responses.create(model="sonnet", input="hi").id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.cancel("resp_none")
+    with pytest.raises(openai.BadRequestError):
+        client.responses.create(model="sonnet", input="hi", background=True, store=False)
+
+
+def test_a_server_that_is_stopped(claude_bin: Any, api: StandIn, tmp_path: Any) -> None:
+    """What it made in the background has failed, with a reason; what had ended is there."""
+    environment = clean_environment(
+        tmp_path / "home", api.url, CLAUDE_BIN=str(claude_bin), DRAIN_TIMEOUT="0.1", CLAUDE_MAX_RETRIES="0"
+    )
+    with serving(tmp_path / "home", environment) as server:
+        done = server.client().responses.create(model="sonnet", input="hi", background=True)
+        whole = waited(server.client(), done.id)
+        api.push(Reply.of("one two three", chunk_chars=2, delay=5.0), ApiError(529))
+        cut = server.client().responses.create(model="sonnet", input="Count.", background=True)
+        api.wait_for_turns(2)
+        failed = server.client().responses.create(model="sonnet", input="Fail.", background=True)
+        found = waited(server.client(), failed.id)
+        assert found.status == "failed" and found.error.code == "server_error"
+    with serving(tmp_path / "home", environment) as server:
+        client = server.client()
+        assert client.responses.retrieve(done.id) == whole
+        found = client.responses.retrieve(cut.id)
+        assert found.status == "failed" and found.error is not None and "stopped" in found.error.message
+        assert [*client.responses.retrieve(cut.id, stream=True)][-1].type == "response.failed"

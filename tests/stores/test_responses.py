@@ -148,7 +148,7 @@ async def test_the_newest_stay(store: ResponseStore) -> None:
     # A conversation goes as a whole.
     await store.save(entry("c", kind="conversation"))
     await store.save(entry("part", conversation="c"))
-    await store.touch_conversation("", "c", 300.0)
+    await store.touch("", "c", 300.0)
     assert [found.used_at for found in await store.of_conversation("", "c")] == [300.0]
     assert await store.keep_newest("", 1, 10**9) == 3
     assert (await store.totals("")).count == 0

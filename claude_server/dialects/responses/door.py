@@ -36,7 +36,14 @@ def prepare(request: wire.ResponsesRequest, around: Around) -> Prepared:
     # What is added to a conversation is kept with it.
     keeps = begun.store or begun.conversation is not None
     facts = user_hashes(request)
-    return Prepared((made.turn,), presenter, made.ignored, facts, presenter if keeps else None)
+    return Prepared(
+        (made.turn,),
+        presenter,
+        made.ignored,
+        facts,
+        keeper=presenter if keeps else None,
+        lasting=presenter if begun.background else None,
+    )
 
 
 def _begun(request: wire.ResponsesRequest, id: str, around: Around) -> shown.Response:
@@ -51,6 +58,7 @@ def _begun(request: wire.ResponsesRequest, id: str, around: Around) -> shown.Res
         model=request.model or "default",
         previous_response_id=request.previous_response_id,
         conversation=None if conversation is None else {"id": conversation},
+        background=bool(request.background),
         store=request.store is not False,
         parallel_tool_calls=request.parallel_tool_calls is not False,
         prompt_cache_key=request.prompt_cache_key,

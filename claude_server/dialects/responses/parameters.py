@@ -49,7 +49,7 @@ RULES: Mapping[str, Rule] = {
     "store": honoured("true unless it is false: the response and its items are kept"),
     "previous_response_id": honoured("any response that is kept, more than once; only its items carry over"),
     "conversation": honoured("goes on with it, and adds to it"),
-    "background": Rule("refuse", "the answer is not made after the client has left", among(False)),
+    "background": honoured("the answer is made also after the client has left"),
     "truncation": Rule("ignore", "a conversation is never cut here", among("disabled")),
     "stream_options": Rule("ignore", "nothing pads the stream here", empty),
     "prompt_cache_options": Rule("ignore", _NOT_TOLD),

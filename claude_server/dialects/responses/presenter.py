@@ -12,7 +12,7 @@ from claude_server.core.model import TurnDone, TurnEvent
 from claude_server.dialects.base import Failure, ServerEvent
 from claude_server.dialects.responses.memory import Fields, ids
 from claude_server.dialects.responses.output import Output
-from claude_server.dialects.responses.shown import Response, usage
+from claude_server.dialects.responses.shown import Response, ResponseError, usage
 from claude_server.dialects.x_claude import end_of, x_claude
 
 _DONE = ServerEvent(b"[DONE]")
@@ -84,14 +84,32 @@ class ResponsePresenter:
         code = _CODES.get(failure.code, "server_error")
         if failure.status == 429:
             code = "rate_limit_exceeded" if failure.retry else "insufficient_quota"
-        error = {"code": code, "message": failure.message}
-        update = {"status": "failed", "error": error, "output": self._output.open_items}
-        yield self._event("response.failed", {"response": {**self._response.model_dump(), **update}})
+        error = ResponseError(code=code, message=failure.message)
+        yield from self._broken_off({"status": "failed", "error": error})
+
+    def cancelled(self) -> Iterator[ServerEvent]:
+        yield from self._beginning()
+        yield from self._broken_off({"status": "cancelled"})
+
+    def _broken_off(self, update: dict[str, Any]) -> Iterator[ServerEvent]:
+        last = self._response = self._response.model_copy(
+            update={**update, "output": self._output.open_items}
+        )
+        # There is no event of the name of "cancelled": some clients fail at one that they don't know.
+        yield self._event("response.failed", {"response": last.model_dump()})
         yield _DONE
 
+    def begin(self) -> Iterator[ServerEvent]:
+        self._response = self._response.model_copy(update={"status": "queued"})
+        shown = {"response": self._response.model_dump()}
+        yield self._event("response.created", shown)
+        yield self._event("response.queued", shown)
+
+    def now(self) -> bytes:
+        return self._response.model_dump_json().encode()
+
     def entry(self) -> Entry:
-        assert self._end is not None
-        whole = self._finished(self._end)
+        whole = self._response if self._end is None else self._finished(self._end)
         items = [self._with_thought(item) for item in whole.output]
         conversation = "" if whole.conversation is None else whole.conversation["id"]
         return Entry(
@@ -126,9 +144,10 @@ class ResponsePresenter:
         if self._begun:
             return
         self._begun = True
-        shown = self._response.model_dump()
-        yield self._event("response.created", {"response": shown})
-        yield self._event("response.in_progress", {"response": shown})
+        if self._number == 0:
+            yield self._event("response.created", {"response": self._response.model_dump()})
+        self._response = self._response.model_copy(update={"status": "in_progress"})
+        yield self._event("response.in_progress", {"response": self._response.model_dump()})
 
     def _finished(self, end: TurnDone) -> Response:
         incomplete = self._output.incomplete

@@ -65,6 +65,9 @@ def to_turn(request: wire.ResponsesRequest, around: Around) -> Translated:
         notices.append(SYSTEM_IN_PLACE)
     notices += [f"items of the kind '{kind}' were left out" for kind in history.left_out]
     notices += [f"items of the kind '{kind}' are told to the model as JSON" for kind in history.told]
+    if request.background and request.store is False:
+        why = "'background' needs 'store': the response is kept until you ask for it."
+        raise InvalidRequest(why, param="store")
     answer = to_answer_format(request)
     effort = request.reasoning.effort if request.reasoning is not None else None
     turn = TurnRequest(
@@ -99,7 +102,6 @@ def _ignored(
         **(request.model_extra or {}),
         **sampling,
         "include": request.include,
-        "background": request.background,
         "service_tier": request.service_tier,
         "prompt_cache_retention": request.prompt_cache_retention,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
@@ -10,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from claude_server.core.entry import Entry
-from claude_server.core.errors import ResponseNotFound
+from claude_server.core.errors import InvalidRequest, ResponseNotFound
 from claude_server.dialects.responses import shown
 from claude_server.dialects.responses.memory import shown_items
+from claude_server.http import background
 from claude_server.http.admin.pages_of_items import Order, page
 from claude_server.http.admin.wire import responses as wire
 from claude_server.http.guard.caller import caller_of
@@ -31,7 +33,7 @@ async def load(request: Request, id: str) -> Entry:
     found = await app_context(request).kept.load(caller_of(request.scope).id, id)
     if found is None or found.kind != "response":
         raise ResponseNotFound(f"Response with id '{id[:100]}' not found.")
-    return found
+    return await background.seen(request, found)
 
 
 @router.get("/v1/responses", include_in_schema=False)
@@ -44,10 +46,17 @@ async def no_websockets(request: Request) -> None:
 
 @router.get("/v1/responses/{id}", response_model=shown.Response)
 async def get_response(
-    request: Request, id: str, include: Include = None, brackets: IncludeInBrackets = None
+    request: Request,
+    id: str,
+    include: Include = None,
+    brackets: IncludeInBrackets = None,
+    stream: bool = False,
+    starting_after: int | None = None,
 ) -> Response:
-    """A response that is kept."""
+    """A response that is kept; or, with `stream`, the events of one that was made in the background."""
     found = await load(request, id)
+    if stream:
+        return background.follow(request, found, starting_after)
     thoughts = THOUGHTS in (*(include or ()), *(brackets or ()))
     return Response(whole(found, thoughts=thoughts), media_type="application/json")
 
@@ -58,10 +67,29 @@ def whole(entry: Entry, *, thoughts: bool) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode()
 
 
+@router.post("/v1/responses/{id}/cancel", response_model=shown.Response)
+async def cancel_response(request: Request, id: str) -> Response:
+    """End a response that is made in the background. One that has ended stays as it is."""
+    found = await load(request, id)
+    if not json.loads(found.body)["background"]:
+        raise InvalidRequest("Only a response that was made with 'background' can be cancelled.")
+    context = app_context(request)
+    if context.jobs.running(found.owner, id) is not None:
+        await context.jobs.cancel(found.owner, id)
+        found = await load(request, id)
+    elif background.status_of(found) in background.UNDER_WAY:
+        # The server that makes it looks for that.
+        found = replace(found, body=json.dumps({**json.loads(found.body), "status": "cancelled"}))
+        await context.kept.save(found)
+    return Response(whole(found, thoughts=False), media_type="application/json")
+
+
 @router.delete("/v1/responses/{id}")
 async def delete_response(request: Request, id: str) -> wire.ResponseDeleted:
     """Erase a response and its items. Responses that follow on it can't be gone on with any more."""
     found = await load(request, id)
+    await app_context(request).jobs.cancel(found.owner, found.id)
+    await app_context(request).jobs.forget(found)
     await app_context(request).kept.delete(found.owner, found.id)
     return wire.ResponseDeleted(id=found.id)
 

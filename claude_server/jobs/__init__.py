@@ -1,0 +1,1 @@
+"""Answers that are made after their client has left."""
