@@ -240,6 +240,14 @@ def test_ends(server: Server, api: StandIn, stream: bool) -> None:
     assert told[1] == "Hello." and "local_shell_call" in told[0] and "Be long." in told[2]
 
 
+def test_input_tokens(client: OpenAI, api: StandIn) -> None:
+    """As the API counts them, what is kept included."""
+    first = client.responses.create(model="sonnet", input="one " * 100)
+    alone = client.responses.input_tokens.count(model="sonnet", input="two")
+    after = client.responses.input_tokens.count(model="sonnet", input="two", previous_response_id=first.id)
+    assert alone.object == "response.input_tokens" and after.input_tokens > alone.input_tokens + 50
+
+
 def test_a_websocket_is_refused_so_that_http_is_used(server: Server) -> None:
     """Codex asks once, and goes on by POST."""
     wanted = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}

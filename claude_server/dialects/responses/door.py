@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from claude_server.dialects.base import Around, Dialect, Needs, Prepared
+from claude_server.dialects.base import Around, Counting, Dialect, Needs, Prepared
 from claude_server.dialects.openai_errors import ErrorBody, error_body
 from claude_server.dialects.responses import shown, wire
 from claude_server.dialects.responses.history import items_of, remote_images
@@ -114,4 +114,5 @@ RESPONSES = Dialect(
     error=error_body,
     rules=RULES,
     memory=MEMORY,
+    counting=Counting("/input_tokens", wire.ResponsesRequest, shown.InputTokens, shown.counted),
 )

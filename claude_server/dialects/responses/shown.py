@@ -46,6 +46,16 @@ def usage(counts: TurnUsage) -> Usage:
     )
 
 
+class InputTokens(BaseModel):
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+    input_tokens: int
+
+
+def counted(tokens: int) -> bytes:
+    """The body of a count."""
+    return InputTokens(input_tokens=tokens).model_dump_json().encode()
+
+
 class ResponseError(BaseModel):
     code: str
     message: str
