@@ -11,6 +11,10 @@ from claude_server.engine.workers.worker import Limits
 
 def cli_engine(settings: Settings) -> CliEngine:
     """The engine on the CLI that the settings name."""
+    # A process that was given a system prompt can't serve a turn without one: room for both kinds.
+    size = 2 * settings.max_concurrency
+    suspended = size if settings.suspended is None else settings.suspended
+    simple = _can_be_simple(settings)
     return CliEngine(
         settings.claude_bin,
         settings.state_dir,
@@ -18,9 +22,8 @@ def cli_engine(settings: Settings) -> CliEngine:
         EngineOptions(
             level=settings.engine,
             setting_sources=settings.setting_sources,
-            # A process that was given a system prompt can't serve a turn without one: room for both kinds.
-            size=2 * settings.max_concurrency,
             warm=min(settings.warm_workers, settings.max_concurrency),
+            size=max(size, suspended),
             kept_sessions=settings.kept_sessions,
             limits=Limits(
                 turns=settings.worker_turns,
@@ -29,7 +32,11 @@ def cli_engine(settings: Settings) -> CliEngine:
                 memory=settings.worker_memory * 1024 * 1024,
             ),
             share=settings.share_workers,
-            simple=_can_be_simple(settings),
+            simple=simple,
+            suspended=suspended,
+            suspended_idle=settings.suspended_idle,
+            # With a login, "get_usage" reads all conversations of the last week, each time.
+            cost_request="get_usage" if simple else "get_session_cost",
             work_folder=work_folder(settings),
         ),
     )

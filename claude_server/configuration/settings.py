@@ -165,6 +165,15 @@ class Settings(BaseModel):
     responses_size: Annotated[int, env("RESPONSES_SIZE")] = Field(
         1024**3, ge=1024, description="how many bytes of them are kept for each API key"
     )
+    suspended: Annotated[int | None, env("CLAUDE_SUSPENDED")] = Field(
+        None,
+        ge=0,
+        description="processes that may wait at calls for the client's results; none: twice the turns at a "
+        "time; 0: never, the conversation is sent anew with the results",
+    )
+    suspended_idle: Annotated[float, env("CLAUDE_SUSPENDED_IDLE")] = Field(
+        300, gt=0, description="how long a process waits at calls before it is ended, seconds"
+    )
     session_ttl: Annotated[float, env("SESSION_TTL")] = Field(
         3600,
         gt=0,

@@ -128,8 +128,8 @@ class SessionLost(TurnError):
 
 
 class ProcessSilent(TurnError):
-    """A process that idled for long doesn't answer, and was asked nothing that costs. Never reaches a client:
-    another process is asked at once."""
+    """A process that idled for long doesn't answer, or one that waited at calls doesn't go on as it should.
+    Nothing of an answer came. Never reaches a client: another process is asked at once."""
 
 
 class SessionConflict(TurnError):

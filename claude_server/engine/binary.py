@@ -18,6 +18,7 @@ from claude_server.engine.processes.argv import SIMPLE
 from claude_server.engine.processes.binary_cache import signature_of
 from claude_server.engine.processes.sweep import sweep
 from claude_server.engine.processes.table import ProcessTable, private_folder
+from claude_server.engine.protocol.costs import CostRequest
 from claude_server.engine.workers.counting import TokenCounting
 from claude_server.engine.workers.one_shot import OneShotWorkers
 from claude_server.engine.workers.pool import Pool
@@ -44,6 +45,10 @@ class EngineOptions:
     share: SharePolicy = "key"
     # May the CLI's own notes be left out, where it can do that (argv.SIMPLE)? Not with a claude.ai login.
     simple: bool = False
+    # How many workers may wait at calls, and for how many seconds each.
+    suspended: int = 8
+    suspended_idle: float = 300.0
+    cost_request: CostRequest = "get_session_cost"
     # Where the CLI's own tools work; None: they are never used.
     work_folder: Path | None = None
 
@@ -66,7 +71,7 @@ class BinaryEngine:
     @property
     def is_idle(self) -> bool:
         """Does no turn run, and is no process being started?"""
-        return len(self.table) == self.pool.idle + self.counting.pool.idle
+        return len(self.table) == self.pool.resting + self.counting.pool.resting
 
     @property
     def is_installed(self) -> bool:
@@ -143,4 +148,7 @@ class EngineBuilder:
             kept_sessions=self._options.kept_sessions,
             limits=self._options.limits,
             share=self._options.share,
+            suspended=self._options.suspended,
+            suspended_idle=self._options.suspended_idle,
+            cost_request=self._options.cost_request,
         )

@@ -183,7 +183,9 @@ def _lease_from(engine: BinaryEngine, spec: AttemptSpec) -> asyncio.Future[Worke
     if request.turn.cli_tools is not None:
         return engine.one_shot.lease(spec)
     launch = launch_for(spec, engine.level, engine.listed_models, engine.abilities)
-    return engine.pool.lease(Demand(config, launch, request.turn.owner, request.history))
+    turn = request.turn
+    demand = Demand(config, launch, turn.owner, request.history, turn.question, turn.thinking)
+    return engine.pool.lease(demand)
 
 
 def _unknown(model: str) -> ModelNotFound:

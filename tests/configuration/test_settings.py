@@ -87,6 +87,8 @@ TABLE: list[tuple[str, Any, tuple[str, ...], str | None, str, Any]] = [
     ("responses_ttl", 2_592_000, ("RESPONSES_TTL",), "--responses-ttl", "90", 90),
     ("responses_max", 10_000, ("RESPONSES_MAX",), "--responses-max", "0", 0),
     ("responses_size", 1024**3, ("RESPONSES_SIZE",), "--responses-size", "1024", 1024),
+    ("suspended", None, ("CLAUDE_SUSPENDED",), "--suspended", "3", 3),
+    ("suspended_idle", 300, ("CLAUDE_SUSPENDED_IDLE",), "--suspended-idle", "2.5", 2.5),
     ("session_ttl", 3600, ("SESSION_TTL",), "--session-ttl", "90", 90),
     ("thinking_ttl", 86400, ("CLAUDE_THINKING_TTL",), "--thinking-ttl", "60", 60),
     ("worker_turns", 1000, ("CLAUDE_WORKER_TURNS",), "--worker-turns", "1", 1),
@@ -305,6 +307,7 @@ def test_the_limits_of_a_worker_are_the_engines() -> None:
     assert (settings.max_concurrency, settings.kept_sessions) == (options.size, options.kept_sessions)
     assert settings.warm_workers == options.warm
     assert (settings.share_workers, settings.engine) == (options.share, options.level)
+    assert settings.suspended_idle == options.suspended_idle
 
 
 @pytest.mark.parametrize("word", ["nonsense", "doctor", "", "-", "8765x", "1.5"])
@@ -343,6 +346,9 @@ def test_a_first_word_that_means_nothing(word: str) -> None:
         ("engine", "diesel"),
         ("share_workers", "all"),
         ("kept_sessions", "-1"),
+        ("suspended", "-1"),
+        ("suspended", "2.5"),
+        ("suspended_idle", "0"),
         ("session_ttl", "0"),
         ("kept_sessions", "0.5"),
         ("worker_turns", "0"),

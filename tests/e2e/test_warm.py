@@ -373,7 +373,7 @@ def test_sessions_beyond_the_cap_are_resumed(claude_bin: Path, api: StandIn, tmp
 
 
 def test_the_first_request_finds_a_warm_worker(warm: Server, api: StandIn) -> None:
-    assert workers(warm) == {"idle": 1, "started": 1}
+    assert workers(warm) == {"idle": 1, "waiting at calls": 0, "started": 1}
     post(warm, {"messages": [{"role": "user", "content": "hi"}]})
     seen = workers(warm)
     assert seen["fresh"] == 1 and "waited" not in seen

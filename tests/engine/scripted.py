@@ -191,6 +191,8 @@ class Stage:
         kept_sessions: int = 2,
         limits: Limits | None = None,
         share: SharePolicy = "key",
+        suspended: int = 0,
+        suspended_idle: float = 300.0,
         set_paused: bool = False,
         greeting: str = "success",
     ) -> None:
@@ -209,6 +211,8 @@ class Stage:
                 kept_sessions=kept_sessions,
                 limits=limits or Limits(),
                 share=share,
+                suspended=suspended,
+                suspended_idle=suspended_idle,
                 clock=self.clock.time,
             )
 

@@ -22,6 +22,7 @@ from claude_server.core.model import Message, RedactedThinking, Thinking, Tool
 from claude_server.engine.discovery import transcript_check
 from claude_server.engine.discovery.counting_check import counts_tokens
 from claude_server.engine.discovery.sandbox import sandbox
+from claude_server.engine.discovery.waiting_check import WaitingCheck
 from claude_server.engine.processes.argv import SIMPLE, Launch
 from claude_server.engine.processes.binary_cache import BinaryCache
 from claude_server.engine.processes.process import CliProcess
@@ -116,6 +117,9 @@ class SelfTest:
             "simple_transcripts": self._transcripts,
             "counts_tokens": self._counts_tokens,
             "thoughts": self._thoughts,
+            "waits": lambda runner: self._waiting(runner).waits(),
+            "keeps_thinking": lambda runner: self._waiting(runner).keeps_thinking(),
+            "large_results": lambda runner: self._waiting(runner).large_results(),
         }
 
     async def _check(self, name: str, check: Callable[[StepRunner], Awaitable[bool]]) -> bool:
@@ -193,6 +197,9 @@ class SelfTest:
 
     async def _transcripts(self, runner: StepRunner) -> bool:
         return await transcript_check.goes_on(runner, self._api, self._limit)
+
+    def _waiting(self, runner: StepRunner) -> WaitingCheck:
+        return WaitingCheck(runner, self._api, self._limit)
 
     async def _counts_tokens(self, runner: StepRunner) -> bool:
         return await counts_tokens(runner, self._api, self._limit)

@@ -68,17 +68,21 @@ class StepRunner:
     async def run(self, steps: Sequence[Step], within: float, tools: Sequence[Tool] = ()) -> Sequence[Frame]:
         """Run the steps to their end; the answers to their control requests. `tools` are listed to the
         process when it asks. Raises TurnError."""
+        return await self.talk(Dialogue(steps, TurnTranslator(), tools), within)
+
+    async def talk(self, dialogue: Dialogue, within: float) -> Sequence[Frame]:
+        """The same for a dialogue of the caller's."""
         if self._process.ended:
             self.ended(None)
         if self._error is not None:
             raise self._error
         self._over.clear()
-        self._dialogue = Dialogue(steps, TurnTranslator(), tools)
-        self._process.write(self._dialogue.start())
+        self._dialogue = dialogue
+        self._process.write(dialogue.start())
         try:
             await asyncio.wait_for(self._over.wait(), within)
         except asyncio.TimeoutError:
             raise TurnTimeout(f"The claude CLI didn't answer within {within:g} s.") from None
         if self._error is not None:
             raise self._error
-        return self._dialogue.answers
+        return dialogue.answers

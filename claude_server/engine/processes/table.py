@@ -81,6 +81,11 @@ class ProcessTable:
     def _folder(self, launch: Launch) -> Path:
         return Path(launch.folder) if launch.tools is not None else self.cwd
 
+    def has_event(self, session_uuid: str, mark: str) -> bool:
+        """Is the event in the session's transcript?"""
+        path = transcripts.transcript(self._config_dir, self.cwd, session_uuid)
+        return transcripts.contains_event(path, mark)
+
     async def wait_ended(self, session_uuid: str) -> None:
         """Wait for the end of a session's process, which was retired."""
         process = self._by_session.get(session_uuid)

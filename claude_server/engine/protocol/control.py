@@ -46,8 +46,10 @@ from claude_server.core.model import (
     TurnEvent,
 )
 from claude_server.engine.protocol import frames, mcp
+from claude_server.engine.protocol.costs import total_cost
 from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.protocol.frames import Frame
+from claude_server.engine.protocol.waiting import WaitingCalls
 
 
 class Expect(Enum):
@@ -145,6 +147,7 @@ class Dialogue:
 
     `translator` turns the frames of the turn into events. `tools` are listed to the process on request.
     `deny_message`: the answer to every permission request; None leaves them unanswered, so the CLI waits.
+    `calls`: what such a turn may do at its calls; None: it is interrupted there.
     """
 
     closes_input = False
@@ -156,10 +159,12 @@ class Dialogue:
         tools: Sequence[Tool] = (),
         *,
         deny_message: str | None = None,
+        calls: WaitingCalls | None = None,
     ) -> None:
         self._steps = list(steps)
         self._tools = tools
         self._deny_message = deny_message
+        self._calls = calls
         self._index = -1
         self._waiting: set[str] = set()
         self._translator = translator
@@ -177,18 +182,21 @@ class Dialogue:
         """One frame in, (bytes to write, events) out. Raises TurnError; then the process is unusable."""
         kind = frame["type"]
         if kind == "control_request":
-            return self._answer_control_request(frame["request_id"], frame["request"]), ()
+            answer = self._answer_control_request(frame["request_id"], frame["request"])
+            return answer + self._settled(), ()
         if self.done or self._index < 0:
             return b"", ()
         expect = self._steps[self._index].expect
         if kind == "control_response":
-            return self._acknowledged(frame["response"]), ()
+            return self._acknowledged(frame["response"])
         if expect is Expect.TURN and self._translator is not None:
+            if self._calls is not None and self._calls.hears(frame):
+                return b"", ()
             cut = self._translator.cut
             events = self._translator.translate(frame)
             if self._translator.cut and not cut:
                 return frames.encode([control("interrupt")]), events
-            return (self._advance() if self._translator.done else b""), events
+            return (self._advance() if self._translator.done else self._settled()), events
         if expect is Expect.INJECTED and kind == "result":
             if frame.get("is_error") or frame.get("num_turns"):
                 raise CliFailed("The claude CLI didn't take an earlier message of the conversation.")
@@ -201,16 +209,30 @@ class Dialogue:
             if self._deny_message is not None:
                 refused = {"behavior": "deny", "message": self._deny_message}
                 return frames.encode([frames.control_answer(request_id, refused)])
-            # Unanswered, it waits until it is interrupted: the model isn't asked again.
-            return b""
+            # Unanswered, it waits: the model isn't asked again.
+            return frames.encode(self._calls.asked(request_id, request)) if self._calls else b""
         if request["subtype"] != "mcp_message":
             return frames.encode([frames.control_refusal(request_id, "not served")])
-        answer = mcp.answer(request["server_name"], request["message"], self._tools)
+        message = request["message"]
+        answer = self._calls.called(message) if self._calls is not None else None
+        answer = answer or mcp.answer(request["server_name"], message, self._tools)
         if answer is None:
             return b""
         return frames.encode([frames.control_answer(request_id, {"mcp_response": answer})])
 
-    def _acknowledged(self, response: Frame) -> bytes:
+    def _settled(self) -> bytes:
+        """What to write if the turn has come to calls that wait."""
+        if self._calls is None or self._translator is None:
+            return b""
+        return frames.encode(self._calls.settle(self._translator))
+
+    def _acknowledged(self, response: Frame) -> tuple[bytes, Sequence[TurnEvent]]:
+        if self._calls is not None and self._translator is not None and self._calls.is_cost(response):
+            done = self._translator.suspend(total_cost(response.get("response") or {}))
+            return self._advance(), (done,)
+        return self._step_acknowledged(response), ()
+
+    def _step_acknowledged(self, response: Frame) -> bytes:
         if response["request_id"] not in self._waiting:
             return b""
         if response["subtype"] != "success":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import string
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
 
@@ -32,6 +32,7 @@ from claude_server.engine.protocol.blocks import AnswerBlock, AnswerTool, Rename
 from claude_server.engine.protocol.cli_tool_events import OUT_OF_TURNS, CliToolTracker
 from claude_server.engine.protocol.failures import Refusal, error_from_result, status_of
 from claude_server.engine.protocol.frames import Frame
+from claude_server.engine.protocol.held_answer import HeldAnswer
 
 _STOP_REASONS = frozenset(get_args(StopReason))
 # After these the CLI asks the model again by itself: to go on, up to three times, or to say something else;
@@ -55,8 +56,10 @@ class TurnTranslator:
     turn. `answer`: the tool by which the answer is given, as text to the client; then no other text counts.
     `names` leads from the API's names of arguments to the caller's. `stop`: texts that end the answer and
     that the API doesn't look for. `runs_tools`: the CLI runs tools of its own and asks the model again, until
-    it has its answer. `model` and `advice` are for the words of a failure. `notices` are told at the end.
-    `clock` is seconds since the epoch, for the time to a limit's reset.
+    it has its answer. `waits_at`: names of tools at whose calls the process may wait for their results; other
+    calls are cut off. `goes_on`: it waited, and is asked no question. `model` and `advice` are for the words
+    of a failure. `notices` are told at the end. `clock` is seconds since the epoch, for the time to a limit's
+    reset.
     """
 
     done = False
@@ -69,8 +72,12 @@ class TurnTranslator:
     cut = False
     # The same, and an interrupt would come too late: the process must be killed.
     deserted = False
-    # The model has said all; the CLI's result is still to come.
+    # The model has said all; the CLI's result is still to come, or the process waits.
     said_all = False
+    # The answer has ended in calls, and the process waits at them.
+    waiting = False
+    # The same, and the turn is over.
+    suspended = False
 
     def __init__(
         self,
@@ -82,6 +89,8 @@ class TurnTranslator:
         stop: Sequence[str] = (),
         names: ArgumentNames | None = None,
         runs_tools: bool = False,
+        waits_at: Collection[str] = (),
+        goes_on: bool = False,
         model: str | None = None,
         advice: LoginAdvice | None = None,
         notices: Sequence[str] = (),
@@ -94,6 +103,8 @@ class TurnTranslator:
         self._clock = clock
         self._began = time.monotonic()
         self._model = ""
+        self.held = HeldAnswer(waits_at)
+        self._goes_on = goes_on
         self._visible = False
         self._texts: list[str] = []
         self._blocks = 0
@@ -132,6 +143,9 @@ class TurnTranslator:
                 if self._cli_tools is not None:
                     return self._cli_tools.runs_started(message["content"])
                 self._note_calls(message.get("content") or ())
+                self.held.note(message.get("content") or ())
+        elif kind == "user":
+            self._heard_results(frame)
         elif kind == "rate_limit_event":
             self._limit = frame.get("rate_limit_info") or frame
         elif kind == "result":
@@ -144,6 +158,11 @@ class TurnTranslator:
             if block["type"] == "tool_use":
                 default = _ANSWER_TAKEN if block["name"] == answer else NO_RESULT
                 self._open_calls.append(OpenCall(block["id"], block["name"], default))
+
+    def _heard_results(self, frame: Frame) -> None:
+        """The CLI has answered a call by itself, such as one of a tool that it doesn't know."""
+        if self.held.is_answered_by(frame) and self.waiting:
+            self.waiting, self.cut = False, True
 
     def _stream(self, event: Frame) -> Sequence[TurnEvent]:
         kind = event["type"]
@@ -176,14 +195,17 @@ class TurnTranslator:
         if kind == "message_delta":
             return self._message_ending(event)
         # With tools of the CLI's own the model may be asked again.
-        self.said_all = kind == "message_stop" and self._stop in _NO_MORE_TO_SAY and self._cli_tools is None
+        at_end = (self._stop in _NO_MORE_TO_SAY and self._cli_tools is None) or self.waiting
+        self.said_all = kind == "message_stop" and at_end
         return ()
 
     def _message_ending(self, event: Frame) -> Sequence[TurnEvent]:
         self._stop = event["delta"].get("stop_reason")
         self._stop_sequence = event["delta"].get("stop_sequence")
         self._usage = _usage(event.get("usage"), self._usage)
-        self.cut = self._stop in _CLI_CONTINUES_AFTER and not (self._cli_tools and self._stop == "tool_use")
+        self.waiting = self._stop == "tool_use" and self.held.may_wait
+        goes_on = self.waiting or (self._cli_tools is not None and self._stop == "tool_use")
+        self.cut = self._stop in _CLI_CONTINUES_AFTER and not goes_on
         if self._stop in _NO_MORE_TO_SAY and not self._visible:
             self.deserted = True
             return (self.finish_early(),)
@@ -292,20 +314,29 @@ class TurnTranslator:
         if not self._model:
             # A command of the CLI's own would end like this.
             raise CliFailed("The claude CLI answered by itself instead of asking the model.")
-        usage = _usage(result.get("usage"), self._usage)
+        # After calls that waited, the CLI adds up what all of the answers took.
+        usage = self._usage if self._goes_on else _usage(result.get("usage"), self._usage)
         self._stop = self._stop or result.get("stop_reason")
         return (self._finish(usage, self._cost(result, usage)),)
 
+    def suspend(self, total_cost: float | None) -> TurnDone:
+        """The end of a turn whose process waits. `total_cost`: the CLI's total, None if it isn't known."""
+        self.clean = self.suspended = True
+        cost = None if total_cost is None else max(0.0, total_cost - self._cost_before)
+        self.total_cost = self.total_cost if total_cost is None else total_cost
+        return self._finish(self._usage, cost)
+
     def finish_early(self) -> TurnDone:
         """The end of a turn without the CLI's result. No session may continue from a cut one."""
-        if self.cut or self.deserted:
+        if self.cut or self.deserted or self.waiting:
             self.mark = None
         return self._finish(self._usage, None)
 
     def _cost(self, result: Frame, usage: Usage) -> float | None:
         before = self._cost_before
         counted = sum(_tokens(model) for model in (result.get("modelUsage") or {}).values())
-        if not before and counted > usage.prompt_tokens + usage.output_tokens:
+        others = counted > usage.prompt_tokens + usage.output_tokens
+        if not before and others and not self._goes_on:
             # It counts on from earlier turns of the session.
             if self._restored_cost is None:
                 return None

@@ -20,6 +20,9 @@ from claude_server.engine.workers.worker import Worker
 _RESULT_TIMEOUT = 2.0
 # A process answers its first line within milliseconds; on a machine under load within some 200.
 _SILENT_AFTER = 2.0
+# While it waits at a call, a CLI writes its transcript some 100 ms after the fact.
+_LOOK_EVERY = 0.01
+_KEPT_WITHIN = 0.5
 # Events buffered for a slow client; beyond this the CLI's output is no longer read.
 _MAX_BUFFERED_EVENTS = 64
 _TEXT_EVENTS = TextDelta | ThinkingDelta | ToolCallDelta
@@ -46,6 +49,9 @@ class CliAttempt:
         self._closed = False
         self._reading_paused = False
         self._length = 0
+        # Does the turn go on in a process that waited at calls?
+        self._resumes = False
+        self._unkept: tuple[TurnEvent, ...] = ()
         self._result_timer: asyncio.TimerHandle | None = None
         self._silence_timer: asyncio.TimerHandle | None = None
         self._progressed_at = asyncio.get_running_loop().time()
@@ -70,9 +76,11 @@ class CliAttempt:
             return
         self._worker = worker
         if worker.process.ended:
+            self._resumes = worker.suspended is not None
             self.ended(None)
             return
         self._script = worker.begin(self._spec, self._login.advice)
+        self._resumes = self._script.resumes
         worker.process.listener = self
         if worker.idled_long:
             self._silence_timer = asyncio.get_running_loop().call_later(_SILENT_AFTER, self._silent)
@@ -100,7 +108,10 @@ class CliAttempt:
             self._worker.process.kill()
         if data:
             self._write(data)
-        if events:
+        if events and self._script.translator.suspended and self._script.is_kept is not None:
+            self._unkept = tuple(events)
+            self._look_for_transcript(self._script, int(_KEPT_WITHIN / _LOOK_EVERY))
+        elif events:
             self._events.extend(events)
             self._wake()
             self._enforce_limits(events, self._worker)
@@ -122,6 +133,20 @@ class CliAttempt:
             self._progressed_at = asyncio.get_running_loop().time()
         return self._progressed_at
 
+    def _look_for_transcript(self, script: Script, tries: int) -> None:
+        """Tell the end of a session's turn once it is in the transcript: the next one may have to go on from
+        there. One that isn't there in time is told all the same; the core says what that means."""
+        mark = script.translator.mark or ""
+        if self._closed:
+            return
+        if tries and script.is_kept is not None and not script.is_kept(mark):
+            loop = asyncio.get_running_loop()
+            loop.call_later(_LOOK_EVERY, self._look_for_transcript, script, tries - 1)
+            return
+        self._events.extend(self._unkept)
+        self._unkept = ()
+        self._wake()
+
     def _enforce_limits(self, events: Sequence[TurnEvent], worker: Worker) -> None:
         """Bound the memory of a turn: pause the process while many events wait, fail an endless answer."""
         if len(self._events) > _MAX_BUFFERED_EVENTS and not self._reading_paused:
@@ -142,11 +167,14 @@ class CliAttempt:
         """The process ended."""
         if self._done or self._worker is None:
             return
-        if self._script is not None and self._script.translator.cut:
-            # The answer is complete; only the reply to the interrupt is missing.
+        script = self._script
+        if script is not None and (script.translator.cut or script.translator.waiting):
+            # The answer is complete; only the reply to the interrupt is missing, or what it has cost.
             self._finish_early()
             return
-        if problem is not None:
+        if self._resumes and not (script is not None and script.translator.answered):
+            self.fail(ProcessSilent("A claude process that waited at a call has ended."))
+        elif problem is not None:
             self.fail(CliFailed(f"The claude CLI {problem}."))
         else:
             process = self._worker.process
@@ -194,7 +222,7 @@ class CliAttempt:
 
     @property
     def _done(self) -> bool:
-        return self._script is not None and self._script.translator.done
+        return self._script is not None and self._script.translator.done and not self._unkept
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

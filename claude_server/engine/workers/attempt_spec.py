@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from claude_server.engine.protocol.blocks import AnswerTool
 from claude_server.engine.protocol.control import Dialogue
 from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.protocol.plain import PlainDialogue
+from claude_server.engine.protocol.waiting import WaitingCalls
 from claude_server.engine.workers.state import WorkerConfig
 from claude_server.engine.workers.thinking import (
     MIN_THINKING_TOKENS,
@@ -60,12 +61,19 @@ class AttemptSpec:
 @dataclass(frozen=True, slots=True)
 class Script:
     """The exchange with a worker for one turn: what to write, how to read the answer, the spec.
-    `before_question`: how many steps come before the question."""
+    `before_question`: how many steps come before the question. `calls`: what it does at its calls, if the
+    process may wait there. `resumes`: the process goes on from calls that waited. `thought`: the model has
+    thought in it before. `is_kept`: is an event of the process's in its session's transcript? None: nobody
+    asks."""
 
     dialogue: Dialogue | PlainDialogue
     translator: TurnTranslator
     spec: AttemptSpec
     before_question: int = 0
+    calls: WaitingCalls | None = None
+    resumes: bool = False
+    thought: bool = False
+    is_kept: Callable[[str], bool] | None = None
 
 
 def attempt_spec(

@@ -15,6 +15,8 @@ class Count(Enum):
     FAILED_STARTS = "failed starts"
     LOADED = "loaded"  # processes that began with a long conversation
     STATE_STEPS = "state steps"  # steps of turns before their questions
+    SUSPENDED = "suspended"  # turns that left their worker waiting at calls
+    RESUMED = "resumed"  # turns that went on in one
 
 
 class Retired(Enum):
@@ -29,6 +31,11 @@ class Retired(Enum):
     IDLE = "idle"
     MEMORY = "memory"
     OTHER_KIND_WANTED = "other kind wanted"
+    # Of those that wait at calls.
+    WAITED_LONG = "waited long"
+    SUSPENDED_CAP = "suspended cap"
+    PLACE_WANTED = "place wanted"
+    OTHERWISE_CONTINUED = "otherwise continued"
     SESSION_ENDED = "session ended"
     SESSION_MOVED_ON = "session moved on"
     SESSION_CAP = "session cap"
@@ -42,6 +49,32 @@ class Retired(Enum):
         return self is Retired.NOT_CLEAN
 
 
-def shown(what: Count | Retired) -> str:
+class Fallback(Enum):
+    """Why a turn that brings results was not served by the worker that waits for them."""
+
+    UNKNOWN = "unknown calls"  # no worker of this server waits at them, nor did lately
+    EVICTED = "worker evicted"
+    TOO_LATE = "waited too long"
+    DIED = "worker died"
+    USED = "already gone on"  # by a turn that runs, or that failed
+    OTHER_OWNER = "another key's worker"
+    HISTORY = "earlier message changed"
+    SYSTEM = "system prompt changed"
+    MODEL = "model changed"
+    TOOLS = "tools changed"
+    EFFORT = "effort changed"
+    LIMITS = "limits changed"
+    MISSING = "results missing"
+    MORE = "more than results"
+    TOO_LONG = "result too long"
+    UNFIT = "result not passed on as it is"
+
+
+Counted = Count | Retired | Fallback
+
+
+def shown(what: Counted) -> str:
     """The name of a counter in /health."""
-    return f"retired: {what.value}" if isinstance(what, Retired) else what.value
+    if isinstance(what, Count):
+        return what.value
+    return f"{'retired' if isinstance(what, Retired) else 'not resumed'}: {what.value}"

@@ -36,7 +36,7 @@ import structlog
 from claude_server.core.errors import CliFailed, TurnError
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.table import ProcessTable
-from claude_server.engine.workers.counters import Count, Retired
+from claude_server.engine.workers.counters import Count, Counted, Retired
 from claude_server.engine.workers.demand import Demand
 from claude_server.engine.workers.starter import Starter
 from claude_server.engine.workers.worker import Worker
@@ -74,7 +74,7 @@ class Population(ABC):
         self,
         table: ProcessTable,
         starter: Starter,
-        counts: Counter[Count | Retired],
+        counts: Counter[Counted],
         clock: Callable[[], float],
         *,
         initializes_ahead: bool,
@@ -125,6 +125,18 @@ class Population(ABC):
             self._retire(worker, reason or Retired.CLOSED)
         else:
             self._keep(worker)
+        self._serve()
+
+    def take_back(self, worker: Worker, demand: Demand) -> asyncio.Future[Worker]:
+        """Lease a worker that had been let go."""
+        waiter = Waiter(demand)
+        waiter.take(worker)
+        self.busy.add(worker)
+        return waiter.future
+
+    def let_go(self, worker: Worker) -> None:
+        """End a lease of a worker that isn't this population's any more."""
+        self.busy.discard(worker)
         self._serve()
 
     def ended(self, worker: Worker) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.protocol import control
 from claude_server.engine.protocol.advice import LoginAdvice
 from claude_server.engine.protocol.control import Dialogue, Expect, Step, initialize
+from claude_server.engine.protocol.costs import CostRequest
 from claude_server.engine.protocol.events import TurnTranslator
 from claude_server.engine.protocol.plain import PlainDialogue
 from claude_server.engine.protocol.transcript import Conversation
+from claude_server.engine.protocol.waiting import GivenResults, WaitingCalls
 from claude_server.engine.workers import state
 from claude_server.engine.workers.attempt_spec import AttemptSpec, Script
 from claude_server.engine.workers.state import FIRST_SERVER, Abilities, Level, WorkerState
+from claude_server.engine.workers.suspended import Suspended
 from claude_server.engine.workers.unsupported import NO_LONG_CACHE, UNTESTED_LEVELS
 from claude_server.engine.workers.worker import Worker
 
@@ -22,33 +26,71 @@ from claude_server.engine.workers.worker import Worker
 LONG_HISTORY = 200
 
 
-def script_for(
-    spec: AttemptSpec, worker: Worker, advice: LoginAdvice, level: Level, abilities: Abilities
-) -> Script:
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How workers of a pool are used. `waits`: a process may wait at its calls; `cost_request`: how it is
+    asked then what it has cost."""
+
+    level: Level
+    abilities: Abilities
+    waits: bool = False
+    cost_request: CostRequest = "get_usage"
+
+
+def script_for(spec: AttemptSpec, worker: Worker, advice: LoginAdvice, use: Use) -> Script:
     """The script of this turn on `worker`, which is only looked at."""
     request, config = spec.request, spec.config
-    session = request.session
-    translator = TurnTranslator(
-        engine=level,
-        cost_before=worker.cost_usd,
-        restored_cost=session.cost_usd if session is not None else None,
-        answer=spec.answer,
-        stop=spec.stop,
-        names=spec.names,
-        notices=(NO_LONG_CACHE,) if config.long_cache and not abilities.cache_ttl else (),
-        model=request.turn.model,
-        advice=advice,
-    )
+    level = use.level
+    translator = _translator(spec, worker, advice, use)
+    if worker.suspended is not None:
+        return _resumed(spec, worker, worker.suspended, translator, use)
     if worker.launch.plain is not None:
-        dialogue = PlainDialogue(request.history, request.turn.question, translator)
-        return Script(dialogue, translator, spec)
+        return Script(PlainDialogue(request.history, request.turn.question, translator), translator, spec)
     begun = worker.state or worker.first_state(config)
     steps = _first_steps(spec, worker, begun, level) if worker.state is None else _further_steps(spec, begun)
     before_question = len(steps) - 1
     if worker.idled_long:
         # Before anything that costs: a process that was stopped would do it once it goes on.
         steps = [control.are_you_there(), *steps]
-    return Script(Dialogue(steps, translator, begun.listed(config)), translator, spec, before_question)
+    calls = WaitingCalls(cost_request=use.cost_request) if use.waits else None
+    dialogue = Dialogue(steps, translator, begun.listed(config), calls=calls)
+    return Script(dialogue, translator, spec, before_question, calls)
+
+
+def _translator(spec: AttemptSpec, worker: Worker, advice: LoginAdvice, use: Use) -> TurnTranslator:
+    request, config = spec.request, spec.config
+    session = request.session
+    offered = {tool.name for tool in request.turn.tools}
+    return TurnTranslator(
+        engine=use.level,
+        cost_before=worker.cost_usd,
+        restored_cost=session.cost_usd if session is not None else None,
+        answer=spec.answer,
+        stop=spec.stop,
+        names=spec.names,
+        waits_at=offered if use.waits else (),
+        goes_on=worker.suspended is not None,
+        notices=(NO_LONG_CACHE,) if config.long_cache and not use.abilities.cache_ttl else (),
+        model=request.turn.model,
+        advice=advice,
+    )
+
+
+def _resumed(
+    spec: AttemptSpec, worker: Worker, waits: Suspended, translator: TurnTranslator, use: Use
+) -> Script:
+    """The script of a turn that brings the results of the calls at which the process waits."""
+    now = worker.state or worker.first_state(spec.config)
+    spec = replace(spec, config=waits.config_with(spec.config.tools))
+    given = GivenResults(waits.leave, worker.results)
+    calls = WaitingCalls(given, use.cost_request)
+    setup = state.setup_frames(now, spec.config)
+    steps = [Step(tuple(setup), Expect.ACKS)] if setup else []
+    if worker.idled_long:
+        steps = [control.are_you_there(), *steps]
+    steps.append(Step((given.first(),), Expect.TURN))
+    dialogue = Dialogue(steps, translator, now.listed(spec.config), calls=calls)
+    return Script(dialogue, translator, spec, 0, calls, resumes=True, thought=waits.thought)
 
 
 def _first_steps(spec: AttemptSpec, worker: Worker, begun: WorkerState, level: Level) -> Sequence[Step]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from claude_server.engine.processes.table import ProcessTable
-from claude_server.engine.workers.counters import Count, Retired
+from claude_server.engine.workers.counters import Counted, Retired
 from claude_server.engine.workers.demand import Demand
 from claude_server.engine.workers.population import Population, Waiter
 from claude_server.engine.workers.starter import Starter
@@ -21,7 +21,7 @@ class SessionWorkers(Population):
         self,
         table: ProcessTable,
         starter: Starter,
-        counts: Counter[Count | Retired],
+        counts: Counter[Counted],
         clock: Callable[[], float],
         *,
         abilities: Abilities,

@@ -14,22 +14,23 @@ from collections.abc import Callable
 
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.table import ProcessTable
-from claude_server.engine.workers.counters import Count, Retired
+from claude_server.engine.workers.counters import Count, Counted, Retired
 from claude_server.engine.workers.demand import Demand
 from claude_server.engine.workers.population import Population
 from claude_server.engine.workers.starter import Starter
 from claude_server.engine.workers.state import Abilities, Level, can_serve
+from claude_server.engine.workers.suspended_workers import SuspendedWorkers
 from claude_server.engine.workers.worker import Limits, SharePolicy, Worker
 
 
 class SharedWorkers(Population):
-    """At most `size` processes, those that serve and those that are being started included."""
+    """At most `size` processes, those that serve, that are being started and that wait at calls included."""
 
     def __init__(
         self,
         table: ProcessTable,
         starter: Starter,
-        counts: Counter[Count | Retired],
+        counts: Counter[Counted],
         clock: Callable[[], float],
         *,
         abilities: Abilities,
@@ -37,6 +38,7 @@ class SharedWorkers(Population):
         share: SharePolicy,
         size: int,
         warm: int,
+        suspended: SuspendedWorkers,
     ) -> None:
         super().__init__(table, starter, counts, clock, initializes_ahead=level == "warm")
         self._abilities = abilities
@@ -44,6 +46,7 @@ class SharedWorkers(Population):
         self._share = share
         self._size = size
         self._warm = warm
+        self._suspended = suspended
         self._last_launch = Launch()
 
     def note(self, demand: Demand) -> None:
@@ -68,6 +71,11 @@ class SharedWorkers(Population):
             self._table.forget_transcript(worker.process)
         super().release(worker, reason)
 
+    def let_go(self, worker: Worker) -> None:
+        if worker.process.loaded:
+            self._table.forget_transcript(worker.process)
+        super().let_go(worker)
+
     def look_after(self, now: float, limits: Limits) -> None:
         """Retire idle workers that are too old, or idle for too long, beside those that are kept."""
         successors = 0
@@ -87,7 +95,7 @@ class SharedWorkers(Population):
 
     @property
     def _count(self) -> int:
-        return len(self.idle) + len(self.busy) + self.starting
+        return len(self.idle) + len(self.busy) + self.starting + self._suspended.shared
 
     def _fits(self, worker: Worker, demand: Demand) -> bool:
         if self._share == "key" and worker.owner not in (None, demand.owner):
@@ -114,7 +122,8 @@ class SharedWorkers(Population):
         if self._count < self._size:
             return True
         if not self.idle:
-            return False
+            # Rather than wait for another turn to end.
+            return self._suspended.make_room()
         self._retire(min(self.idle, key=lambda w: w.idle_since), Retired.OTHER_KIND_WANTED)
         return True
 

@@ -15,7 +15,7 @@ from claude_server.engine.processes.process import CliProcess
 from claude_server.engine.processes.step_runner import StepRunner
 from claude_server.engine.processes.table import ProcessTable
 from claude_server.engine.protocol.control import initialize
-from claude_server.engine.workers.counters import Count, Retired
+from claude_server.engine.workers.counters import Count, Counted
 from claude_server.engine.workers.state import WorkerConfig
 from claude_server.engine.workers.worker import Backoff, Worker, WorkerSource
 
@@ -32,7 +32,7 @@ class Starter:
         table: ProcessTable,
         source: WorkerSource,
         clock: Callable[[], float],
-        counts: Counter[Count | Retired],
+        counts: Counter[Counted],
     ) -> None:
         self.problem: TurnError | None = None
         self._table = table

@@ -76,6 +76,9 @@ class Abilities:
     transcripts: it goes on with a conversation that it reads from a file of ours at its start.
     counts_tokens: it has the API count a conversation that it was told, and asks the model for nothing.
     thoughts: those in earlier messages reach the API as they were.
+    waits: at the calls of an answer the process waits, and goes on with their results in their order.
+    keeps_thinking: what the model thought before these calls is in the conversation then. large_results: a
+    result of 500,000 characters is passed on as it is; else 50,000.
     """
 
     stream_json: bool = False
@@ -97,6 +100,14 @@ class Abilities:
     transcripts: bool = False
     counts_tokens: bool = False
     thoughts: bool = False
+    waits: bool = False
+    keeps_thinking: bool = False
+    large_results: bool = False
+
+    @property
+    def resumes(self) -> bool:
+        """Can a turn go on in the process that waits at the calls of the one before?"""
+        return self.tools_in_body and self.waits and self.keeps_thinking
 
     @property
     def level(self) -> Level:

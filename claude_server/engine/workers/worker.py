@@ -9,14 +9,17 @@ from typing import Literal, Protocol
 
 import psutil
 
-from claude_server.core.model import Message
+from claude_server.core.model import Message, ToolResult
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.process import CliProcess
 from claude_server.engine.protocol.advice import LoginAdvice
 from claude_server.engine.protocol.frames import Frame
+from claude_server.engine.protocol.mcp import LONGEST_RESULT
+from claude_server.engine.protocol.results import PLAIN_RESULT
 from claude_server.engine.workers.attempt_spec import AttemptSpec, Script
 from claude_server.engine.workers.counters import Retired
 from claude_server.engine.workers.state import Abilities, WorkerConfig, WorkerState
+from claude_server.engine.workers.suspended import Suspended
 
 SharePolicy = Literal["key", "any", "never"]
 _INITIAL_BACKOFF = 0.5
@@ -77,7 +80,8 @@ class Worker:
 
     `state` None: not initialized yet; its first turn does that. `owner`: id of the key whose conversations it
     has seen, None before its first turn. `cost_usd`: the process's total so far. `mark`: UUID of the last
-    answered event.
+    answered event. `suspended`: what it holds, where it waits at its calls, and `results` those of the turn
+    that it was leased to for going on; the turn's beginning takes both.
     """
 
     def __init__(
@@ -94,6 +98,8 @@ class Worker:
         self.turns = 0
         self.cost_usd = 0.0
         self.mark: str | None = None
+        self.suspended: Suspended | None = None
+        self.results: tuple[ToolResult, ...] = ()
         self._clock = clock
         self.born = clock()
         self.idle_since = self.born
@@ -132,6 +138,7 @@ class Worker:
     def begin(self, spec: AttemptSpec, advice: LoginAdvice) -> Script:
         """Begin a turn: what is to be said to the process, which is in it from now on."""
         script = self.source.script(spec, self, advice)
+        self.suspended, self.results = None, ()
         self.turns += 1
         if self.state is None and self.launch.plain is None:
             self.initialized(spec.config)
@@ -149,11 +156,22 @@ class Worker:
         translator, request = script.translator, script.spec.request
         self.cost_usd = translator.total_cost
         self.mark = translator.mark if translator.done else None
+        said = (*request.history, request.turn.question)
         if self.state is not None:
-            answer = translator.plain_answer
-            said = (*request.history, request.turn.question)
+            # Thoughts are in the process, and not in what a client sends.
+            answer = translator.plain_answer if not script.thought else None
             held = (*said, Message("assistant", (answer,))) if answer else None
             self.state = self.state.after(script.spec.config, held)
+        if translator.suspended and script.calls is not None and script.calls.leave is not None:
+            self.suspended = Suspended(
+                config=script.spec.config,
+                said=said if self.launch.session is None else None,
+                answer=translator.held.message,
+                leave=script.calls.leave,
+                wants_thinking=request.turn.thinking,
+                longest=LONGEST_RESULT if self.source.abilities.large_results else PLAIN_RESULT,
+                thought=script.thought or translator.held.has_thoughts,
+            )
         clean = translator.clean
         if self.launch.session is not None:
             # A session continues only from an answer: not from an error, nor from what follows an interrupt.

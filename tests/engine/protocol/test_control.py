@@ -305,7 +305,8 @@ def test_the_process_is_told_of_the_tools_at_any_time() -> None:
         "mcp_message", server_name="f1", message={"jsonrpc": "2.0", "id": 7, "method": "tools/list"}
     )
     dialogue = Dialogue(conversation((), Q1), TurnTranslator(), (Tool("f", "does f", '{"type":"object"}'),))
-    told = {"name": "f", "description": "does f", "inputSchema": {"type": "object"}}
+    meta = {"anthropic/maxResultSizeChars": 500_000}
+    told = {"name": "f", "description": "does f", "inputSchema": {"type": "object"}, "_meta": meta}
     answer = {"mcp_response": {"jsonrpc": "2.0", "id": 7, "result": {"tools": [told]}}}
     for then in (dialogue.start, lambda: dialogue.receive(START), lambda: dialogue.receive(RESULT)):
         data, events = dialogue.receive(listing)

@@ -42,9 +42,9 @@ def test_two_calls_are_answered_in_their_order() -> None:
     given.said(echo("toolu_1", text("sun")))
     assert given.leave_asked(leave("toolu_2", 2))["response"]["request_id"] == "p2"
     assert given.called(call("toolu_2")) == {"content": text("rain"), "isError": True}
-    assert not given.over
+    assert not given.is_over
     given.said(echo("toolu_2", "rain"))
-    assert given.over
+    assert given.is_over
     given.said(ANSWER)
 
 

@@ -119,12 +119,12 @@ def test_the_first_lease_starts_a_worker(staged: Staging) -> None:
     stage = staged(size=1)
     lease = stage.lease(PLAIN)
     assert not lease.done()
-    assert repr(stage.pool) == "<Pool idle=0 busy=0 starting=1 waiting=1>"
+    assert repr(stage.pool) == "<Pool idle=0 suspended=0 busy=0 starting=1 waiting=1>"
     stage.clock.settle()
     worker = lease.result()
-    assert repr(stage.pool) == "<Pool idle=0 busy=1 starting=0 waiting=0>"
+    assert repr(stage.pool) == "<Pool idle=0 suspended=0 busy=1 starting=0 waiting=0>"
     assert (worker.turns, worker.state is not None) == (0, True)
-    assert stage.pool.figures == {"idle": 0, "waited": 1, "started": 1}
+    assert stage.pool.figures == {"idle": 0, "waiting at calls": 0, "waited": 1, "started": 1}
 
 
 def test_an_idle_worker_is_handed_out_at_once(staged: Staging) -> None:
@@ -219,7 +219,7 @@ def test_a_waiter_gets_the_worker_that_comes_back_first(staged: Staging) -> None
     # The start that was made for it is a worker ahead now.
     stage.clock.settle()
     stage.finish(stage.table.starting[0])
-    assert repr(stage.pool) == "<Pool idle=1 busy=1 starting=0 waiting=0>"
+    assert repr(stage.pool) == "<Pool idle=1 suspended=0 busy=1 starting=0 waiting=0>"
 
 
 def test_a_waiter_gets_the_worker_that_is_started_first(staged: Staging) -> None:
@@ -262,7 +262,7 @@ def test_a_waiter_that_gave_up_is_passed_over(staged: Staging) -> None:
     gone.cancel()
     stage.release(worker)
     assert next_one.result() is worker
-    assert repr(stage.pool) == "<Pool idle=0 busy=1 starting=0 waiting=0>"
+    assert repr(stage.pool) == "<Pool idle=0 suspended=0 busy=1 starting=0 waiting=0>"
 
 
 def test_a_worker_started_for_one_that_gave_up_goes_to_the_next(staged: Staging) -> None:
@@ -659,7 +659,7 @@ def test_no_warm_ones(staged: Staging) -> None:
     """A process is started when a turn wants it, and ends when it idled."""
     stage = staged(size=2, warm=0, limits=Limits(idle=50))
     stage.clock.wait_for(stage.pool.warm_up())
-    assert stage.pool.figures == {"idle": 0}
+    assert stage.pool.figures == {"idle": 0, "waiting at calls": 0}
     turn(stage, PLAIN)
     stage.pass_time(600)
     assert (stage.pool.idle, len(stage.table.started)) == (0, 1)
@@ -819,7 +819,7 @@ def test_a_failed_start_is_told_to_the_waiter(staged: Staging) -> None:
     assert failure(lease) is BROKEN
     assert stage.pool.broken == "no CLI"
     assert stage.pool.counts[Count.FAILED_STARTS] == 1
-    assert repr(stage.pool) == "<Pool idle=0 busy=0 starting=0 waiting=0>"
+    assert repr(stage.pool) == "<Pool idle=0 suspended=0 busy=0 starting=0 waiting=0>"
 
 
 def test_a_session_that_is_lost_is_no_trouble_of_the_cli(staged: Staging) -> None:
@@ -853,7 +853,7 @@ def test_a_start_that_fails_in_an_unforeseen_way(staged: Staging) -> None:
     error = failure(lease)
     assert type(error) is CliFailed and "ZeroDivisionError('made up')" in error.message
     assert stage.pool.broken == error.message
-    assert repr(stage.pool) == "<Pool idle=0 busy=0 starting=0 waiting=0>"
+    assert repr(stage.pool) == "<Pool idle=0 suspended=0 busy=0 starting=0 waiting=0>"
 
 
 def test_during_the_pause_a_lease_fails_at_once(staged: Staging) -> None:
@@ -955,7 +955,7 @@ def test_the_timer_tries_again(staged: Staging) -> None:
     assert stage.pool.broken == "no CLI"
     stage.table.problem = None
     stage.pass_time(5)
-    assert repr(stage.pool) == "<Pool idle=1 busy=0 starting=0 waiting=0>"
+    assert repr(stage.pool) == "<Pool idle=1 suspended=0 busy=0 starting=0 waiting=0>"
     assert stage.pool.counts == {Count.FAILED_STARTS: 1, Count.STARTED: 1}
 
 
@@ -1030,7 +1030,7 @@ def test_a_process_that_ended_and_that_nobody_waits_for_is_not_kept(staged: Stag
 def test_warming_up_waits_for_the_first_worker(staged: Staging) -> None:
     stage = staged(size=2)
     stage.clock.wait_for(stage.pool.warm_up())
-    assert repr(stage.pool) == "<Pool idle=1 busy=0 starting=0 waiting=0>"
+    assert repr(stage.pool) == "<Pool idle=1 suspended=0 busy=0 starting=0 waiting=0>"
     assert stage.table.asked == [Launch()]
 
 
@@ -1117,4 +1117,4 @@ def test_a_waiter_may_refuse(staged: Staging) -> None:
     gone.cancel()
     stage.release(worker)
     assert stays.result() is worker
-    assert repr(stage.pool) == "<Pool idle=0 busy=1 starting=0 waiting=0>"
+    assert repr(stage.pool) == "<Pool idle=0 suspended=0 busy=1 starting=0 waiting=0>"

@@ -245,7 +245,7 @@ class AnyOrder(RuleBasedStateMachine):
         idle = len(table.live) - len(held)
         text = repr(pool).rpartition(" waiting=")
         starting = len(table.starting)
-        assert text[0] == f"<Pool idle={idle} busy={len(held)} starting={starting}"
+        assert text[0] == f"<Pool idle={idle} suspended=0 busy={len(held)} starting={starting}"
         # One that gave up is still counted until its turn comes.
         assert int(text[2].rstrip(">")) >= waiting
 
