@@ -47,13 +47,13 @@ def orphan(id: str, blocks: Sequence[str | Image | Document | ApiBlock]) -> list
 
 
 def with_results(message: Message, calls: Sequence[OpenCall]) -> Message:
-    """A user message as it can follow `calls`: with a result for each of them, and no others.
+    """A user message as it can follow `calls`: with a result for each of them, in their order, and no others.
 
     A result names the call, or its function. One for no call becomes text; a call without one gets its
     default.
     """
     waiting = list(calls)
-    results: list[Block] = []
+    given: dict[str, ToolResult] = {}
     rest: list[Block] = []
     for block in message.blocks:
         if not isinstance(block, ToolResult):
@@ -64,9 +64,9 @@ def with_results(message: Message, calls: Sequence[OpenCall]) -> Message:
             rest += orphan(block.id, block.blocks)
         else:
             waiting.remove(call)
-            results.append(replace(block, id=call.id))
-    missing = [ToolResult(call.id, (call.default,)) for call in waiting]
-    return Message(message.role, (*results, *missing, *rest))
+            given[call.id] = replace(block, id=call.id)
+    results = (given.get(call.id) or ToolResult(call.id, (call.default,)) for call in calls)
+    return Message(message.role, (*results, *rest))
 
 
 def paired(messages: Sequence[Message]) -> tuple[Message, ...]:

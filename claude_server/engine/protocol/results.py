@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from claude_server.core import pictures
-from claude_server.core.model import AttemptRequest, Block, Image, Message, ToolResult
+from claude_server.core.model import AttemptRequest, Block, Image, Message, ToolResult, ToolUse
 
 # Characters of a result's texts together, as JavaScript counts them, that a CLI passes on where nothing is
 # said, and of a failed call's.
@@ -31,15 +31,17 @@ _HEAD_CHARS = 256 * 1024
 _NOTHING = "(no output)"
 
 
-def filled(request: AttemptRequest) -> AttemptRequest:
-    """The request, in which no result is empty."""
+def tidied(request: AttemptRequest) -> AttemptRequest:
+    """The request, in which no result is empty and all come in the order of their calls, as a process that
+    waits would have them."""
     turn, plan = request.turn, request.session
     messages = (*request.history, turn.question)
-    if not any(map(_has_empty, messages)):
+    tidy = [_tidied(message, before) for before, message in zip((None, *messages), messages, strict=False)]
+    if all(one is other for one, other in zip(messages, tidy, strict=True)):
         return request
-    *history, question = map(_filled, messages)
+    *history, question = tidy
     if plan is not None:
-        plan = replace(plan, results=tuple(map(_filled_result, plan.results)))
+        plan = replace(plan, results=tuple(map(_filled, plan.results)))
     turn = replace(turn, question=question)
     return replace(request, turn=turn, history=tuple(history), session=plan)
 
@@ -82,18 +84,19 @@ def _is_empty(block: Block) -> bool:
     )
 
 
-def _has_empty(message: Message) -> bool:
-    return message.role == "user" and any(map(_is_empty, message.blocks))
-
-
-def _filled(message: Message) -> Message:
-    if not _has_empty(message):
+def _tidied(message: Message, before: Message | None) -> Message:
+    """The same message where nothing is to be done. `before`: the one that it follows on."""
+    results = [block for block in message.blocks if isinstance(block, ToolResult)]
+    calls = [block.id for block in before.blocks if isinstance(block, ToolUse)] if before else []
+    place = {call: number for number, call in enumerate(calls)}
+    ordered = sorted(results, key=lambda result: place.get(result.id, len(place)))
+    if ordered == results and not any(map(_is_empty, results)):
         return message
-    blocks = (_filled_result(b) if isinstance(b, ToolResult) else b for b in message.blocks)
-    return replace(message, blocks=tuple(blocks))
+    rest = (block for block in message.blocks if not isinstance(block, ToolResult))
+    return replace(message, blocks=(*map(_filled, ordered), *rest))
 
 
-def _filled_result(result: ToolResult) -> ToolResult:
+def _filled(result: ToolResult) -> ToolResult:
     return replace(result, blocks=(_NOTHING,)) if _is_empty(result) else result
 
 

@@ -83,7 +83,7 @@ def attempt_spec(
     if not takes_thoughts:
         request = with_no_thoughts(request)
     names = ArgumentNames.of(request.turn.tools)
-    request = results.filled(names.request(request))
+    request = results.tidied(names.request(request))
     answer = answer_tool(request.turn)
     # The API refuses blank stop texts.
     blank = tuple(text for text in request.turn.stop if not text.strip())

@@ -17,7 +17,7 @@ from claude_server.core.model import (
     ToolUse,
     TurnRequest,
 )
-from claude_server.engine.protocol.results import filled, is_echo, is_too_long, is_unfit, told
+from claude_server.engine.protocol.results import is_echo, is_too_long, is_unfit, tidied, told
 
 LIMIT = 500_000
 
@@ -112,7 +112,7 @@ def test_an_empty_result_says_so() -> None:
     empty, full = Message("user", (result(),)), Message("user", (result("(no output)"),))
     turn = TurnRequest("t", Message("user", (result("", " "), "and?")))
     plan = SessionPlan("u", "resume", results=(result(),))
-    made = filled(AttemptRequest(turn, "", (Message("user", ("Q",)), call, empty, call), plan))
+    made = tidied(AttemptRequest(turn, "", (Message("user", ("Q",)), call, empty, call), plan))
     assert made.history == (Message("user", ("Q",)), call, full, call)
     assert made.turn.question == Message("user", (result("(no output)"), "and?"))
     assert made.session is not None and made.session.results == (result("(no output)"),)
@@ -120,4 +120,17 @@ def test_an_empty_result_says_so() -> None:
 
 def test_results_with_anything_in_them_stay_as_they_are() -> None:
     request = AttemptRequest(TurnRequest("t", Message("user", (result(DOT), "", result("a")))), "", ())
-    assert filled(request) is request
+    assert tidied(request) is request
+
+
+def test_results_come_in_the_order_of_their_calls() -> None:
+    one, two = ToolUse("toolu_1", "f", {}), ToolUse("toolu_2", "f", {})
+    first, second = ToolResult("toolu_1", ("a",)), ToolResult("toolu_2", ("b",))
+    said = (Message("user", ("Q",)), Message("assistant", (one, two)), Message("user", (second, first)))
+    turn = TurnRequest("t", Message("user", (second, first, "and?")))
+    made = tidied(AttemptRequest(turn, "", (*said, Message("assistant", ("so", one, two)))))
+    assert made.history[2] == Message("user", (first, second))
+    assert made.turn.question == Message("user", (first, second, "and?"))
+    # Of a session the calls are not at hand, and the core has put them in order.
+    alone = AttemptRequest(turn, "", ())
+    assert tidied(alone) is alone
