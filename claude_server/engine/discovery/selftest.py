@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from claude_server.core.errors import CliFailed, TurnError, TurnTimeout
 from claude_server.core.model import Message, RedactedThinking, Thinking, Tool
 from claude_server.engine.discovery import transcript_check
+from claude_server.engine.discovery.bodies import messages, notes
 from claude_server.engine.discovery.counting_check import counts_tokens
 from claude_server.engine.discovery.sandbox import sandbox
 from claude_server.engine.discovery.waiting_check import WaitingCheck
@@ -315,7 +315,7 @@ class SelfTest:
         needed = (self._inject, self._set_system, self._set_flags, self._extra_body, self._swap_tools)
         for check in needed:
             self._api.reset()
-            if not await check(runner) or any(_notes(turn) for turn in self._api.turns):
+            if not await check(runner) or any(notes(turn) for turn in self._api.turns):
                 return False
         self._api.reset()
         self._api.push(Reply.of("so", ToolUse("b", {"x": "1"})))
@@ -328,11 +328,11 @@ class SelfTest:
         self._api.push("two", "four")
         await runner.run(conversation((), said[0]), self._limit)
         await runner.run(conversation((), said[2]), self._limit)
-        held = _messages(self._last())
+        held = messages(self._last())
         first, *others = conversation((*said, Message("assistant", ("four",))), Message("user", ("five",)))
         emptied = Step((frames.boundary(), *first.frames), first.expect)
         await runner.run([emptied, *others], self._limit)
-        return len(held) >= len(said) and _messages(self._last())[: len(held)] == held
+        return len(held) >= len(said) and messages(self._last())[: len(held)] == held
 
     async def _thoughts(self, runner: StepRunner) -> bool:
         """Inject an answer with thoughts of the model in use, which the API has signed."""
@@ -342,7 +342,7 @@ class SelfTest:
         first, *others = conversation(history, Message("user", ("three",)), model)
         emptied = Step((frames.boundary(), *first.frames), first.expect)
         await runner.run([emptied, *others], self._limit)
-        (answer,) = (m for m in _messages(self._last()) if m["role"] == "assistant")
+        (answer,) = (m for m in messages(self._last()) if m["role"] == "assistant")
         return bool(answer["content"] == frames.assistant(history[1].blocks)["message"]["content"])
 
     async def _extra_request(self, runner: StepRunner) -> bool:
@@ -350,29 +350,6 @@ class SelfTest:
         await runner.run([Step((frames.boundary(), request), Expect.ACKS)], self._limit)
         await self._ask(runner, "selftest")
         return len(self._api.turns) > 1
-
-
-def _messages(request: ApiRequest) -> list[Any]:
-    """The messages of a request as the API's cache compares them."""
-    return [
-        {**message, "content": [_uncached(block) for block in _blocks(message)]}
-        for message in request.body["messages"]
-    ]
-
-
-def _blocks(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    content = message["content"]
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _uncached(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in block.items() if name != "cache_control"}
-
-
-def _notes(request: ApiRequest) -> bool:
-    """Is there anything in the conversation that the check didn't say?"""
-    texts = [block.get("text") for message in request.body["messages"] for block in _blocks(message)]
-    return texts != [text for _, text in request.conversation]
 
 
 async def run(binary: str, path: str) -> tuple[Abilities, bool]:
