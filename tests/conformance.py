@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 OURS: dict[str, set[str]] = {
     "ChatCompletion": {"x_claude"},
     "ChatCompletionChunk": {"x_claude"},
-    "ChatCompletionMessage": {"reasoning_content", "reasoning"},
-    "ChoiceDelta": {"reasoning_content", "reasoning"},
+    "ChatCompletionMessage": {"reasoning_content", "reasoning", "reasoning_details"},
+    "ChoiceDelta": {"reasoning_content", "reasoning", "reasoning_details"},
     "CompletionUsage": {"cache_read_input_tokens", "cache_creation_input_tokens"},
     "Model": {"display_name", "resolves_to"},
 }

@@ -160,6 +160,7 @@ def _policy(settings: Settings) -> Policy:
         strict=settings.strict,
         sampling_models=settings.sampling_models,
         reasoning_field=None if named == "none" else named,
+        reasoning_details=settings.reasoning_details,
         shows_tools=settings.show_tools,
         chunk_chars=settings.chunk_chars,
     )

@@ -131,6 +131,9 @@ class Settings(BaseModel):
     reasoning_field: Annotated[
         Literal["reasoning_content", "reasoning", "none"], env("CLAUDE_REASONING_FIELD")
     ] = Field("reasoning_content", description="name under which Claude's thinking is sent; none: it is not")
+    reasoning_details: Annotated[bool, env("CLAUDE_REASONING_DETAILS")] = Field(
+        True, description="send chats that thinking signed as well, in reasoning_details, to be sent back"
+    )
     fetch_images: Annotated[bool, env("CLAUDE_FETCH_IMAGES")] = Field(
         False, description="fetch images that requests name by http(s) URL; never from private networks"
     )

@@ -35,7 +35,8 @@ Body = TypeVar("Body", bound=TurnBody)
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The operator's settings for requests and answers, under the same names. `sampling_models`: patterns of
-    model names. `reasoning_field` None: thinking is not shown. `chunk_chars`: the length of the pieces that
+    model names. `reasoning_field` None: thinking is not shown. `reasoning_details`: a chat's has a form that
+    can be sent back, too. `chunk_chars`: the length of the pieces that
     the text of a buffered answer is streamed in; None: as it comes."""
 
     default_model: str | None = None
@@ -43,6 +44,7 @@ class Policy:
     strict: bool = False
     sampling_models: tuple[str, ...] = ()
     reasoning_field: ReasoningField | None = "reasoning_content"
+    reasoning_details: bool = True
     shows_tools: bool = True
     chunk_chars: int | None = None
 

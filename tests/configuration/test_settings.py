@@ -77,6 +77,7 @@ TABLE: list[tuple[str, Any, tuple[str, ...], str | None, str, Any]] = [
         "none",
         "none",
     ),
+    ("reasoning_details", True, ("CLAUDE_REASONING_DETAILS",), "--reasoning-details", "0", False),
     ("fetch_images", False, ("CLAUDE_FETCH_IMAGES",), "--fetch-images", "1", True),
     ("image_size", 5242880, ("CLAUDE_IMAGE_SIZE",), "--image-size", "2048", 2048),
     ("engine", "auto", ("CLAUDE_ENGINE",), "--engine", "text", "text"),

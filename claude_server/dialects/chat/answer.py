@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from claude_server.core.model import (
+    BlockEnded,
     StopReason,
     TextDelta,
     ThinkingDelta,
@@ -18,6 +20,7 @@ from claude_server.core.model import (
 )
 from claude_server.dialects.base import ReasoningField
 from claude_server.dialects.chat import wire as chat
+from claude_server.dialects.chat.reasoning import DetailWriter, details
 from claude_server.dialects.counts import usage
 from claude_server.dialects.x_claude import end_of, x_claude
 
@@ -40,9 +43,10 @@ class AnswerContext:
     """What all parts of an answer share: the fields that each chunk repeats, and how to present events.
 
     `model` is as the client sent it, `created` in epoch seconds. `reasoning`: the name that thinking goes
-    under, None to leave it out. `functions`: calls have the older form, `function_call`. `structured`: the
-    text is JSON in the requested format, so a refusal has a field of its own. `choices`: number of answers.
-    `shows_tools`: runs of the CLI's own tools are shown as thinking.
+    under, None to leave it out; with `details` it goes into `reasoning_details` too. `functions`: calls have
+    the older form, `function_call`. `structured`: the text is JSON in the requested format, so a refusal has
+    a field of its own. `choices`: number of answers. `shows_tools`: runs of the CLI's own tools are shown as
+    thinking.
     """
 
     id: str
@@ -50,6 +54,7 @@ class AnswerContext:
     created: int
     session_id: str | None = None
     reasoning: ReasoningField | None = None
+    details: bool = False
     functions: bool = False
     structured: bool = False
     choices: int = 1
@@ -85,7 +90,7 @@ def completion(
     )
 
 
-def _message(events: Iterable[TurnEvent], end: TurnDone, context: AnswerContext) -> chat.AnswerMessage:
+def _message(events: Sequence[TurnEvent], end: TurnDone, context: AnswerContext) -> chat.AnswerMessage:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[chat.ToolCall] = []
@@ -109,6 +114,8 @@ def _message(events: Iterable[TurnEvent], end: TurnDone, context: AnswerContext)
         message.tool_calls = calls
     if any(thoughts) and context.reasoning:
         setattr(message, context.reasoning, "".join(thoughts))
+    if context.details:
+        message.reasoning_details = details(events)
     return message
 
 
@@ -126,6 +133,7 @@ class _Progress:
         self.calls = 0
         self.texts: list[str] = []
         self.arguments = False
+        self.details = DetailWriter()
 
 
 class ChunkWriter:
@@ -147,14 +155,23 @@ class ChunkWriter:
             for piece in self._slices(event.text):
                 yield self._chunk(index, chat.Delta(content=piece))
         elif isinstance(event, ThinkingDelta | ToolRun):
-            for piece in (
-                self._slices(_reasoning_text(event, self._context)) if self._context.reasoning else ()
-            ):
-                yield self._chunk(index, chat.Delta.model_validate({self._context.reasoning: piece}))
+            yield from self._thought(index, event)
+        elif isinstance(event, BlockEnded):
+            if event.thought is not None and self._context.details:
+                detail = self._progress[index].details.ended(event.thought)
+                yield self._chunk(index, chat.Delta(reasoning_details=[detail]))
         elif isinstance(event, ToolCallStarted | ToolCallDelta):
             yield from self._call(index, event)
         elif isinstance(event, TurnDone):
             yield from self._last(index, event)
+
+    def _thought(self, index: int, event: ThinkingDelta | ToolRun) -> Iterator[chat.ChatChunk]:
+        name = self._context.reasoning
+        for piece in self._slices(_reasoning_text(event, self._context)) if name else ():
+            fields: dict[str, Any] = {str(name): piece}
+            if self._context.details and isinstance(event, ThinkingDelta):
+                fields["reasoning_details"] = [self._progress[index].details.text(piece)]
+            yield self._chunk(index, chat.Delta(**fields))
 
     def _call(self, index: int, event: ToolCallStarted | ToolCallDelta) -> Iterator[chat.ChatChunk]:
         progress = self._progress[index]

@@ -45,6 +45,7 @@ def _answer_context(request: ChatRequest, turn: TurnRequest, around: Around) -> 
         around.created,
         session_id=turn.session_id,
         reasoning=around.policy.reasoning_field,
+        details=around.policy.reasoning_details and around.policy.reasoning_field is not None,
         functions=not request.tools and bool(request.functions),
         structured=turn.answer is not None,
         choices=request.n or 1,

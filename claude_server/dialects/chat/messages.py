@@ -9,12 +9,12 @@ from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import Document, Image, Message
 from claude_server.dialects import media
 from claude_server.dialects.chat import wire as chat
+from claude_server.dialects.chat.reasoning import is_thought, thoughts_of
 from claude_server.dialects.conversation import Call, Content, Conversation, is_blank
 
 # The API knows no name of a user; what it says is told in front of the text, as people do.
 _NAMED = "{name}: {text}"
 SYSTEM_ROLES = frozenset({"system", "developer"})
-_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _IMAGES_OFF = "Images are taken as data URLs only; to have others fetched, set CLAUDE_FETCH_IMAGES=on."
 
 
@@ -54,6 +54,8 @@ def split(
             elif texts:
                 talk.note("\n\n".join(texts))
         elif message.role == "assistant":
+            for thought in thoughts_of(message):
+                talk.thought(thought)
             talk.assistant(_only_texts(blocks, where), _calls(message))
         elif message.role in ("tool", "function"):
             name = message.tool_call_id if message.role == "tool" else message.name
@@ -73,8 +75,7 @@ def _blocks(message: chat.ChatMessage, where: str, fetched: Mapping[str, Image])
     if isinstance(message.content, str):
         yield message.content
     for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
-        if part.type in _THOUGHTS and message.role == "assistant":
-            # Some clients send it back. The CLI would drop it: it is for the model that is still at it.
+        if is_thought(part) and message.role == "assistant":
             continue
         yield _part(part, f"{where}.content[{number}]", fetched)
     if message.refusal is not None:

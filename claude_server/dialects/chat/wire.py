@@ -65,7 +65,8 @@ class ToolCall(BaseModel):
 
 
 class ChatMessage(BaseModel):
-    """A message in any of OpenAI's roles; `content` may be null beside tool calls."""
+    """A message in any of OpenAI's roles; `content` may be null beside tool calls. `reasoning_details`: an
+    assistant's, as they were sent; what is none of ours in it is left out."""
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
     content: StrictStr | FailFastList[ContentPart] | None = None
@@ -74,6 +75,7 @@ class ChatMessage(BaseModel):
     tool_calls: FailFastList[ToolCall] | None = None
     tool_call_id: StrictStr | None = None
     function_call: FunctionCall | None = None
+    reasoning_details: Any = None
 
 
 class Function(BaseModel):
@@ -179,8 +181,25 @@ class ChatRequest(TurnBody):
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
 
+class ReasoningDetail(BaseModel):
+    """A thought, or in a stream a piece of one. Its text has a signature, which comes last; of a redacted one
+    there is only `data`."""
+
+    type: Literal["reasoning.text", "reasoning.encrypted"]
+    text: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    format: str | None = None
+    index: int
+
+    @model_serializer(mode="wrap")
+    def _present(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {k: v for k, v in whole(self).items() if v is not None}
+
+
 class AnswerMessage(BaseModel):
-    """Thinking is under the name that CLAUDE_REASONING_FIELD says, `reasoning_content` or `reasoning`."""
+    """Thinking is under the name that CLAUDE_REASONING_FIELD says, `reasoning_content` or `reasoning`, and in
+    `reasoning_details`."""
 
     role: Literal["assistant"] = "assistant"
     content: str | None
@@ -189,6 +208,7 @@ class AnswerMessage(BaseModel):
     function_call: FunctionCall | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: list[ReasoningDetail] | None = None
 
     @model_serializer(mode="wrap")
     def _present(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -237,6 +257,7 @@ class Delta(BaseModel):
     function_call: FunctionCallDelta | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: list[ReasoningDetail] | None = None
 
 
 class ChunkChoice(BaseModel):

@@ -10,10 +10,14 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.lib.streaming._deltas import accumulate_delta
 
 from claude_server.core.model import (
+    BlockEnded,
+    RedactedThinking,
     StopReason,
     TextDelta,
+    Thinking,
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
@@ -249,6 +253,51 @@ def test_thinking_that_is_left_out() -> None:
     assert deltas(written(THOUGHTS)) == [{"role": "assistant", "content": ""}, {"content": "Hi"}, {}]
 
 
+DETAILED: list[TurnEvent] = [
+    *(TurnStarted("m"), ThinkingDelta("h"), ThinkingDelta("m"), BlockEnded(Thinking("hm", "s1"))),
+    *(BlockEnded(RedactedThinking("ZGF0YQ==")), BlockEnded(Thinking("", "s2"))),
+    *(TextDelta("Hi"), BlockEnded(), ThinkingDelta("?"), BlockEnded(Thinking("?", "s3"))),
+    *(ToolCallStarted("c1", "f"), BlockEnded(), done("tool_use")),
+]
+CLAUDE = {"format": "anthropic-claude-v1"}
+DETAILS = [
+    {"type": "reasoning.text", "text": "hm", "signature": "s1", **CLAUDE, "index": 0},
+    {"type": "reasoning.encrypted", "data": "ZGF0YQ==", **CLAUDE, "index": 1},
+    {"type": "reasoning.text", "text": "", "signature": "s2", **CLAUDE, "index": 2},
+    {"type": "reasoning.text", "text": "?", "signature": "s3", **CLAUDE, "index": 3},
+]
+
+
+def test_thinking_that_can_be_sent_back() -> None:
+    context = replace(HEAD, reasoning="reasoning_content", details=True)
+    (choice,) = json.loads(completion([DETAILED], context, None).model_dump_json())["choices"]
+    assert choice["message"]["reasoning_details"] == DETAILS
+    assert choice["message"]["reasoning_content"] == "hm?"
+    told = [delta for delta in deltas(written(DETAILED, context)) if "reasoning_details" in delta]
+    assert told[:3] == [
+        {
+            "reasoning_content": "h",
+            "reasoning_details": [{"type": "reasoning.text", "text": "h", **CLAUDE, "index": 0}],
+        },
+        {
+            "reasoning_content": "m",
+            "reasoning_details": [{"type": "reasoning.text", "text": "m", "index": 0}],
+        },
+        {"reasoning_details": [{"type": "reasoning.text", "signature": "s1", "index": 0}]},
+    ]
+    # As OpenAI's SDK puts the pieces of a stream together.
+    whole: dict[object, object] = {}
+    for delta in told:
+        accumulate_delta(whole, delta)
+    assert whole["reasoning_details"] == DETAILS
+
+
+def test_details_are_left_out_where_nobody_wants_them() -> None:
+    context = replace(HEAD, reasoning="reasoning_content")
+    assert b"reasoning_details" not in completion([DETAILED], context, None).model_dump_json().encode()
+    assert not any("reasoning_details" in delta for delta in deltas(written(DETAILED, context)))
+
+
 def called(id: str, name: str, arguments: str) -> dict[str, Any]:
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
@@ -395,6 +444,7 @@ def test_several_answers_in_chunks(include_usage: bool) -> None:
 ANSWERS: list[list[TurnEvent]] = [
     TURN,
     THOUGHTS,
+    DETAILED,
     CALLS,
     OLD_CALL,
     [TurnStarted("m"), done()],
@@ -402,7 +452,7 @@ ANSWERS: list[list[TurnEvent]] = [
     [TurnStarted("m"), TextDelta("I won't"), done("refusal")],
 ]
 HEADS = [
-    replace(HEAD, reasoning=name, functions=functions, structured=structured)
+    replace(HEAD, reasoning=name, details=name == "reasoning", functions=functions, structured=structured)
     for name in (None, "reasoning_content", "reasoning")
     for functions in (False, True)
     for structured in (False, True)

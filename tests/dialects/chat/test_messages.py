@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
-from claude_server.core.model import Block, Document, Image, Message, ToolResult, ToolUse, TurnRequest
+from claude_server.core.model import (
+    Block,
+    Document,
+    Image,
+    Message,
+    RedactedThinking,
+    Thinking,
+    Thought,
+    ToolResult,
+    ToolUse,
+    TurnRequest,
+)
 from claude_server.dialects.chat.messages import remote_images
 from claude_server.dialects.chat.request import to_turn
 from claude_server.dialects.conversation import BEGIN, CONTINUE
@@ -156,13 +167,68 @@ def test_what_a_tool_gives_may_hold_a_pdf() -> None:
     assert made.question.blocks == (ToolResult("c", (PDF,)),)
 
 
-def test_thinking_that_is_sent_back_is_left_out() -> None:
+TEXT, ENCRYPTED = {"type": "reasoning.text"}, {"type": "reasoning.encrypted"}
+
+
+@pytest.mark.parametrize(
+    ("details", "thoughts"),
+    [
+        (
+            [
+                {**TEXT, "text": "hm", "signature": "s1", "format": "anthropic-claude-v1", "index": 0},
+                {**ENCRYPTED, "data": "x", "format": "anthropic-claude-v1", "index": 1},
+                {**TEXT, "text": "", "signature": "s2", "index": 2},
+            ],
+            (Thinking("hm", "s1"), RedactedThinking("x"), Thinking("", "s2")),
+        ),
+        # The pieces of a stream, as they came.
+        (
+            [
+                {**TEXT, "text": "h"},
+                {**TEXT, "text": "m"},
+                {**TEXT, "signature": "s1"},
+                {**TEXT, "text": "?"},
+            ],
+            (Thinking("hm", "s1"),),
+        ),
+        (
+            [{**TEXT, "text": "hm", "signature": "s1", "format": "anthropic-claude-v1" * 3}],
+            (Thinking("hm", "s1"),),
+        ),
+        ([{**TEXT, "text": "hm"}, {**TEXT, "text": "?", "signature": " "}, {**ENCRYPTED, "data": ""}], ()),
+        ([{**TEXT, "text": "hm", "signature": "s", "format": "openai-responses-v1"}], ()),
+        ([{"type": "reasoning.summary", "summary": "hm"}, "text", None, {"type": 1}, {}], ()),
+        ({"type": "reasoning.text"}, ()),
+        ("hm", ()),
+        (None, ()),
+        ([{**TEXT, "text": ["hm"], "signature": "s"}, {**ENCRYPTED, "data": {}}], (Thinking("", "s"),)),
+    ],
+)
+def test_thinking_that_is_sent_back(details: object, thoughts: tuple[Thought, ...]) -> None:
+    made = turn(msg("user", "1"), msg("assistant", "2", reasoning_details=details), msg("user", "3"))
+    assert made.history == (user("1"), Message("assistant", (*thoughts, "2")))
+
+
+def test_thinking_that_is_sent_back_in_parts() -> None:
     parts = [
         {"type": "thinking", "thinking": "hm", "signature": "s"},
         {"type": "redacted_thinking", "data": "x"},
+        {"type": "thinking", "thinking": "unsigned"},
     ]
-    made = turn(msg("user", "1"), msg("assistant", [*parts, part("2")]), msg("user", "3"))
-    assert made.history == (user("1"), assistant("2"))
+    details = [{**TEXT, "text": "the same again", "signature": "s"}]
+    message = msg("assistant", [*parts, part("2")], reasoning_details=details)
+    made = turn(msg("user", "1"), message, msg("user", "3"))
+    assert made.history == (
+        user("1"),
+        Message("assistant", (Thinking("hm", "s"), RedactedThinking("x"), "2")),
+    )
+
+
+def test_thoughts_that_lead_nowhere_are_left_out() -> None:
+    details = [{**TEXT, "text": "hm", "signature": "s"}]
+    alone = [msg("assistant", text, reasoning_details=details) for text in ("", None)]
+    made = turn(msg("user", "1"), *alone, msg("user", "2"), msg("user", "3", reasoning_details=details))
+    assert (made.history, made.question) == ((), Message("user", ("1", "2", "3")))
 
 
 @pytest.mark.parametrize(
