@@ -1,6 +1,7 @@
 # make serve: install what is missing and start.  make demo: the demos, without an account.
 # make test: the tests, the real CLI included.     make check: style and types.
 # make test-long: the tests that take minutes.     make coverage: of the parts that do no I/O.
+# make test-pythons: the unit tests with the oldest Python that will do, and with the newest that was tried.
 # make test-clients: what real client libraries do with the server; it installs them first.
 # make bench: the figures of docs/performance.md and docs/agent-loop.md, in an hour.
 # make chaos, make soak: those of docs/reliability.md, in five minutes and in an hour.
@@ -15,6 +16,11 @@ JOBS ?= 3
 # In the order that tests/conftest.py gives them.
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15 \
   --durations-min=5
+# Names of interpreters, or paths; those of pyenv are found by themselves. One that isn't there is left out.
+OTHER_PYTHONS ?= $(foreach v,3.10 3.13,\
+  $(lastword python$(v) $(sort $(wildcard $(HOME)/.pyenv/versions/$(v).*/bin/python))))
+# What needs neither a CLI nor the demos.
+UNIT_TESTS := $(addprefix tests/,configuration core dialects engine http stores telemetry toolbox test_private.py)
 # Client libraries: their wishes for one another contradict, so each group has an environment of its own.
 CLIENTS := .cache/clients
 CLIENT_GROUPS := node $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
@@ -22,7 +28,7 @@ CLIENT_GROUPS := node $(basename $(notdir $(wildcard tests/clients/requirements/
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 NPM := npm install --no-audit --no-fund --loglevel=error
 
-.PHONY: serve demo test test-long test-clients coverage check bench chaos soak env-example clean npm
+.PHONY: serve demo test test-long test-pythons test-clients coverage check bench chaos soak env-example clean npm
 
 serve: $(VENV)/.installed
 	@$(BIN)/python lab/find_cli.py --install $(BIN)/claude
@@ -37,6 +43,16 @@ test: npm $(VENV)/.dev $(TEST_CLIS)
 test-long: npm $(VENV)/.dev $(TEST_CLIS)
 	@$(PYTEST) --dist load --ignore=tests/clients -m "long and not alone" $(ARGS)
 	@$(PYTEST) -n 0 --ignore=tests/clients -m alone $(ARGS) || [ $$? = 5 ]
+
+test-pythons: $(VENV)/.dev
+	@for python in $(OTHER_PYTHONS); do \
+	  version=$$($$python -c 'import platform; print(platform.python_version())' 2> /dev/null) || \
+	    { echo "$$python is not here, and is left out."; continue; }; \
+	  echo "The unit tests with Python $$version ..."; \
+	  $(BIN)/uv venv --quiet --clear --python "$$python" .cache/pythons/$$version && \
+	  $(BIN)/uv pip install --quiet --python .cache/pythons/$$version -r requirements-dev.txt && \
+	  .cache/pythons/$$version/bin/python -m pytest -n $(JOBS) --dist loadfile $(UNIT_TESTS) $(ARGS) || exit 1; \
+	done
 
 test-clients: npm $(VENV)/.dev $(CLIENT_GROUPS:%=$(CLIENTS)/%/.installed)
 	@$(PYTEST) tests/clients $(ARGS)

@@ -25,6 +25,7 @@ from claude_server.core.model import AttemptRequest, ModelInfo, TurnRequest
 from claude_server.engine.discovery import selftest
 from claude_server.engine.processes.binary_cache import signature_of
 from claude_server.engine.workers.state import Abilities
+from tests.forking import ForkedServer
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
@@ -135,7 +136,8 @@ def clean_environment(home: Path, api_url: str, **more: str) -> dict[str, str]:
 class Server:
     """`python claude_api.py` on a free port, in a folder of its own; or another command and folder.
 
-    With `wait` off it may not be ready yet."""
+    Without `command` it is forked, see tests/forking.py; PROGRAM is the command that starts it anew. With
+    `wait` off it may not be ready yet."""
 
     def __init__(
         self,
@@ -148,15 +150,19 @@ class Server:
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
-        self.process = subprocess.Popen(
-            [*command, *arguments] if command else [*PROGRAM, *(arguments or ("--port", "0"))],
-            env=dict(environment),
-            cwd=folder or home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        self.process: subprocess.Popen[str] | ForkedServer
+        if command:
+            self.process = subprocess.Popen(
+                [*command, *arguments],
+                env=dict(environment),
+                cwd=folder or home,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        else:
+            self.process = ForkedServer(arguments or ("--port", "0"), environment, folder or home)
         self.output: list[str] = []
         self._more = threading.Condition()
         self._ended = False

@@ -13,7 +13,7 @@ import pytest
 
 from claude_server.standin import StandIn
 from tests.conftest import older_cli
-from tests.support import PATIENCE, ROOT, Server, clean_environment, serving
+from tests.support import PATIENCE, PROGRAM, ROOT, Server, clean_environment, serving
 
 
 def run(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,6 +28,7 @@ def run(home: Path, *arguments: str, **environment: str) -> subprocess.Completed
 
 
 def test_the_start_says_what_there_is(server: Server) -> None:
+    server.wait_for_line("^OpenAI clients")
     assert server.output[0].startswith("claude-api ")
     assert "2.1." in server.output[1] and "ANTHROPIC_API_KEY set, not checked" in server.output[1]
     assert server.base_url in server.output[2]
@@ -99,7 +100,7 @@ def test_a_taken_port(claude_bin: Path, api: StandIn, tmp_path: Path) -> None:
             refused = run(tmp_path, *arguments)
             assert refused.returncode == 2 and f"Port {port} is taken" in refused.stderr
         environment = clean_environment(tmp_path / "home", api.url, CLAUDE_BIN=str(claude_bin), PORT=port)
-        server = Server(tmp_path / "home", environment, "--log-level", "info")
+        server = Server(tmp_path / "home", environment, "--log-level", "info", command=PROGRAM)
         try:
             assert any(f"Port {port} is taken" in line for line in server.output)
             assert httpx.get(f"{server.url}/health").status_code == 200

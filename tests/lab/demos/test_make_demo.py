@@ -99,6 +99,10 @@ def test_a_failed_demo_shows_in_the_status(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "DEMOS", ("no_such_demo.py",))
+    environment = demo.environment
+    # A level that is chosen needs no trial of the CLI.
+    chosen = {"CLAUDE_ENGINE": "spawn"}
+    monkeypatch.setattr(demo, "environment", lambda *given: environment(*given) | chosen)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert demo.run() == 1
     assert "Not well: no_such_demo.py. The server's log:" in capfd.readouterr().err
