@@ -20,7 +20,7 @@ from claude_server.engine.workers.worker import Limits, SharePolicy, Worker
 
 T = TypeVar("T")
 # Rounds of the event loop after which all that can go on by itself has done so.
-_ROUNDS = 12
+_ROUNDS = 40
 # Beyond what Linux gives: no process has such an id.
 _PIDS = itertools.count(2**23)
 ABLE = Abilities(
@@ -96,6 +96,8 @@ class ScriptedProcess(CliProcess):
         for line in lines:
             if line["type"] == "control_request" and line["request"]["subtype"] == "initialize":
                 self._greet(line["request_id"])
+            elif not line.get("shouldQuery", True):
+                asyncio.get_running_loop().call_soon(self.say, {"type": "result", "num_turns": 0})
 
     def _greet(self, request_id: str) -> None:
         response: object = {"subtype": self._greeting, "request_id": request_id, "error": "made up"}

@@ -72,6 +72,8 @@ class Step:
         return frozenset(f["request_id"] for f in self.frames if f["type"] == "control_request")
 
 
+# In an exercise; more of them save nothing more.
+_EXCHANGES = 3
 _request_numbers = itertools.count(1)
 
 
@@ -90,6 +92,15 @@ def initialize(system: str, server: str | None = None) -> Step:
 def are_you_there() -> Step:
     """A request that a process answers within milliseconds, without asking the API for anything."""
     return Step((control("mcp_status"),), Expect.ACKS)
+
+
+def exercise() -> list[Step]:
+    """Steps that ask the model nothing, and have a fresh process run the code that takes messages in once:
+    its first turn then takes half of the CPU. What they say has to be emptied before a turn."""
+    said, answered = ("1",), ("2",)
+    first = Step((frames.user(said, query=False),), Expect.INJECTED)
+    further = [(frames.assistant(answered), frames.user(said, query=False)) for _ in range(_EXCHANGES)]
+    return [first, *(Step(exchange, Expect.INJECTED) for exchange in further)]
 
 
 def conversation(history: Sequence[Message], question: Message, model: str = "") -> list[Step]:

@@ -227,7 +227,10 @@ class Population(ABC):
         over = partial(self._start_ended, launch)
         # One that reads a conversation hears of its turn at once.
         ahead = self._initializes_ahead and launch.conversation is None
-        self._starter.start(launch, initialize_ahead=ahead, over=over)
+        self._starter.start(launch, initialize_ahead=ahead, hurry=self._is_waited_for, over=over)
+
+    def _is_waited_for(self) -> bool:
+        return bool(self._waiters)
 
     def _start_ended(self, launch: Launch, result: Worker | TurnError | None) -> None:
         self._starting[launch] -= 1

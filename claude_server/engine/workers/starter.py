@@ -14,7 +14,7 @@ from claude_server.engine.processes.argv import Launch
 from claude_server.engine.processes.process import CliProcess
 from claude_server.engine.processes.step_runner import StepRunner
 from claude_server.engine.processes.table import ProcessTable
-from claude_server.engine.protocol.control import initialize
+from claude_server.engine.protocol.control import exercise, initialize
 from claude_server.engine.workers.counters import Count, Counted
 from claude_server.engine.workers.state import WorkerConfig
 from claude_server.engine.workers.worker import Backoff, Worker, WorkerSource
@@ -55,15 +55,25 @@ class Starter:
         return kind(f"{what} It is tried again in {math.ceil(pause)} s.", retry_after=pause)
 
     def start(
-        self, launch: Launch, *, initialize_ahead: bool, over: Callable[[Worker | TurnError | None], None]
+        self,
+        launch: Launch,
+        *,
+        initialize_ahead: bool,
+        hurry: Callable[[], bool],
+        over: Callable[[Worker | TurnError | None], None],
     ) -> None:
-        """Start a process. `over` is called once, with a worker or what went wrong; None: it was stopped."""
-        task = asyncio.get_running_loop().create_task(self._run(launch, initialize_ahead, over))
+        """Start a process. `over` is called once, with a worker or what went wrong; None: it was stopped.
+        `hurry`: does somebody wait for it? Else an initialized one is exercised, too."""
+        task = asyncio.get_running_loop().create_task(self._run(launch, initialize_ahead, hurry, over))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _run(
-        self, launch: Launch, initialize_ahead: bool, over: Callable[[Worker | TurnError | None], None]
+        self,
+        launch: Launch,
+        initialize_ahead: bool,
+        hurry: Callable[[], bool],
+        over: Callable[[Worker | TurnError | None], None],
     ) -> None:
         process: CliProcess | None = None
         result: Worker | TurnError | None = None
@@ -71,8 +81,12 @@ class Starter:
             process = await self._table.start(launch)
             worker = Worker(process, launch, self._source, self._clock)
             if initialize_ahead:
-                await StepRunner(process).run([initialize("")], _INITIALIZE_TIMEOUT)
+                runner = StepRunner(process)
+                await runner.run([initialize("")], _INITIALIZE_TIMEOUT)
                 worker.initialized(WorkerConfig())
+                if not hurry():
+                    await runner.run(exercise(), _INITIALIZE_TIMEOUT)
+                    worker.exercised()
             result = worker
         except SessionLost as error:
             # A matter of that session alone.

@@ -133,6 +133,11 @@ class Worker:
         """Record `initialize`."""
         self.state = self.first_state(config)
 
+    def exercised(self) -> None:
+        """Record that messages were put in that no turn is about: the first turn empties the context."""
+        assert self.state is not None
+        self.state = replace(self.state, messages=None)
+
     # What a turn does to it
 
     def begin(self, spec: AttemptSpec, advice: LoginAdvice) -> Script:

@@ -643,6 +643,21 @@ def test_a_burst_after_an_idle_hour(staged: Staging, used: bool) -> None:
     assert burst(stage, 4) == [True] * 4
 
 
+def test_one_that_nobody_waits_for_is_exercised(staged: Staging) -> None:
+    """What it was told meanwhile is emptied before its first turn."""
+    stage = staged(size=2)
+    waited_for = stage.leased(PLAIN)
+    assert isinstance(waited_for.process, ScriptedProcess)
+    assert [line["type"] for line in waited_for.process.written] == ["control_request"]
+    assert waited_for.state is not None and waited_for.state.messages == ()
+    ahead = stage.lease(PLAIN).result()
+    assert isinstance(ahead.process, ScriptedProcess) and ahead.blank and not ahead.turns
+    said = [line["type"] for line in ahead.process.written]
+    assert said == ["control_request", "user", *["assistant", "user"] * 3]
+    assert all(not line["shouldQuery"] for line in ahead.process.written if line["type"] == "user")
+    assert ahead.state is not None and ahead.state.messages is None
+
+
 def test_warm_ones_wait_for_those_that_turns_wait_for(staged: Staging) -> None:
     stage = staged(size=8, warm=4, set_paused=True)
     first, other = stage.lease(PLAIN), stage.lease(demand(custom="x"))

@@ -116,7 +116,7 @@ def test_a_quick_run(claude_bin: Path, tmp_path: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     (cli,) = json.loads((out / "agent-loop.json").read_text())["clis"]
     names = [(cell["name"], cell["clients"]) for cell in cli["loops"]]
-    assert len(names) == 8 and ("suspended", 2) in names
+    assert len(names) == 6 and ("suspended", 2) in names
     ours = next(cell for cell in cli["loops"] if cell["name"] == "suspended" and cell["clients"] == 1)
     assert ours["prefix"] == [11, 11] and ours["worker_pss_mb"] > 10
     page = (tmp_path / "docs" / "agent-loop.md").read_text()
