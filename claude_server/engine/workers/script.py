@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from claude_server.core.model import Thought
 from claude_server.engine.processes.argv import Launch
 from claude_server.engine.protocol import control
 from claude_server.engine.protocol.advice import LoginAdvice
@@ -123,14 +124,30 @@ def launch_for(
     spec: AttemptSpec, level: Level, listed_models: frozenset[str], abilities: Abilities
 ) -> Launch:
     """The launch of a process that is started for this turn."""
-    request, config, session = spec.request, spec.config, spec.request.session
+    config, session = spec.config, spec.request.session
     if level in UNTESTED_LEVELS:
         plain = config.system if level == "plain" else None
         return Launch(config.model, session, effort=config.effort, flags=config.flags, plain=plain)
     if session is not None:
         return Launch(config.model, session)
     custom = state.custom_model(config.model, listed_models, abilities)
-    if abilities.transcripts and len(request.history) >= LONG_HISTORY:
-        told = Conversation.before(request.turn.question, request.history, config.resolved_model)
+    told = _long_conversation(spec) if abilities.transcripts else None
+    if told is not None:
         return Launch(config.model, custom_model=custom, conversation=told)
     return Launch(custom_model=custom)
+
+
+def _long_conversation(spec: AttemptSpec) -> Conversation | None:
+    """The earlier messages, where a process is to read them.
+
+    Of a process that was given no model, the CLI takes the one that the rows name for its model. So they name
+    none; but then thoughts would be left out.
+    """
+    history, config = spec.request.history, spec.config
+    if len(history) < LONG_HISTORY:
+        return None
+    if config.model is not None:
+        return Conversation.before(spec.request.turn.question, history, config.resolved_model)
+    if any(isinstance(block, Thought) for message in history for block in message.blocks):
+        return None
+    return Conversation.before(spec.request.turn.question, history, "")
