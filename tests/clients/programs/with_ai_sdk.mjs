@@ -18,6 +18,11 @@ const getWeather = tool({
   inputSchema: z.object({ city: z.string() }),
   execute: async ({ city }) => `21 degrees in ${city}`,
 });
+const look = tool({
+  description: "Looks behind a door",
+  inputSchema: z.object({ number: z.number() }),
+  execute: async ({ number }) => `saw ${number}`,
+});
 const withTools = { tools: { get_weather: getWeather }, stopWhen: stepCountIs(5) };
 const seen = (steps) => ({
   calls: steps.flatMap((step) => step.toolCalls.map(({ toolName, input }) => [toolName, input])),
@@ -58,6 +63,11 @@ async function toolsStreamed({ prompt }) {
   return { text: await answer.text, ...seen(await answer.steps) };
 }
 
+async function loop({ prompt, stream }) {
+  const settings = { model, instructions: "Be brief.", prompt, tools: { look }, stopWhen: stepCountIs(50), maxRetries: 0 };
+  return { text: stream ? await streamText(settings).text : (await generateText(settings)).text };
+}
+
 async function object({ prompt, schema }) {
   const chosen = schema ? structured("sonnet") : model;
   return (await generateObject({ model: chosen, schema: City, prompt, maxRetries: 0 })).object;
@@ -79,6 +89,7 @@ await serve({
   see,
   tools,
   tools_streamed: toolsStreamed,
+  loop,
   object,
   output_streamed: outputStreamed,
 });

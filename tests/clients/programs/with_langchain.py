@@ -28,6 +28,12 @@ def get_weather(city: str) -> str:
     return f"21 degrees in {city}"
 
 
+@tool
+def look(number: int) -> str:
+    """Looks behind a door."""
+    return f"saw {number}"
+
+
 def invoke(messages: list[list[str]]) -> Any:
     answer = model.invoke([(role, text) for role, text in messages])
     return {"text": answer.content, "usage": answer.usage_metadata}
@@ -51,6 +57,13 @@ def agent_streamed(prompt: str) -> Any:
     return {"texts": texts}
 
 
+def loop(prompt: str, stream: bool) -> Any:
+    model = ChatOpenAI(model="sonnet", max_retries=0, use_responses_api=False, streaming=stream)
+    asked = {"messages": [{"role": "user", "content": prompt}]}
+    answer = create_agent(model, [look], system_prompt="Be brief.").invoke(asked, {"recursion_limit": 100})
+    return {"text": answer["messages"][-1].content}
+
+
 def structured(prompt: str, method: str) -> Any:
     return model.with_structured_output(City, method=method).invoke(prompt).model_dump()
 
@@ -61,6 +74,7 @@ serve(
         "stream": stream,
         "agent": agent,
         "agent_streamed": agent_streamed,
+        "loop": loop,
         "structured": structured,
     }
 )

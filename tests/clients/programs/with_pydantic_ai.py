@@ -23,6 +23,11 @@ def get_weather(city: str) -> str:
     return f"21 degrees in {city}"
 
 
+def look(number: int) -> str:
+    """Looks behind a door."""
+    return f"saw {number}"
+
+
 async def run(prompt: str, instructions: list[str]) -> Any:
     answer = await Agent(model, system_prompt=instructions).run(prompt)
     return {"text": answer.output, "tokens": answer.usage.output_tokens}
@@ -49,6 +54,15 @@ async def tools_streamed(prompt: str) -> Any:
     return {"text": seen[-1].result.output}
 
 
+async def loop(prompt: str, stream: bool) -> Any:
+    agent = Agent(model, tools=[look], system_prompt="Be brief.")
+    if not stream:
+        return {"text": (await agent.run(prompt)).output}
+    async with agent.run_stream_events(prompt) as events:
+        seen = [event async for event in events]
+    return {"text": seen[-1].result.output}
+
+
 async def structured(prompt: str, by: str) -> Any:
     wanted: Any = {"tool": ToolOutput, "native": NativeOutput, "prompt": PromptedOutput}[by]
     return (await Agent(model, output_type=wanted(City)).run(prompt)).output.model_dump()
@@ -61,6 +75,7 @@ serve(
         "stream": stream,
         "tools": tools,
         "tools_streamed": tools_streamed,
+        "loop": loop,
         "structured": structured,
     }
 )
