@@ -37,6 +37,8 @@ _MAX_REFUSED = 20_000
 # A client may make up names of models.
 _MAX_MODELS = 100
 
+_NO_TEXT = ToolUse | Thought
+
 _REFUSED = "the API refused earlier thinking: the model was asked again without it"
 _NOT_READ = "earlier thinking can't be read, and was left out: {error}"
 _NOT_KEPT = "the model's thinking can't be kept for the next request: {error}"
@@ -95,10 +97,11 @@ def _with_thoughts(
             result[begin:begin] = note.leading
             result += note.trailing
         result.append(block)
-        if not isinstance(block, str):
+        if isinstance(block, _NO_TEXT):
             begin = len(result)
-    blocks = tuple(b for b in result if not (isinstance(b, Thought) and fingerprint(b) in refused))
-    return message if blocks == message.blocks else replace(message, blocks=blocks)
+    if refused:
+        result = [b for b in result if not (isinstance(b, Thought) and fingerprint(b) in refused)]
+    return message if tuple(result) == message.blocks else replace(message, blocks=tuple(result))
 
 
 def fingerprint(block: Block) -> str:
@@ -113,6 +116,9 @@ class Remembered:
     def __init__(self, most: int) -> None:
         self._most = most
         self._names: OrderedDict[str, None] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

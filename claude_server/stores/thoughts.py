@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ CREATE TABLE IF NOT EXISTS thoughts (
 ) STRICT
 """
 _AGE_INDEX = "CREATE INDEX IF NOT EXISTS thought_ages ON thoughts (kept_at, size)"
+_FEW = 50
 _VALUES = ", ".join(f"json_extract(value, '$[{number}]')" for number in range(6))
 # The oldest of what is beyond the bounds, its newest ones counted first.
 _TRIM = """
@@ -114,11 +116,12 @@ class SqliteThoughtStore:
             "SELECT call, model, content, size, kept_at FROM thoughts WHERE owner = ? AND kept_at > ? "
             "AND call IN (SELECT value FROM json_each(?))"
         )
-        for call, model, content, size, kept_at in await self._db.rows(
-            query, owner, since, json.dumps(missing)
-        ):
-            found[call] = _note(call, model, content)
-            self._remember(owner, found[call], size, kept_at)
+        rows = await self._db.rows(query, owner, since, json.dumps(missing))
+        # As many as a long conversation has would hold the event loop.
+        notes = _notes(rows) if len(rows) <= _FEW else await asyncio.to_thread(_notes, rows)
+        for note, (*_, size, kept_at) in zip(notes, rows, strict=True):
+            found[note.call] = note
+            self._remember(owner, note, size, kept_at)
         return found
 
     def _remember(self, owner: str, note: CallThoughts, size: int, kept_at: float) -> None:
@@ -143,9 +146,12 @@ def _values(thought: Thought) -> list[str]:
     return [thought.data] if isinstance(thought, RedactedThinking) else [thought.text, thought.signature]
 
 
-def _note(call: str, model: str, content: str) -> CallThoughts:
-    leading, trailing = json.loads(content)
-    return CallThoughts(call, model, tuple(map(_thought, leading)), tuple(map(_thought, trailing)))
+def _notes(rows: Sequence[Sequence[Any]]) -> list[CallThoughts]:
+    notes = []
+    for call, model, content, *_ in rows:
+        leading, trailing = json.loads(content)
+        notes.append(CallThoughts(call, model, tuple(map(_thought, leading)), tuple(map(_thought, trailing))))
+    return notes
 
 
 def _thought(values: list[Any]) -> Thought:

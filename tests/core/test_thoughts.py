@@ -12,6 +12,7 @@ import pytest
 from claude_server.core.backend import EngineState
 from claude_server.core.errors import InvalidRequest, ThoughtsMissing, ThoughtsRefused
 from claude_server.core.model import (
+    ApiBlock,
     AttemptRequest,
     Block,
     BlockEnded,
@@ -115,6 +116,12 @@ def test_the_texts_of_an_answer_may_come_back_as_one() -> None:
     notes = notes_of(T1, "One", T2, "two", A)
     assert with_thoughts(said("One two", A), notes, MODEL) == said(T1, "One two", T2, A)
     assert with_thoughts(said(A), notes, MODEL) == said(T1, T2, A)
+
+
+def test_thoughts_before_a_text_that_cites() -> None:
+    cites = ApiBlock('{"type": "text", "text": "So.", "citations": []}')
+    notes = notes_of(T1, "So.", T2, A)
+    assert with_thoughts(said(cites, A), notes, MODEL) == said(T1, cites, T2, A)
 
 
 def test_what_is_not_known_stays_as_the_client_sent_it() -> None:

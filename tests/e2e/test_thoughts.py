@@ -72,8 +72,10 @@ def round_of(client: OpenAI, model: str, messages: list[Any], number: int, *, fo
 
 @pytest.mark.parametrize("model", ["sonnet", BUDGET])
 def test_a_loop_of_an_unchanged_client(model: str, each_cli: Path, api: StandIn, tmp_path: Path) -> None:
-    """Also after a restart: each call comes after the thoughts that came before it, where they were."""
-    environment = clean_environment(tmp_path / "home", api.url, CLAUDE_BIN=str(each_cli))
+    """Injected each time, also after a restart: each call comes after the thoughts that came before it, where
+    they were."""
+    chosen = {"CLAUDE_BIN": str(each_cli), "CLAUDE_SUSPENDED": "0"}
+    environment = clean_environment(tmp_path / "home", api.url, **chosen)
     messages: list[Any] = [{"role": "user", "content": "Look around."}]
     said = [reply(number) for number in range(6)]
     for rounds in (range(3), range(3, 6)):
@@ -90,9 +92,10 @@ def test_a_loop_of_an_unchanged_client(model: str, each_cli: Path, api: StandIn,
 def forgetful(
     each_cli: Path, shared_api: StandIn, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server that keeps no thoughts."""
+    """A server that keeps no thoughts, and no process that would."""
     home = tmp_path_factory.mktemp("home")
     chosen = {"CLAUDE_BIN": str(each_cli), "CLAUDE_MAX_RETRIES": "0", "CLAUDE_THINKING_TTL": "0"}
+    chosen["CLAUDE_SUSPENDED"] = "0"
     with serving(home, clean_environment(home, shared_api.url, **chosen)) as running:
         yield running
 
