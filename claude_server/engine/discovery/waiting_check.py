@@ -10,6 +10,7 @@ from claude_server.core.model import Message, Tool, ToolResult
 from claude_server.engine.processes.step_runner import StepRunner
 from claude_server.engine.protocol.control import Dialogue, Expect, Step, conversation
 from claude_server.engine.protocol.events import TurnTranslator
+from claude_server.engine.protocol.held_answer import HeldAnswer
 from claude_server.engine.protocol.mcp import LONGEST_RESULT
 from claude_server.engine.protocol.waiting import GivenResults, WaitingCalls
 from claude_server.engine.workers import state
@@ -74,7 +75,7 @@ class WaitingCheck:
         return users[-1] if len(self.api.turns) == 2 and isinstance(users[-1], list) else ()
 
     async def _talk(self, steps: Sequence[Step], calls: WaitingCalls) -> None:
-        translator = TurnTranslator(waits_at=(_TOOL.name,))
+        translator = TurnTranslator(held=HeldAnswer((_TOOL.name,)))
         listed = WorkerState(tools_in_body=True).listed(_CONFIG)
         await self.runner.talk(Dialogue(steps, translator, listed, calls=calls), self.limit)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import string
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
 
@@ -56,9 +56,9 @@ class TurnTranslator:
     turn. `answer`: the tool by which the answer is given, as text to the client; then no other text counts.
     `names` leads from the API's names of arguments to the caller's. `stop`: texts that end the answer and
     that the API doesn't look for. `runs_tools`: the CLI runs tools of its own and asks the model again, until
-    it has its answer. `waits_at`: names of tools at whose calls the process may wait for their results; other
-    calls are cut off. `goes_on`: it waited, and is asked no question. `model` and `advice` are for the words
-    of a failure. `notices` are told at the end. `clock` is seconds since the epoch, for the time to a limit's
+    it has its answer. `held`: what it says at which calls the process may wait for their results; others are
+    cut off. `goes_on`: it waited, and is asked no question. `model` and `advice` are for the words of a
+    failure. `notices` are told at the end. `clock` is seconds since the epoch, for the time to a limit's
     reset.
     """
 
@@ -89,7 +89,7 @@ class TurnTranslator:
         stop: Sequence[str] = (),
         names: ArgumentNames | None = None,
         runs_tools: bool = False,
-        waits_at: Collection[str] = (),
+        held: HeldAnswer | None = None,
         goes_on: bool = False,
         model: str | None = None,
         advice: LoginAdvice | None = None,
@@ -103,7 +103,7 @@ class TurnTranslator:
         self._clock = clock
         self._began = time.monotonic()
         self._model = ""
-        self.held = HeldAnswer(waits_at)
+        self.held = held or HeldAnswer()
         self._goes_on = goes_on
         self._visible = False
         self._texts: list[str] = []

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from claude_server.core.model import Block, Message, RedactedThinking, Thinking, ToolUse
+from claude_server.core.model import Block, Message, RedactedThinking, Thinking, Thought, ToolUse
 from claude_server.engine.protocol.frames import Frame
 
 
 class HeldAnswer:
-    """The blocks of one answer. `waits_at`: names of tools at whose calls the process may wait."""
+    """The blocks of one answer. `waits_at`: names of tools at whose calls the process may wait.
+    `needs_thought`: only if the answer began with a thought, as the API would refuse their results."""
 
-    def __init__(self, waits_at: Collection[str]) -> None:
+    def __init__(self, waits_at: Collection[str] = (), *, needs_thought: bool = False) -> None:
         self._waits_at = waits_at
+        self._needs_thought = needs_thought
         self._blocks: list[Block] = []
         self._is_whole = True
 
@@ -35,6 +37,8 @@ class HeldAnswer:
     def may_wait(self) -> bool:
         """Is each call one at which the process may wait, of a message whose blocks are all known?"""
         calls = [block for block in self._blocks if isinstance(block, ToolUse)]
+        if self._needs_thought and not isinstance(self._blocks[0] if self._blocks else None, Thought):
+            return False
         return self._is_whole and bool(calls) and all(call.name in self._waits_at for call in calls)
 
     @property
@@ -44,7 +48,7 @@ class HeldAnswer:
 
     @property
     def has_thoughts(self) -> bool:
-        return any(isinstance(block, Thinking | RedactedThinking) for block in self._blocks)
+        return any(isinstance(block, Thought) for block in self._blocks)
 
     @property
     def message(self) -> Message:

@@ -48,7 +48,8 @@ class AttemptSpec:
 
     `request` has names of arguments that the API takes; `names` leads back to the caller's. `answer`: the
     forced tool that takes a structured answer, None for plain text. `stop`: the stop texts that we look for
-    ourselves, since the API refuses them.
+    ourselves, since the API refuses them. `needs_thought`: the API takes results only for calls of an answer
+    that began with a thought.
     """
 
     request: AttemptRequest
@@ -56,6 +57,7 @@ class AttemptSpec:
     answer: AnswerTool | None
     stop: tuple[str, ...]
     names: ArgumentNames = field(default_factory=ArgumentNames)
+    needs_thought: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ def attempt_spec(
     answer = answer_tool(request.turn)
     # The API refuses blank stop texts.
     blank = tuple(text for text in request.turn.stop if not text.strip())
-    return AttemptSpec(request, config_for(request, answer, models), answer, blank, names)
+    config = config_for(request, answer, models)
+    needs_thought = config.thinking and has_thinking_budget(config.model, models)
+    return AttemptSpec(request, config, answer, blank, names, needs_thought)
 
 
 def answer_tool(turn: TurnRequest) -> AnswerTool | None:

@@ -12,6 +12,7 @@ from claude_server.engine.protocol.advice import LoginAdvice
 from claude_server.engine.protocol.control import Dialogue, Expect, Step, initialize
 from claude_server.engine.protocol.costs import CostRequest
 from claude_server.engine.protocol.events import TurnTranslator
+from claude_server.engine.protocol.held_answer import HeldAnswer
 from claude_server.engine.protocol.plain import PlainDialogue
 from claude_server.engine.protocol.transcript import Conversation
 from claude_server.engine.protocol.waiting import GivenResults, WaitingCalls
@@ -69,7 +70,7 @@ def _translator(spec: AttemptSpec, worker: Worker, advice: LoginAdvice, use: Use
         answer=spec.answer,
         stop=spec.stop,
         names=spec.names,
-        waits_at=offered if use.waits else (),
+        held=HeldAnswer(offered if use.waits else (), needs_thought=spec.needs_thought),
         goes_on=worker.suspended is not None,
         notices=(NO_LONG_CACHE,) if config.long_cache and not use.abilities.cache_ttl else (),
         model=request.turn.model,

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from claude_server.core.model import (
     Block,
     Message,
-    RedactedThinking,
-    Thinking,
+    Thought,
     Tool,
     ToolResult,
     ToolUse,
@@ -110,7 +109,7 @@ def _as_said(message: Message) -> list[object]:
     """A message without its thoughts, neighbouring texts as one: clients send back what they make of it."""
     parts: list[object] = []
     for block in message.blocks:
-        if isinstance(block, Thinking | RedactedThinking):
+        if isinstance(block, Thought):
             continue
         if isinstance(block, str):
             if parts and isinstance(parts[-1], str):
