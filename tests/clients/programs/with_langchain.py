@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain.agents import create_agent
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAI
 from pydantic import BaseModel
 from served import serve
 
@@ -64,6 +64,20 @@ def loop(prompt: str, stream: bool) -> Any:
     return {"text": answer["messages"][-1].content}
 
 
+def responses(prompt: str, more: str) -> Any:
+    """Over /v1/responses: an agent, a stream, and a second request that names the first one's response."""
+    model = ChatOpenAI(model="sonnet", max_retries=0, use_responses_api=True)
+    asked = {"messages": [{"role": "user", "content": prompt}]}
+    answer = create_agent(model, [get_weather]).invoke(asked)["messages"][-1]
+    followed = model.invoke(more, previous_response_id=answer.response_metadata["id"])
+    streamed = [chunk.text for chunk in model.stream(more)]
+    return {"text": answer.text, "followed": followed.text, "streamed": "".join(streamed)}
+
+
+def completions(prompts: list[str]) -> Any:
+    return {"texts": OpenAI(model="sonnet", max_retries=0).batch(prompts)}
+
+
 def structured(prompt: str, method: str) -> Any:
     return model.with_structured_output(City, method=method).invoke(prompt).model_dump()
 
@@ -76,5 +90,7 @@ serve(
         "agent_streamed": agent_streamed,
         "loop": loop,
         "structured": structured,
+        "responses": responses,
+        "completions": completions,
     }
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput, PromptedOutput, ToolOutput
-from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from served import serve
 
 model = OpenAIChatModel("sonnet")
@@ -63,6 +63,16 @@ async def loop(prompt: str, stream: bool) -> Any:
     return {"text": seen[-1].result.output}
 
 
+async def responses(prompt: str, more: str) -> Any:
+    """Over /v1/responses: a tool, then a second turn with all messages; streamed; a model as output."""
+    made = OpenAIResponsesModel("sonnet")
+    first = await Agent(made, tools=[get_weather]).run(prompt)
+    second = await Agent(made).run(more, message_history=first.all_messages())
+    async with Agent(made).run_stream(more) as answer:
+        streamed = await answer.get_output()
+    return {"text": first.output, "followed": second.output, "streamed": streamed}
+
+
 async def structured(prompt: str, by: str) -> Any:
     wanted: Any = {"tool": ToolOutput, "native": NativeOutput, "prompt": PromptedOutput}[by]
     return (await Agent(model, output_type=wanted(City)).run(prompt)).output.model_dump()
@@ -77,5 +87,6 @@ serve(
         "tools_streamed": tools_streamed,
         "loop": loop,
         "structured": structured,
+        "responses": responses,
     }
 )
