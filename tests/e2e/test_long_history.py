@@ -217,6 +217,12 @@ def test_a_long_agents_loop_that_ends_in_results(long_server: Server, api: Stand
     seen = [block for said in api.last.messages for block in said["content"] if isinstance(block, dict)]
     results = [block["content"][0]["text"] for block in seen if block["type"] == "tool_result"]
     assert results == [f"saw {number}" for number in range(LONG_HISTORY // 2)]
+    # From now on it waits at its calls like any other.
+    (made,) = message["message"]["tool_calls"]
+    messages += [message["message"], {"role": "tool", "tool_call_id": made["id"], "content": "saw the last"}]
+    post(long_server, {"model": "sonnet", "messages": messages, "tools": [tool]})
+    assert figure(long_server, "resumed") == 1 and figure(long_server, "loaded") == before + 1
+    assert "saw the last" in str(api.last.messages[-1])
 
 
 def test_what_a_process_reads_is_private_and_does_not_outlive_the_server(
