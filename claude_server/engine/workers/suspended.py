@@ -76,8 +76,8 @@ class Suspended:
             return Fallback.TOOLS
         if ours.effort != theirs.effort:
             return Fallback.EFFORT
-        # Thinking may be off in theirs because it is not at hand: here it is.
-        alike = replace(theirs, thinking=ours.thinking, tools=ours.tools)
+        # Thinking may be off in theirs because it is not at hand: here it is. Not the other way round.
+        alike = replace(theirs, thinking=theirs.thinking or ours.thinking, tools=ours.tools)
         if ours != alike or self.wants_thinking != demand.wants_thinking:
             return Fallback.LIMITS
         return None if self.said is None or self._is_history(demand.history) else Fallback.HISTORY

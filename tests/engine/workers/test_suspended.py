@@ -97,6 +97,12 @@ def test_what_may_not_differ(config: WorkerConfig, why: Fallback) -> None:
     assert HELD.goes_on(brings(config=config)) is why
 
 
+def test_a_process_that_was_not_to_think_goes_on_with_nobody_who_wants_that() -> None:
+    held = replace(HELD, config=replace(CONFIG, thinking=False))
+    assert held.goes_on(brings()) is Fallback.LIMITS
+    assert held.goes_on(brings(config=replace(CONFIG, thinking=False))) == (SUN, RAIN)
+
+
 def test_another_wish_for_thinking() -> None:
     assert HELD.goes_on(replace(brings(), wants_thinking=False)) is Fallback.LIMITS
 
