@@ -247,3 +247,23 @@ def test_models(server: Server) -> None:
     assert httpx.get(f"{server.url}/v1/models").json()["object"] == "list"
     missing = httpx.get(f"{server.url}/v1/models/none", headers=VERSION)
     assert (missing.status_code, missing.json()["type"]) == (404, "error")
+
+
+def test_the_same_shapes_in_a_chat(server: Server, api: StandIn) -> None:
+    """As agents send them wherever the model's name has "claude" in it."""
+    api.push(Reply.of(Thinking("Hm."), "I look.", ToolUse("get_weather", {"city": "Oslo"})), "It is cold.")
+    url = f"{server.url}/v1/chat/completions"
+    asked: list[dict[str, Any]] = [{"role": "user", "content": "Oslo?"}]
+    body = {"model": "sonnet", "messages": asked, "tools": [WEATHER], "tool_choice": {"type": "auto"}}
+    (choice,) = httpx.post(url, json=body, timeout=PATIENCE).json()["choices"]
+    (call,) = choice["message"]["tool_calls"]
+    use = {"type": "tool_use", "id": call["id"], "name": "get_weather", "input": {"city": "Oslo"}}
+    result = {"type": "tool_result", "tool_use_id": call["id"], "content": [{"type": "text", "text": "-3"}]}
+    asked += [
+        {"role": "assistant", "content": [{"type": "text", "text": "I look."}, use]},
+        {"role": "user", "content": [result]},
+    ]
+    answer = httpx.post(url, json=body, timeout=PATIENCE).json()
+    assert answer["choices"][0]["message"]["content"] == "It is cold."
+    assert api.last.tools == ["get_weather"] and len(api.turns) == 2
+    assert sent(api)[-1] == ("user", [result])

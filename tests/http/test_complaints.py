@@ -156,7 +156,7 @@ WHERE_IT_IS_OF_SEVERAL_KINDS: list[tuple[str, Any, str, str]] = [
     ("tool_choice", {}, "tool_choice.function", "is missing"),
     (
         "tool_choice",
-        {"type": "tool", "name": "f"},
+        {"type": "tools", "name": "f"},
         "tool_choice.type",
         "must be 'function' or 'allowed_tools'",
     ),

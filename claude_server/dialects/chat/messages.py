@@ -8,6 +8,7 @@ from typing import cast
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import Document, Image, Message
 from claude_server.dialects import media
+from claude_server.dialects.chat import anthropic
 from claude_server.dialects.chat import wire as chat
 from claude_server.dialects.chat.reasoning import is_thought, thoughts_of
 from claude_server.dialects.conversation import Call, Content, Conversation, is_blank
@@ -56,11 +57,14 @@ def split(
         elif message.role == "assistant":
             for thought in thoughts_of(message):
                 talk.thought(thought)
-            talk.assistant(_only_texts(blocks, where), _calls(message))
+            calls = [*_calls(message), *anthropic.calls(message, where)]
+            talk.assistant(_only_texts(blocks, where), calls)
         elif message.role in ("tool", "function"):
             name = message.tool_call_id if message.role == "tool" else message.name
             talk.result(name or "", tuple(blocks))
-        elif blocks:
+        else:
+            for name, content, failed in anthropic.results(message, where):
+                talk.result(name, content, failed=failed)
             talk.user([_named(message, b) if isinstance(b, str) else b for b in blocks])
     return "\n\n".join(system), talk.messages()
 
@@ -77,6 +81,8 @@ def _blocks(message: chat.ChatMessage, where: str, fetched: Mapping[str, Image])
     for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
         if is_thought(part) and message.role == "assistant":
             continue
+        if part.type == anthropic.BESIDE_TEXT.get(message.role):
+            continue
         yield _part(part, f"{where}.content[{number}]", fetched)
     if message.refusal is not None:
         yield message.refusal
@@ -87,6 +93,8 @@ def _part(part: chat.ContentPart, place: str, fetched: Mapping[str, Image]) -> C
         return _image(part, f"{place}.image_url", fetched)
     if part.type == "file":
         return _file(part, f"{place}.file")
+    if part.type in anthropic.SOURCES:
+        return anthropic.source(part, place)
     if part.type not in ("text", "refusal"):
         raise UnsupportedParameter(f"Content parts of type '{part.type}' are not supported.", param=place)
     text = part.text if part.type == "text" else part.refusal

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -17,6 +18,7 @@ from pydantic import (
 )
 
 from claude_server.dialects.base import TurnBody
+from claude_server.dialects.chat.anthropic_tools import choice, function
 from claude_server.dialects.counts import Usage
 from claude_server.dialects.openai_terms import Effort, Verbosity
 from claude_server.dialects.x_claude import XClaude
@@ -135,6 +137,13 @@ class StreamOptions(BaseModel):
     include_usage: StrictBool | None = None
 
 
+# Or in Anthropic's shapes.
+_Tool = Annotated[ToolDefinition, BeforeValidator(function)]
+_Choice = Annotated[
+    Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None, BeforeValidator(choice)
+]
+
+
 class ChatRequest(TurnBody):
     """The fields that are acted on. Of the others some are refused, and some named in x-ignored-params."""
 
@@ -151,8 +160,8 @@ class ChatRequest(TurnBody):
     top_p: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
     reasoning_effort: Effort | None = None
     verbosity: Verbosity | None = None
-    tools: FailFastList[ToolDefinition] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
+    tools: FailFastList[_Tool] | None = None
+    tool_choice: _Choice = None
     parallel_tool_calls: StrictBool | None = None
     functions: FailFastList[Function] | None = None
     function_call: Literal["none", "auto"] | Named | None = None

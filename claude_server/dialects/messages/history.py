@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
-from claude_server.core.errors import InvalidRequest, UnsupportedParameter
-from claude_server.core.model import ApiBlock, Message, RedactedThinking, Thinking
-from claude_server.dialects import media
-from claude_server.dialects.conversation import SYSTEM_IN_PLACE, Call, Content, Conversation, is_blank
+from claude_server.core.errors import InvalidRequest
+from claude_server.core.model import Message
+from claude_server.dialects import api_blocks
+from claude_server.dialects.api_blocks import Block
+from claude_server.dialects.conversation import SYSTEM_IN_PLACE, Conversation, is_blank
 from claude_server.dialects.messages import wire
 
 # A line of another CLI's, which counts what it costs: ours writes its own.
@@ -22,9 +18,6 @@ _PREFILL = (
     "The conversation must end with a user message: newer models take no beginning of an answer. For an "
     "answer of a certain form use output_config.format."
 )
-_PASSED = frozenset({"document", "search_result"})
-_NO_FILES = "There are no stored files here: send the content itself."
-_PDF_HEAD = 1024
 
 
 def system_prompt(request: wire.CountRequest) -> str:
@@ -62,131 +55,37 @@ def conversation(
     return tuple(leading), talk.messages()
 
 
-def _blocks(message: wire.InputMessage, where: str) -> list[tuple[str, wire.Block]]:
+def _blocks(message: wire.InputMessage, where: str) -> list[tuple[str, Block]]:
     if isinstance(message.content, str):
-        return [(where, wire.Block(type="text", text=message.content))]
+        return [(where, Block(type="text", text=message.content))]
     return [(f"{where}.{number}", block) for number, block in enumerate(message.content)]
 
 
-def _asked(talk: Conversation, blocks: Sequence[tuple[str, wire.Block]]) -> None:
+def _asked(talk: Conversation, blocks: Sequence[tuple[str, Block]]) -> None:
     for place, block in blocks:
         if block.type == "tool_result":
-            content = tuple(_result(block, place))
+            content = tuple(api_blocks.result(block, place))
             talk.result(block.tool_use_id or "", content, failed=bool(block.is_error))
             continue
-        content = tuple(_content(block, place))
-        if content:
-            talk.user(content)
+        said = tuple(api_blocks.content(block, place))
+        if said:
+            talk.user(said)
 
 
-def _answer(talk: Conversation, blocks: Sequence[tuple[str, wire.Block]]) -> None:
+def _answer(talk: Conversation, blocks: Sequence[tuple[str, Block]]) -> None:
     for place, block in blocks:
-        if block.type == "thinking":
-            # Without its signature the API refuses it.
-            if block.signature:
-                talk.thought(Thinking(block.thinking or "", block.signature))
-        elif block.type == "redacted_thinking":
-            talk.thought(RedactedThinking(_field(block, "data", place)))
+        if block.type in api_blocks.THOUGHTS:
+            thought = api_blocks.thought(block, place)
+            if thought is not None:
+                talk.thought(thought)
         elif block.type == "tool_use":
-            call = Call(
-                _field(block, "id", place), _field(block, "name", place), json.dumps(block.input or {})
-            )
-            talk.assistant((), [call])
+            talk.assistant((), [api_blocks.call(block, place)])
         elif block.type == "text" and block.citations:
-            talk.assistant([_passed(block)])
+            talk.assistant([api_blocks.passed(block)])
         elif block.type == "text":
-            talk.assistant([text for text in _content(block, place) if isinstance(text, str)])
+            talk.assistant([text for text in api_blocks.content(block, place) if isinstance(text, str)])
         else:
-            raise _unsupported(block, place)
-
-
-def _content(block: wire.Block, place: str) -> Iterator[Content]:
-    """What a block of the user's says; nothing for a blank one."""
-    if block.type == "text":
-        text = _field(block, "text", place)
-        if not is_blank(text):
-            yield text
-    elif block.type == "image":
-        yield _image(block, place)
-    elif block.type in _PASSED:
-        _check_source(block, place)
-        yield _passed(block)
-    else:
-        raise _unsupported(block, place)
-
-
-def _result(block: wire.Block, place: str) -> Iterator[Content]:
-    if isinstance(block.content, str):
-        yield block.content
-        return
-    for number, part in enumerate(block.content or ()):
-        where = f"{place}.content.{number}"
-        try:
-            inner = wire.Block.model_validate(part)
-        except ValidationError:
-            raise InvalidRequest(f"'{where}' is no content block.", param=where) from None
-        if inner.type == "tool_reference":
-            # All tools are loaded.
-            continue
-        yield from _content(inner, where)
-
-
-def _field(block: wire.Block, name: str, place: str) -> str:
-    value = getattr(block, name)
-    if not isinstance(value, str):
-        raise InvalidRequest(f"'{place}.{name}' is missing.", param=f"{place}.{name}")
-    return value
-
-
-def _unsupported(block: wire.Block, place: str) -> UnsupportedParameter:
-    return UnsupportedParameter(
-        f"'{place}': blocks of the type '{block.type[:80]}' can't be taken here.", param=place
-    )
-
-
-def _source(block: wire.Block, place: str) -> Mapping[str, Any]:
-    if not isinstance(block.source, dict):
-        raise InvalidRequest(f"'{place}.source' is missing.", param=f"{place}.source")
-    if block.source.get("type") == "file":
-        raise UnsupportedParameter(f"'{place}.source': {_NO_FILES}", param=f"{place}.source")
-    return block.source
-
-
-def _image(block: wire.Block, place: str) -> Content:
-    source = _source(block, place)
-    if source.get("type") == "url":
-        # The API fetches it.
-        return _passed(block)
-    return media.image(_decoded(source, place), f"{place}.source.data")
-
-
-def _decoded(source: Mapping[str, Any], place: str) -> bytes:
-    where = f"{place}.source.data"
-    try:
-        return base64.b64decode(source["data"], validate=True)
-    except (KeyError, TypeError, binascii.Error, ValueError):
-        raise InvalidRequest(f"'{where}' is not valid base64.", param=where) from None
-
-
-def _check_source(block: wire.Block, place: str) -> None:
-    """Refuse a document that the CLI would replace or the API can't read. Its other sources pass as they
-    are."""
-    if block.type != "document":
-        return
-    source = _source(block, place)
-    if source.get("type") == "base64" and b"%PDF-" not in _decoded(source, place)[:_PDF_HEAD]:
-        raise InvalidRequest(f"'{place}.source' is no PDF.", param=f"{place}.source")
-
-
-def _passed(block: wire.Block) -> ApiBlock:
-    """The block as it came, without the client's marks for the cache: the CLI sets its own."""
-    return ApiBlock(json.dumps(_unmarked(block.model_dump(exclude_unset=True))))
-
-
-def _unmarked(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _unmarked(item) for name, item in value.items() if name != "cache_control"}
-    return [_unmarked(item) for item in value] if isinstance(value, list) else value
+            raise api_blocks.unsupported(block, place)
 
 
 def asks_long_cache(request: wire.CountRequest) -> bool:
@@ -195,5 +94,5 @@ def asks_long_cache(request: wire.CountRequest) -> bool:
     marks += [tool.cache_control for tool in request.tools or ()]
     marks += [block.cache_control for block in request.system or () if isinstance(block, wire.SystemBlock)]
     for message in request.messages:
-        marks += [block.cache_control for block in message.content if isinstance(block, wire.Block)]
+        marks += [block.cache_control for block in message.content if isinstance(block, Block)]
     return any(isinstance(mark, dict) and mark.get("ttl") == "1h" for mark in marks)

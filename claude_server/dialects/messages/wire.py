@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from claude_server.dialects.api_blocks import Block, FailFastList
 from claude_server.dialects.base import TurnBody
 
-_T = TypeVar("_T")
-# The first wrong one is told: complaints about millions of them would take gigabytes.
-FailFastList = Annotated[list[_T], Field(fail_fast=True)]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
-
-
-class Block(BaseModel):
-    """A block of a message; which field it has goes by its type. `content` is a result's."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: StrictStr
-    text: StrictStr | None = None
-    source: dict[str, Any] | StrictStr | None = None
-    title: StrictStr | None = None
-    context: StrictStr | None = None
-    citations: Any = None
-    id: StrictStr | None = None
-    name: StrictStr | None = None
-    input: dict[str, Any] | None = None
-    tool_use_id: StrictStr | None = None
-    content: StrictStr | FailFastList[dict[str, Any]] | None = None
-    is_error: StrictBool | None = None
-    thinking: StrictStr | None = None
-    signature: StrictStr | None = None
-    data: StrictStr | None = None
-    cache_control: dict[str, Any] | None = None
 
 
 class InputMessage(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import (
+    ApiBlock,
     Block,
     Document,
     Image,
@@ -229,6 +231,30 @@ def test_thoughts_that_lead_nowhere_are_left_out() -> None:
     alone = [msg("assistant", text, reasoning_details=details) for text in ("", None)]
     made = turn(msg("user", "1"), *alone, msg("user", "2"), msg("user", "3", reasoning_details=details))
     assert (made.history, made.question) == ((), Message("user", ("1", "2", "3")))
+
+
+def test_calls_results_and_sources_in_anthropics_shapes() -> None:
+    use = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "is_error": True, "content": [part("no")]}
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG.data}}
+    found = {"type": "search_result", "source": "s", "title": "T", "content": [part("a")]}
+    tool = {"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}}
+    made = turn(
+        msg("user", "1"),
+        msg("assistant", [part("2"), use]),
+        msg("user", [part("3"), result, image, found]),
+        tools=[tool],
+        tool_choice={"type": "tool", "name": "f"},
+    )
+    assert made.history[1] == assistant("2", ToolUse("toolu_1", "f", {"a": 1}))
+    answer, *said, last = made.question.blocks
+    assert answer == ToolResult("toolu_1", ("no",), is_error=True) and said == ["3", PNG]
+    assert isinstance(last, ApiBlock) and json.loads(last.json) == found
+    assert (made.tools[0].name, made.tools[0].description, made.tool_choice.name) == ("f", "d", "f")
+    for word, mode in (("any", "any"), ("auto", "auto"), ("none", "none")):
+        assert turn(tools=[tool], tool_choice={"type": word}).tool_choice.mode == mode
+    with pytest.raises(InvalidRequest):
+        turn(msg("assistant", [{**use, "input": 3}]), msg("user", "2"))
 
 
 @pytest.mark.parametrize(
