@@ -229,7 +229,13 @@ _WHOLE: dict[str, Any] = {
     "messages": [
         {"role": "user", "content": "hi", "name": "n"},
         {"role": "user", "content": _PARTS},
-        {"role": "assistant", "content": None, "refusal": "r", "tool_calls": [_CALL, _CALL]},
+        {
+            "role": "assistant",
+            "content": None,
+            "refusal": "r",
+            "reasoning_details": [],
+            "tool_calls": [_CALL, _CALL],
+        },
         {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},
         {"role": "tool", "content": "r", "tool_call_id": "c"},
     ],
