@@ -32,7 +32,7 @@ class Block(BaseModel):
 
     type: StrictStr
     text: StrictStr | None = None
-    source: dict[str, Any] | StrictStr | None = None
+    source: StrictStr | dict[str, Any] | None = None
     title: StrictStr | None = None
     context: StrictStr | None = None
     citations: Any = None
