@@ -142,7 +142,7 @@ def _burst_table(cli: Figures) -> str:
     head = (
         "",
         "first token, ms (p50 / p95)",
-        "CPU a start, ms",
+        "CPU until then, a process, ms",
         "an unused one, MB (PSS)",
         "bytes to the API",
     )
