@@ -104,7 +104,7 @@ NOT_IN_PURE = {
     *("structlog", "random"),
 }
 # The demos and the tests are programs of their own.
-MAY_READ_THE_ENVIRONMENT = ("claude_server/configuration/settings.py", "tests", "lab", "deploy", "examples")
+MAY_READ_THE_ENVIRONMENT = ("claude_server/configuration/loading.py", "tests", "lab", "deploy", "examples")
 
 
 def python_files(place: Path) -> Iterator[Path]:

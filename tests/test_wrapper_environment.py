@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from claude_server.configuration.settings import load, setting_fields
+from claude_server.configuration.loading import load
+from claude_server.configuration.settings import setting_fields
 from claude_server.standin import Reply, StandIn, default_reply
 from tests.http.guard.application import BODY, CHAT, Running, running
 from tests.readme import document

@@ -9,7 +9,8 @@ import socket
 
 from claude_server.app.records import records
 from claude_server.app.tools import mcp_servers, work_folder
-from claude_server.configuration.settings import ConfigError, Loaded, Settings
+from claude_server.configuration.loading import Loaded
+from claude_server.configuration.settings import ConfigError, Settings
 from claude_server.core.ports import StoreError
 from claude_server.telemetry import logs
 

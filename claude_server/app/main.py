@@ -28,7 +28,8 @@ from claude_server.app.server import FOREIGN_SERVER, Server, http_config
 from claude_server.app.tools import mcp_servers
 from claude_server.app.workers import refuse_multiple_workers
 from claude_server.configuration.child import login_variables
-from claude_server.configuration.settings import SERVICE, VERSION, ConfigError, Settings, load
+from claude_server.configuration.loading import load
+from claude_server.configuration.settings import SERVICE, VERSION, ConfigError, Settings
 from claude_server.core.admission import Admission
 from claude_server.core.backend import Backend
 from claude_server.core.counting import TokenCounter

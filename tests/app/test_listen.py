@@ -8,7 +8,8 @@ import socket
 import pytest
 
 from claude_server.app.listen import listen, url_of
-from claude_server.configuration.settings import ConfigError, Loaded, Settings
+from claude_server.configuration.loading import Loaded
+from claude_server.configuration.settings import ConfigError, Settings
 
 
 @pytest.mark.parametrize(

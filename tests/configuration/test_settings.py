@@ -14,9 +14,11 @@ from pydantic import SecretStr, ValidationError
 
 from claude_server.app import main as claude_api
 from claude_server.app.commands.table import COMMANDS
+from claude_server.configuration import loading
 from claude_server.configuration import settings as config
 from claude_server.configuration.fields import default_text, is_switch
-from claude_server.configuration.settings import ConfigError, Loaded, Settings, env_example, load
+from claude_server.configuration.loading import Loaded, load
+from claude_server.configuration.settings import ConfigError, Settings, env_example
 from claude_server.engine.binary import EngineOptions
 from claude_server.engine.workers.state import Level
 from claude_server.engine.workers.worker import Limits, SharePolicy
@@ -203,7 +205,7 @@ def test_a_file_that_can_not_be_read(dotenv: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(errno.EACCES, "Permission denied", str(file))
 
     # Root reads whatever the mode says.
-    monkeypatch.setattr(config, "dotenv_values", refuse)
+    monkeypatch.setattr(loading, "dotenv_values", refuse)
     with pytest.raises(ConfigError, match=r"\.env can't be read: Permission denied\."):
         loaded(dotenv=dotenv)
 

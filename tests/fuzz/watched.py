@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claude_server.app.main import create_app
 from claude_server.app.server import http_config
-from claude_server.configuration.settings import load
+from claude_server.configuration.loading import load
 
 _BEAT = 0.002
 

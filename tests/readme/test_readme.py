@@ -148,6 +148,8 @@ def test_every_block_is_run_or_compared() -> None:
         ("README.md", "text"): ["Start"],
         # What it says is done in tests/app/test_wheel.py.
         ("README.md", "console"): ["As an installed program"],
+        # What tests/clients/test_codex.py gives to Codex.
+        ("clients.md", "toml"): ["Codex"],
         # Compared in tests/deploy.
         ("deploying.md", "console"): [
             *("systemd, for one person", "systemd, for a machine", "Docker", "Docker"),

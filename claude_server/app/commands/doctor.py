@@ -12,6 +12,7 @@ from claude_server.app.engine import cli_engine
 from claude_server.command_line import program
 from claude_server.configuration import settings as config
 from claude_server.configuration.arguments import add_options
+from claude_server.configuration.loading import resolve
 from claude_server.configuration.settings import VERSION, Settings
 from claude_server.core.backend import EngineState
 from claude_server.telemetry import logs
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     add_options(parser, iter(config.setting_fields()), _OPTIONS)
     options = vars(parser.parse_args(list(argv)))
     as_json = options.pop("json")
-    settings = config.resolve(options).settings
+    settings = resolve(options).settings
     # "info": that the CLI is being tried out, which takes a while, is told.
     logs.configure("error" if as_json else "info", "console", None)
     state = asyncio.run(_look(settings))

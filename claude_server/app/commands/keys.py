@@ -15,6 +15,7 @@ from claude_server.app.listen import make_state_folder
 from claude_server.command_line import command, program
 from claude_server.configuration import settings as config
 from claude_server.configuration.arguments import add_options
+from claude_server.configuration.loading import resolve
 from claude_server.configuration.settings import ConfigError
 from claude_server.configuration.values import listed
 from claude_server.http.guard.keyfile import KeyFile, KeyFileFailed, NameTaken, NoSuchKey
@@ -26,7 +27,7 @@ SUMMARY = "add, list and revoke API keys; a running server notices"
 def main(argv: Sequence[str]) -> int:
     """The exit status. Raises ConfigError."""
     given = vars(_parser().parse_args(list(argv)))
-    settings = config.resolve(given).settings
+    settings = resolve(given).settings
     make_state_folder(settings)
     file = KeyFile(settings.state_dir)
     try:
