@@ -78,7 +78,7 @@ PURE = (
     *(f"claude_server/engine/processes/{name}.py" for name in ("argv", "cli_tools")),
     *(
         f"claude_server/engine/workers/{name}.py"
-        for name in ("attempt_spec", "counters", "demand", "state", "thinking", "unsupported")
+        for name in ("attempt_spec", "counters", "demand", "state", "suspended", "thinking", "unsupported")
     ),
     *(
         f"claude_server/core/{name}.py"
