@@ -246,7 +246,7 @@ def test_what_falls_back(server: Server, shared_api: StandIn, change: dict[str, 
     if change.get("results") == "one":
         given = [*given, user("And hurry.")]
     if change.get("results") == "long":
-        given[0]["content"] = "word " * 120_000
+        given[0]["content"] = "word " * 100_100
     if change.get("messages") == "earlier":
         agent.messages[1] = user("Went.")
     if change.get("messages") == "system":
