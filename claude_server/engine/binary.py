@@ -113,6 +113,8 @@ class EngineBuilder:
             abilities = replace(abilities, stable_prefix=True)
         else:
             abilities = replace(abilities, simple=False)
+        if not self._options.suspended:
+            abilities = replace(abilities, waits=False)
         table = ProcessTable(binary, signature, self._state_dir, environ, self._options.setting_sources)
         if killed := await asyncio.to_thread(sweep, table.tmp):
             log.warning("killed claude processes that a server left behind", count=killed)

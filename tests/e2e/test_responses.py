@@ -300,7 +300,9 @@ def test_thinking_comes_back(client: OpenAI, api: StandIn) -> None:
     said, _ = exchange(api.last)
     assert [block["type"] for block in said] == ["thinking", "tool_use"]
     assert said[0]["thinking"] == "A city is needed." and said[0]["signature"]
-    # What isn't ours is left out.
+    # What isn't ours is left out, in front of a call that this server has not seen.
     items[1] = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "Zm9yZWlnbg=="}
+    items[2] = {**items[2].model_dump(exclude_none=True), "call_id": "call_elsewhere"}
+    items[3] = {**items[3], "call_id": "call_elsewhere"}
     assert client.responses.create(input=items, **asked).status == "completed"
     assert [block["type"] for block in exchange(api.last)[0]] == ["tool_use"]

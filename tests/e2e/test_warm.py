@@ -384,7 +384,7 @@ def test_a_burst_finds_warm_workers(claude_bin: Path, api: StandIn, tmp_path: Pa
     chosen = {"CLAUDE_BIN": str(claude_bin), "CLAUDE_WARM_WORKERS": "3"}
     with serving(tmp_path / "home", clean_environment(tmp_path / "home", api.url, **chosen)) as server:
         until = time.monotonic() + PATIENCE
-        while workers(server) != {"idle": 3, "started": 3}:
+        while workers(server).get("idle") != 3:
             assert time.monotonic() < until
             time.sleep(0.05)
         with ThreadPoolExecutor(3) as pool:

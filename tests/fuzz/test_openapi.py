@@ -27,7 +27,8 @@ from claude_server.core.errors import TurnError
 from claude_server.core.model import AttemptRequest, TextDelta, TurnDone, TurnEvent, TurnStarted, Usage
 from tests.support import IdleBackend
 
-FUZZED = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+# Some of the documents are large: an example of them takes a tenth of a second to make.
+FUZZED = settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 class Echo:
@@ -77,7 +78,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def check(case: Case[Any]) -> None:
-    """No 5xx; a good answer fits its schema; a refusal is JSON with the four keys.
+    """No 5xx; a good answer fits its schema; a refusal is JSON with the keys of its dialect.
 
     The engine answers in prose: where a form was asked for, that it isn't kept is the right answer.
     """
@@ -88,8 +89,11 @@ def check(case: Case[Any]) -> None:
     if formless:
         assert isinstance(case.body, dict) and "response_format" in case.body, answer.text
     if answer.status_code >= 400:
-        error = json.loads(answer.content)["error"]
-        assert set(error) >= {"message", "type", "param", "code"}, error
+        refusal = json.loads(answer.content)
+        error = refusal["error"]
+        # Anthropic's has a type of its own around the error.
+        keys = {"message", "type"} if refusal.get("type") == "error" else {"message", "type", "param", "code"}
+        assert set(error) >= keys, error
         assert error["message"], error
 
 

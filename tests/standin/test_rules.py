@@ -109,7 +109,7 @@ def blocks(role: str, *texts: str, **extra: Any) -> dict[str, Any]:
         body(
             USER, before({"type": "redacted_thinking", "data": fresh_data()}, call("a")), result("a"), **ROOM
         ),
-        body(USER, before(TEXT, before(thought(), call("a"))), result("a"), **ROOM),
+        body(USER, before(thought(), before(TEXT, call("a"))), result("a"), **ROOM),
         body(USER, call("a"), result("a"), before(thought(), call("b")), result("b"), **ROOM),
         body(USER, call("a"), result("a"), ANSWER, USER, **ROOM),
         body(USER, call("a"), result("a"), thinking=THINK),

@@ -176,7 +176,8 @@ class WorkerState:
     Without that ability the process tells the API of the tools that it was given, and goes on with the first
     description of each, `first_described`, whatever it is given later.
 
-    `stable_prefix`: see Abilities.
+    `continues_tools`: a conversation with tools may go on here after a text, without losing what the API's
+    cache has of it.
     """
 
     current: WorkerConfig = field(default_factory=WorkerConfig)
@@ -185,7 +186,7 @@ class WorkerState:
     servers: int = 0
     first_described: Mapping[tuple[str, str], Tool] = field(default_factory=dict)
     tools_in_body: bool = False
-    stable_prefix: bool = False
+    continues_tools: bool = False
     known: frozenset[str] = frozenset()
 
     @classmethod
@@ -195,21 +196,22 @@ class WorkerState:
         custom: str | None,
         *,
         tools_in_body: bool = False,
-        stable_prefix: bool = False,
+        continues_tools: bool = False,
     ) -> WorkerState:
         """The state after `initialize`, with the model, the system prompt and the tools of `config`; their
         names only, if they go by the body."""
         now = WorkerConfig(model=config.model, system=config.system)
-        begun = cls(now, custom, tools_in_body=tools_in_body, stable_prefix=stable_prefix)
+        begun = cls(now, custom, tools_in_body=tools_in_body, continues_tools=continues_tools)
         return begun._with_tools(config.tools)
 
     def holds(self, config: WorkerConfig, history: Sequence[Message]) -> bool:
         """Does the worker hold exactly this conversation, so that it need not be sent again?
 
-        A conversation with tools is injected after each call. Where that moves the date, it is injected after
-        each text as well: otherwise the API's cache would end at the last text that was continued here.
+        Where no process waits at its calls, a conversation with tools is injected after each of them. Where
+        that moves the date, it is injected after each text as well: otherwise the API's cache would end at
+        the last text that was continued here.
         """
-        if config.tools and not self.stable_prefix:
+        if config.tools and not self.continues_tools:
             return False
         same = _prefix_of(self.current) == _prefix_of(config)
         return bool(history) and same and self.messages == tuple(history)

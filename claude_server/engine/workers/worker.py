@@ -126,7 +126,7 @@ class Worker:
             begun,
             self.launch.custom_model,
             tools_in_body=abilities.tools_in_body,
-            stable_prefix=abilities.stable_prefix,
+            continues_tools=abilities.stable_prefix or abilities.resumes,
         )
 
     def initialized(self, config: WorkerConfig) -> None:

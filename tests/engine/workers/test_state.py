@@ -257,7 +257,7 @@ def test_what_cannot_be_told_any_more_is_emptied(history: tuple[Message, ...]) -
 
 
 def test_a_worker_that_holds_the_conversation_is_asked_at_once() -> None:
-    held = WorkerState(current=NOW, messages=(Q1, A1), stable_prefix=True)
+    held = WorkerState(current=NOW, messages=(Q1, A1), continues_tools=True)
     assert held.holds(NOW, (Q1, A1))
     made = turn_steps(held, NOW, (Q1, A1), Q2)
     assert plan(made) == [(["Q"], Expect.TURN)]
@@ -281,7 +281,7 @@ def test_a_worker_that_holds_the_conversation_is_asked_at_once() -> None:
 def test_what_is_not_holding_the_conversation(
     state: WorkerState, config: WorkerConfig, history: tuple[Message, ...]
 ) -> None:
-    assert not replace(state, stable_prefix=True).holds(config, history)
+    assert not replace(state, continues_tools=True).holds(config, history)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_what_is_not_holding_the_conversation(
     [{"effort": "high"}, {"max_output_tokens": 7}, {"thinking": True}, {"body": ""}],
 )
 def test_a_conversation_goes_on_under_other_limits(change: dict[str, Any]) -> None:
-    held = WorkerState(current=NOW, messages=(Q1, A1), stable_prefix=True)
+    held = WorkerState(current=NOW, messages=(Q1, A1), continues_tools=True)
     made = turn_steps(held, replace(NOW, **change), (Q1, A1), Q2)
     assert plan(made) == [(["apply_flag_settings"], Expect.ACKS), (["Q"], Expect.TURN)]
 
@@ -441,7 +441,7 @@ needs = st.builds(
     body=st.sampled_from(["", '{"top_p":0.5}']),
 )
 states = st.builds(
-    lambda now, messages, stable: WorkerState.initialized(now, None, stable_prefix=stable).after(
+    lambda now, messages, stable: WorkerState.initialized(now, None, continues_tools=stable).after(
         now, messages
     ),
     needs,
@@ -484,7 +484,7 @@ def test_any_row_of_turns_reaches_the_api_as_if_each_were_alone(
         cli.said.append(("assistant", answer))
         cli.asked = None
         state = state.after(config, answered)
-        assert state.holds(config, answered) == (state.stable_prefix or not config.tools)
+        assert state.holds(config, answered) == (state.continues_tools or not config.tools)
         assert not state.after(config, None).holds(config, answered)
 
 

@@ -58,7 +58,7 @@ def test_its_first_system_prompt() -> None:
     assert worker.blank
     worker.initialized(WorkerConfig("haiku", "S", "high"))
     assert worker.state == WorkerState(
-        WorkerConfig("opus", "S"), "x", (), tools_in_body=True, stable_prefix=True
+        WorkerConfig("opus", "S"), "x", (), tools_in_body=True, continues_tools=True
     )
     assert not worker.blank
     worker.initialized(WorkerConfig())
