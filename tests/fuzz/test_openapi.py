@@ -27,8 +27,7 @@ from claude_server.core.errors import TurnError
 from claude_server.core.model import AttemptRequest, TextDelta, TurnDone, TurnEvent, TurnStarted, Usage
 from tests.support import IdleBackend
 
-# Some of the documents are large: an example of them takes a tenth of a second to make.
-FUZZED = settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+FUZZED = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 class Echo:

@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetJsonSchemaHandler,
     PrivateAttr,
     StrictBool,
     StrictFloat,
@@ -17,6 +18,7 @@ from pydantic import (
     StrictStr,
     Tag,
 )
+from pydantic_core import CoreSchema
 
 from claude_server.dialects.base import TurnBody
 from claude_server.dialects.openai_terms import Effort, Verbosity
@@ -134,6 +136,17 @@ class HostedTool(Loose):
 _TOOLS = {"function": "FunctionTool", "custom": "CustomTool"}
 
 
+class _AnyOf:
+    """Has the schema of a union say `anyOf`: a value of one kind may have the shape of another one too, which
+    `oneOf` would forbid."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        made = handler(schema)
+        return {"anyOf" if name == "oneOf" else name: value for name, value in made.items()}
+
+
 def _kind_of_inner_tool(value: Any) -> str:
     kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
     return _TOOLS.get(kind, "HostedTool") if isinstance(kind, str) else "HostedTool"
@@ -144,6 +157,7 @@ InnerTool = Annotated[
     | Annotated[CustomTool, Tag("CustomTool")]
     | Annotated[HostedTool, Tag("HostedTool")],
     Discriminator(_kind_of_inner_tool),
+    _AnyOf(),
 ]
 
 
@@ -167,6 +181,7 @@ Tool = Annotated[
     | Annotated[NamespaceTool, Tag("NamespaceTool")]
     | Annotated[HostedTool, Tag("HostedTool")],
     Discriminator(_kind_of_tool),
+    _AnyOf(),
 ]
 
 
@@ -213,6 +228,7 @@ AnyItem = Annotated[
     | Annotated[AdditionalToolsItem, Tag("AdditionalToolsItem")]
     | Annotated[OtherItem, Tag("OtherItem")],
     Discriminator(_kind_of_item),
+    _AnyOf(),
 ]
 
 
