@@ -66,7 +66,8 @@ def _translator(spec: AttemptSpec, worker: Worker, advice: LoginAdvice, use: Use
     return TurnTranslator(
         engine=use.level,
         cost_before=worker.cost_usd,
-        restored_cost=session.cost_usd if session is not None else None,
+        # Without a session a process has nothing to count on from.
+        restored_cost=session.cost_usd if session is not None else 0.0,
         answer=spec.answer,
         stop=spec.stop,
         names=spec.names,
