@@ -6,18 +6,16 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
 
 from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import ApiBlock, RedactedThinking, Thinking, Thought
 from claude_server.dialects import media
+from claude_server.dialects.base import FailFastList
 from claude_server.dialects.conversation import Call, Content, is_blank
 
-_T = TypeVar("_T")
-# The first wrong one is told: complaints about millions of them would take gigabytes.
-FailFastList = Annotated[list[_T], Field(fail_fast=True)]
 # Kinds of blocks that are thoughts.
 THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _PASSED = frozenset({"document", "search_result"})

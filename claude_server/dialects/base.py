@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, StrictBool, StrictStr
+from pydantic import BaseModel, Field, StrictBool, StrictStr
 
 from claude_server.core.cli_tools import CliTools
 from claude_server.core.entry import Entry
 from claude_server.core.model import Image, TurnEvent, TurnRequest
 from claude_server.dialects.rules import Rule
 
+_T = TypeVar("_T")
+# The first wrong one is told: complaints about millions of them would take gigabytes.
+FailFastList = Annotated[list[_T], Field(fail_fast=True)]
 ReasoningField = Literal["reasoning_content", "reasoning"]
 
 

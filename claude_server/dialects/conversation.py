@@ -10,6 +10,7 @@ from typing import Any
 
 from claude_server.core import strict_json
 from claude_server.core.calls import orphan
+from claude_server.core.errors import InvalidRequest
 from claude_server.core.model import (
     NO_RESULT,
     ApiBlock,
@@ -33,6 +34,17 @@ BEGIN = "Please go ahead."
 # The API requires a user message first; some clients begin with the assistant's greeting.
 _FIRST_USER_MESSAGE = "(The conversation begins with the assistant's message.)"
 Content = str | Image | Document | ApiBlock
+# Messages and what they are made of. The CLI takes some milliseconds for each message.
+MAX_LENGTH = 20_000
+
+
+def check_total(length: int, of: str, param: str) -> None:
+    """Refuse a conversation of more pieces than the CLI can be told in time. Raises InvalidRequest."""
+    if length > MAX_LENGTH:
+        raise InvalidRequest(
+            f"'{param}' has {length} {of}; {MAX_LENGTH} are possible. Put the text of several into one.",
+            param=param,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from claude_server.dialects.chat.request import MAX_LENGTH
+from claude_server.dialects.conversation import MAX_LENGTH
 from claude_server.standin import StandIn
 from tests.support import PATIENCE, Server, clean_environment, serving
 

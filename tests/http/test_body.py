@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from claude_server.core.errors import InvalidRequest, QueueFull, RequestTooLarge
-from claude_server.dialects.chat.request import MAX_LENGTH
+from claude_server.dialects.conversation import MAX_LENGTH
 from claude_server.http import body
 from claude_server.http.guard.keyfile import KeyFile
 from claude_server.http.guard.keys import KeyLimits

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from claude_server.core.cli_tools import CliTools
-from claude_server.core.errors import InvalidRequest, UnsupportedParameter
+from claude_server.core.errors import UnsupportedParameter
 from claude_server.core.model import TurnRequest
 from claude_server.dialects import openai_terms
 from claude_server.dialects.base import Around
@@ -14,13 +14,11 @@ from claude_server.dialects.chat import wire as chat
 from claude_server.dialects.chat.messages import has_later_system, split
 from claude_server.dialects.chat.parameters import RULES, no_thinking
 from claude_server.dialects.chat.tools import to_answer_format, to_tools
-from claude_server.dialects.conversation import SYSTEM_IN_PLACE, is_blank, pad
+from claude_server.dialects.conversation import SYSTEM_IN_PLACE, check_total, is_blank, pad
 from claude_server.dialects.model_names import chosen
 from claude_server.dialects.rules import ignored_parameters
 
 MAX_CHOICES = 8
-# Messages, their parts and their calls. The CLI takes some milliseconds for each message.
-MAX_LENGTH = 20_000
 
 
 def check_length(request: chat.ChatRequest) -> None:
@@ -30,12 +28,7 @@ def check_length(request: chat.ChatRequest) -> None:
         1 + (len(message.content) if isinstance(message.content, list) else 0) + len(message.tool_calls or ())
         for message in request.messages
     )
-    if length > MAX_LENGTH:
-        raise InvalidRequest(
-            f"'messages' has {length} messages, parts and calls; {MAX_LENGTH} are possible. Put the text of "
-            "several into one.",
-            param="messages",
-        )
+    check_total(length, "messages, parts and calls", "messages")
 
 
 def to_turn(request: chat.ChatRequest, around: Around) -> tuple[TurnRequest, tuple[str, ...]]:

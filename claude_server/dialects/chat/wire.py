@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -17,15 +17,12 @@ from pydantic import (
     model_serializer,
 )
 
-from claude_server.dialects.base import TurnBody
+from claude_server.dialects.base import FailFastList, TurnBody
 from claude_server.dialects.chat.anthropic_tools import choice, function
 from claude_server.dialects.counts import Usage
 from claude_server.dialects.openai_terms import Effort, Verbosity
 from claude_server.dialects.x_claude import XClaude
 
-_T = TypeVar("_T")
-# The first wrong one is told: complaints about millions of them would take gigabytes.
-FailFastList = Annotated[list[_T], Field(fail_fast=True)]
 StopTexts = Annotated[list[StrictStr], Field(max_length=4, fail_fast=True)]
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from claude_server.dialects.rules import Rule, among, empty, honoured, never, number
+from claude_server.dialects.rules import Rule, among, empty, honoured, never
+from claude_server.dialects.shared_rules import NOT_TOLD, SAMPLING, SAMPLING_ONLY
 
-_NOT_TOLD = "the claude CLI has no way to tell the API"
 _NOT_RUN = "the API would run it, and nothing here can"
-_SAMPLING = "forwarded for the models of CLAUDE_SAMPLING_MODELS only"
 
 
 def _nothing(value: Any) -> bool:
@@ -36,24 +35,23 @@ RULES: Mapping[str, Rule] = {
     "output_format": honoured("as output_config.format, in its older place"),
     "metadata": honoured("user_id is logged as a hash"),
     "service_tier": honoured("standard_only; auto is as usual", among("auto", "standard_only")),
-    "temperature": Rule("ignore", _SAMPLING, number(1)),
-    "top_p": Rule("ignore", _SAMPLING, number(1)),
-    "top_k": Rule("ignore", _SAMPLING),
+    **SAMPLING,
+    "top_k": Rule("ignore", SAMPLING_ONLY),
     "cache_control": Rule(
         "honour", "the CLI sets its own marks; ttl 1h: all of them last for an hour", empty
     ),
-    "context_management": Rule("ignore", _NOT_TOLD, empty),
-    "speed": Rule("ignore", _NOT_TOLD, among("standard")),
-    "diagnostics": Rule("ignore", _NOT_TOLD, empty),
-    "fallbacks": Rule("ignore", _NOT_TOLD, empty),
-    "task_budget": Rule("ignore", _NOT_TOLD, empty),
-    "betas": Rule("ignore", _NOT_TOLD, empty),
+    "context_management": Rule("ignore", NOT_TOLD, empty),
+    "speed": Rule("ignore", NOT_TOLD, among("standard")),
+    "diagnostics": Rule("ignore", NOT_TOLD, empty),
+    "fallbacks": Rule("ignore", NOT_TOLD, empty),
+    "task_budget": Rule("ignore", NOT_TOLD, empty),
+    "betas": Rule("ignore", NOT_TOLD, empty),
     "thread": Rule("refuse", "there are no threads here: send the whole conversation in 'messages'", never),
-    "inference_geo": Rule("refuse", _NOT_TOLD, _nothing),
+    "inference_geo": Rule("refuse", NOT_TOLD, _nothing),
     "container": Rule("refuse", _NOT_RUN, _nothing),
     "skills": Rule("refuse", _NOT_RUN, _nothing),
     "mcp_servers": Rule("refuse", f"{_NOT_RUN}; docs/tools.md tells how the CLI gets MCP servers", _nothing),
-    "compaction": Rule("refuse", _NOT_TOLD, _nothing),
-    "billing_policy": Rule("refuse", _NOT_TOLD, _nothing),
-    "fallback_credit_token": Rule("refuse", _NOT_TOLD, _nothing),
+    "compaction": Rule("refuse", NOT_TOLD, _nothing),
+    "billing_policy": Rule("refuse", NOT_TOLD, _nothing),
+    "fallback_credit_token": Rule("refuse", NOT_TOLD, _nothing),
 }

@@ -12,15 +12,12 @@ from claude_server.core.errors import InvalidRequest
 from claude_server.core.model import TurnRequest
 from claude_server.dialects import functions, openai_terms
 from claude_server.dialects.base import Around
-from claude_server.dialects.conversation import is_blank, pad
+from claude_server.dialects.conversation import check_total, is_blank, pad
 from claude_server.dialects.messages import history, wire
 from claude_server.dialects.messages.parameters import RULES
 from claude_server.dialects.messages.tools import to_tools
 from claude_server.dialects.model_names import chosen
 from claude_server.dialects.rules import ignored_parameters
-
-# Messages and their blocks. The CLI takes some milliseconds for each message.
-MAX_LENGTH = 20_000
 
 
 def check_length(request: wire.CountRequest) -> None:
@@ -29,12 +26,7 @@ def check_length(request: wire.CountRequest) -> None:
     length = sum(
         1 + (len(message.content) if isinstance(message.content, list) else 0) for message in request.messages
     )
-    if length > MAX_LENGTH:
-        raise InvalidRequest(
-            f"'messages' has {length} messages and blocks; {MAX_LENGTH} are possible. Put the text of "
-            "several into one.",
-            param="messages",
-        )
+    check_total(length, "messages and blocks", "messages")
 
 
 def to_turn(request: wire.CountRequest, around: Around) -> tuple[TurnRequest, tuple[str, ...]]:

@@ -18,6 +18,16 @@ _LONGEST_NAME = 128
 _DATED = re.compile(r"(.+)_20\d{6}")
 _STRING = {"type": "string"}
 _PATH = {"type": "string", "description": "Path of a file or a folder."}
+# The arguments of commands that view and change files.
+_EDITS: Mapping[str, Any] = {
+    "path": _PATH,
+    "view_range": {"type": "array", "items": {"type": "integer"}},
+    "file_text": _STRING,
+    "old_str": _STRING,
+    "new_str": _STRING,
+    "insert_line": {"type": "integer"},
+    "insert_text": _STRING,
+}
 
 
 def _object(properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
@@ -48,13 +58,7 @@ _TYPED: Mapping[str, _Function] = {
         _object(
             {
                 "command": {"type": "string", "enum": ["view", "create", "str_replace", "insert"]},
-                "path": _PATH,
-                "view_range": {"type": "array", "items": {"type": "integer"}},
-                "file_text": _STRING,
-                "old_str": _STRING,
-                "new_str": _STRING,
-                "insert_line": {"type": "integer"},
-                "insert_text": _STRING,
+                **_EDITS,
             },
             *("command", "path"),
         ),
@@ -69,13 +73,7 @@ _TYPED: Mapping[str, _Function] = {
                     "type": "string",
                     "enum": ["view", "create", "str_replace", "insert", "delete", "rename"],
                 },
-                "path": _PATH,
-                "view_range": {"type": "array", "items": {"type": "integer"}},
-                "file_text": _STRING,
-                "old_str": _STRING,
-                "new_str": _STRING,
-                "insert_line": {"type": "integer"},
-                "insert_text": _STRING,
+                **_EDITS,
                 "old_path": _PATH,
                 "new_path": _PATH,
             },

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from claude_server.dialects.api_blocks import Block, FailFastList
-from claude_server.dialects.base import TurnBody
+from claude_server.dialects.api_blocks import Block
+from claude_server.dialects.base import FailFastList, TurnBody
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 

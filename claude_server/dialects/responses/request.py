@@ -10,16 +10,13 @@ from claude_server.core.errors import InvalidRequest, UnsupportedParameter
 from claude_server.core.model import TurnRequest
 from claude_server.dialects import openai_terms
 from claude_server.dialects.base import Around
-from claude_server.dialects.conversation import SYSTEM_IN_PLACE, is_blank, pad
+from claude_server.dialects.conversation import SYSTEM_IN_PLACE, check_total, is_blank, pad
 from claude_server.dialects.model_names import chosen
 from claude_server.dialects.responses import wire
 from claude_server.dialects.responses.history import additional_tools, items_of, read
 from claude_server.dialects.responses.parameters import REASONING_RULES, RULES
 from claude_server.dialects.responses.tools import Named, Offer, to_answer_format, to_offer
 from claude_server.dialects.rules import ignored_parameters
-
-# Items and their parts. The CLI takes some milliseconds for each message.
-MAX_LENGTH = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +34,7 @@ def check_length(request: wire.ResponsesRequest) -> None:
     if request.input is None and request.previous_response_id is None and request.conversation is None:
         raise InvalidRequest("'input' is missing: send a text, or a list of items.", param="input")
     length = sum(1 + _width(item) for item in items_of(request))
-    if length > MAX_LENGTH:
-        raise InvalidRequest(
-            f"'input' has {length} items and parts; {MAX_LENGTH} are possible. Put the text of several into "
-            "one.",
-            param="input",
-        )
+    check_total(length, "items and parts", "input")
 
 
 def _width(item: wire.AnyItem) -> int:

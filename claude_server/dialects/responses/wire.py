@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,12 +20,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from claude_server.dialects.base import TurnBody
+from claude_server.dialects.base import FailFastList, TurnBody
 from claude_server.dialects.openai_terms import Effort, Verbosity
-
-_T = TypeVar("_T")
-# The first wrong one is told: complaints about millions of them would take gigabytes.
-FailFastList = Annotated[list[_T], Field(fail_fast=True)]
 
 
 class Loose(BaseModel):

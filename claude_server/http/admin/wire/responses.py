@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StrictStr
 
-from claude_server.dialects.responses.wire import AnyItem, FailFastList
+from claude_server.dialects.base import FailFastList
+from claude_server.dialects.responses.wire import AnyItem
 
 
 class ItemList(BaseModel):
