@@ -96,6 +96,29 @@ class Database:
             raise StoreError(str(error)) from error
 
 
+class FileStore:
+    """What stores in such a file have in common."""
+
+    def __init__(self, file: Database) -> None:
+        self._db = file
+
+    @property
+    def moved_aside(self) -> Path | None:
+        """Where open() moved a file that held no records; None if there was none."""
+        return self._db.moved_aside
+
+    async def open(self) -> None:
+        """Open the records. A file that holds none is moved aside, its new place is `moved_aside`.
+
+        Raises StoreError where they can't be opened, or are those of a newer server.
+        """
+        await self._db.open()
+
+    async def close(self) -> None:
+        """Close the records. Idempotent."""
+        await self._db.close()
+
+
 async def _connect(path: Path, schema: Schema) -> aiosqlite.Connection:
     os.close(os.open(path, _PRIVATE_FILE, 0o600))
     db = await aiosqlite.connect(path, isolation_level=None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from claude_server.core.entry import Entry
 from claude_server.core.ports import ChainSize, StoreTotals
-from claude_server.stores.database import Database, Schema
+from claude_server.stores.database import Database, FileStore, Schema
 
 _COLUMNS = ", ".join(field.name for field in fields(Entry))
 _SIZE = "length(CAST(body AS BLOB)) + length(CAST(input AS BLOB)) + length(CAST(output AS BLOB))"
@@ -49,30 +49,19 @@ WITH RECURSIVE chain(id, previous, depth) AS (
 """
 
 
-class SqliteResponseStore:
+class SqliteResponseStore(FileStore):
     """The ResponseStore of a state folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = Database(folder, "responses", SCHEMA)
+        super().__init__(Database(folder, "responses", SCHEMA))
 
     what = SCHEMA.what
-
-    @property
-    def moved_aside(self) -> Path | None:
-        """Where open() moved a file that held no records; None if there was none."""
-        return self._file.moved_aside
-
-    async def open(self) -> None:
-        await self._file.open()
-
-    async def close(self) -> None:
-        await self._file.close()
 
     async def save(self, entry: Entry) -> None:
         values = astuple(entry)
         places = ", ".join("?" for _ in values)
         changes = ", ".join(f"{f.name} = excluded.{f.name}" for f in fields(Entry))
-        await self._file.rows(
+        await self._db.rows(
             f"INSERT INTO entries ({_COLUMNS}) VALUES ({places})"
             f" ON CONFLICT (owner, id) DO UPDATE SET {changes}",
             *_written(values),
@@ -80,7 +69,7 @@ class SqliteResponseStore:
 
     async def load(self, owner: str, id: str, since: float) -> Entry | None:
         query = f"SELECT {_COLUMNS} FROM entries WHERE owner = ? AND id = ? AND used_at > ?"
-        rows = await self._file.rows(query, owner, id, since)
+        rows = await self._db.rows(query, owner, id, since)
         return _entry(rows[0]) if rows else None
 
     async def chain_size(self, owner: str, id: str, since: float, longest: int) -> ChainSize:
@@ -89,7 +78,7 @@ class SqliteResponseStore:
             "(SELECT previous FROM chain ORDER BY depth DESC LIMIT 1) "
             "FROM chain JOIN entries e ON e.owner = ?1 AND e.id = chain.id"
         )
-        count, size, missing = (await self._file.rows(query, owner, id, since, longest))[0]
+        count, size, missing = (await self._db.rows(query, owner, id, since, longest))[0]
         return ChainSize(count, size, id if missing is None else missing)
 
     async def chain(self, owner: str, id: str, since: float, longest: int) -> list[Entry]:
@@ -98,7 +87,7 @@ class SqliteResponseStore:
             f"{_CHAIN} SELECT {columns} FROM chain JOIN entries e ON e.owner = ?1 AND e.id = chain.id "
             "ORDER BY depth DESC"
         )
-        return [_entry(row) for row in await self._file.rows(query, owner, id, since, longest)]
+        return [_entry(row) for row in await self._db.rows(query, owner, id, since, longest)]
 
     async def items(self, owner: str, ids: Collection[str], since: float) -> dict[str, str]:
         parts = " UNION ALL ".join(
@@ -111,27 +100,27 @@ class SqliteResponseStore:
             "WHERE items.owner = ?1 AND items.id IN wanted AND e.used_at > ?3) "
             f"{parts}"
         )
-        rows = await self._file.rows(query, owner, json.dumps([*ids]), since)
+        rows = await self._db.rows(query, owner, json.dumps([*ids]), since)
         wanted = frozenset(ids)
         return {name: value for name, value in rows if name in wanted}
 
     async def of_conversation(self, owner: str, conversation: str) -> list[Entry]:
         query = f"SELECT {_COLUMNS} FROM entries WHERE owner = ? AND conversation = ? ORDER BY rowid"
-        return [_entry(row) for row in await self._file.rows(query, owner, conversation)]
+        return [_entry(row) for row in await self._db.rows(query, owner, conversation)]
 
     async def touch(self, owner: str, id: str, used: float) -> None:
-        await self._file.rows(
+        await self._db.rows(
             "UPDATE entries SET used_at = ?3 WHERE owner = ?1 AND (id = ?2 OR conversation = ?2)",
             *(owner, id, used),
         )
 
     async def delete(self, owner: str, ids: Collection[str]) -> int:
         query = "DELETE FROM entries WHERE owner = ? AND id IN (SELECT value FROM json_each(?)) RETURNING id"
-        return len(await self._file.rows(query, owner, json.dumps([*ids])))
+        return len(await self._db.rows(query, owner, json.dumps([*ids])))
 
     async def totals(self, owner: str) -> StoreTotals:
         query = "SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE owner = ?"
-        return StoreTotals(*(await self._file.rows(query, owner))[0])
+        return StoreTotals(*(await self._db.rows(query, owner))[0])
 
     async def keep_newest(self, owner: str, count: int, size: int) -> int:
         query = (
@@ -140,10 +129,10 @@ class SqliteResponseStore:
             "WINDOW newest AS (ORDER BY used_at DESC, rowid DESC)) WHERE place > ?2 OR bytes > ?3) "
             "RETURNING 1"
         )
-        gone = len(await self._file.rows(query, owner, count, size))
+        gone = len(await self._db.rows(query, owner, count, size))
         if gone:
             # A conversation goes as a whole.
-            await self._file.rows(
+            await self._db.rows(
                 "DELETE FROM entries WHERE owner = ?1 AND conversation != '' AND conversation NOT IN "
                 "(SELECT id FROM entries WHERE owner = ?1 AND kind = 'conversation')",
                 owner,
@@ -151,7 +140,7 @@ class SqliteResponseStore:
         return gone
 
     async def expire(self, since: float) -> int:
-        return len(await self._file.rows("DELETE FROM entries WHERE used_at <= ? RETURNING 1", since))
+        return len(await self._db.rows("DELETE FROM entries WHERE used_at <= ? RETURNING 1", since))
 
 
 def _written(values: Sequence[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from claude_server.core.ports import SessionCounts, SessionRecord, SessionSummary
-from claude_server.stores.database import Database, Schema
+from claude_server.stores.database import Database, FileStore, Schema
 
 SCHEMA_VERSION = 4
 _SCHEMA = """
@@ -36,32 +36,16 @@ _SUMMARY_INDEX = (
 )
 
 
-class SqliteSessionStore:
+class SqliteSessionStore(FileStore):
     """The SessionStore of a state folder, which is made if missing, with mode 0700."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         schema = Schema("the session records", SCHEMA_VERSION, (_SCHEMA, _SUMMARY_INDEX), _MIGRATIONS)
-        self._db = Database(folder, "sessions", schema)
+        super().__init__(Database(folder, "sessions", schema))
 
     def __repr__(self) -> str:
         return f"<SqliteSessionStore {self._folder.name}>"
-
-    @property
-    def moved_aside(self) -> Path | None:
-        """Where open() moved a file that held no records; None if there was none."""
-        return self._db.moved_aside
-
-    async def open(self) -> None:
-        """Open the records. A file that holds none is moved aside, its new place is `moved_aside`.
-
-        Raises StoreError where they can't be opened, or are those of a newer server.
-        """
-        await self._db.open()
-
-    async def close(self) -> None:
-        """Close the records. Idempotent."""
-        await self._db.close()
 
     async def load(self, uuid: str) -> SessionRecord | None:
         return _record(await self._db.rows(f"SELECT {_COLUMNS} FROM sessions WHERE uuid = ?", uuid))

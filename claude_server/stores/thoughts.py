@@ -13,7 +13,7 @@ from typing import Any
 
 from claude_server.core.model import RedactedThinking, Thinking, Thought
 from claude_server.core.ports import CallThoughts
-from claude_server.stores.database import Database, Schema
+from claude_server.stores.database import Database, FileStore, Schema
 
 THOUGHTS_VERSION = 1
 # `content` is the JSON of the thoughts before the text in front of the call, and of those behind it.
@@ -48,7 +48,7 @@ class Bounds:
     memory: int = 32 * 1024 * 1024
 
 
-class SqliteThoughtStore:
+class SqliteThoughtStore(FileStore):
     """The ThoughtStore of a state folder. What one server has written or read lately it finds in memory.
 
     Old notes are removed now and then: there may be a sixteenth more than the bounds say. `clock` is seconds
@@ -58,10 +58,10 @@ class SqliteThoughtStore:
     def __init__(
         self, folder: Path, bounds: Bounds | None = None, clock: Callable[[], float] = time.time
     ) -> None:
+        statements = (_SCHEMA, _AGE_INDEX)
+        super().__init__(Database(folder, "thoughts", Schema(self.what, THOUGHTS_VERSION, statements)))
         self._bounds = bounds or Bounds()
         self._clock = clock
-        statements = (_SCHEMA, _AGE_INDEX)
-        self._db = Database(folder, "thoughts", Schema(self.what, THOUGHTS_VERSION, statements))
         # Last used last: the note, its bytes, and when it was kept.
         self._memory: OrderedDict[tuple[str, str], tuple[CallThoughts, int, float]] = OrderedDict()
         # Bytes of the notes in memory.
@@ -71,17 +71,9 @@ class SqliteThoughtStore:
 
     what = "the notes of Claude's thinking"
 
-    @property
-    def moved_aside(self) -> Path | None:
-        """Where open() moved a file that held no records; None if there was none."""
-        return self._db.moved_aside
-
     async def open(self) -> None:
-        await self._db.open()
+        await super().open()
         await self._trim()
-
-    async def close(self) -> None:
-        await self._db.close()
 
     async def save(self, owner: str, notes: Collection[CallThoughts]) -> None:
         if not self._bounds.age:

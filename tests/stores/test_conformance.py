@@ -20,23 +20,8 @@ from claude_server.core.ports import (
     SessionStore,
     StoreError,
 )
-from tests.stores.implementations import IMPLEMENTATIONS, Implementation
-from tests.stores.other_server import OtherServer, other_server
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def kind(name: str) -> Implementation:
-    return IMPLEMENTATIONS[name]
-
-
-@pytest.fixture
-def another(name: str, tmp_path: Path) -> Callable[[], AbstractContextManager[OtherServer]]:
-    return lambda: other_server(name, tmp_path)
+from tests.stores.implementations import Implementation
+from tests.stores.other_server import OtherServer
 
 
 @pytest.fixture

@@ -15,26 +15,11 @@ from claude_server.core.entry import Entry
 from claude_server.core.errors import ConversationNotFound, PreviousNotFound, RequestTooLarge
 from claude_server.core.ports import ChainSize, ResponseStore, StoreError, StoreTotals
 from claude_server.core.responses import Bounds, KeptResponses, NotKept
-from tests.stores.implementations import IMPLEMENTATIONS, Implementation
-from tests.stores.other_server import OtherServer, other_server
+from tests.stores.implementations import Implementation
+from tests.stores.other_server import OtherServer
 from tests.support import Clock
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def kind(name: str) -> Implementation:
-    return IMPLEMENTATIONS[name]
-
-
-@pytest.fixture
-def another(name: str, tmp_path: Path) -> Callable[[], AbstractContextManager[OtherServer]]:
-    return lambda: other_server(name, tmp_path)
 
 
 @pytest.fixture

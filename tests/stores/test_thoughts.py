@@ -12,7 +12,7 @@ import pytest
 from claude_server.core.model import RedactedThinking, Thinking
 from claude_server.core.ports import CallThoughts, StoreError, ThoughtStore
 from claude_server.stores.thoughts import Bounds, SqliteThoughtStore
-from tests.stores.implementations import IMPLEMENTATIONS, Implementation
+from tests.stores.implementations import Implementation
 from tests.support import Clock
 
 WHOLE = CallThoughts(
@@ -27,11 +27,6 @@ Open = Callable[..., AbstractAsyncContextManager[ThoughtStore]]
 
 def note(number: int, text: str = "hm") -> CallThoughts:
     return CallThoughts(f"toolu_{number}", "claude-x-5", (Thinking(text, "sig"),))
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def kind(request: pytest.FixtureRequest) -> Implementation:
-    return IMPLEMENTATIONS[request.param]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from claude_server.core.entry import Entry
 from claude_server.core.errors import InvalidRequest, ResponseNotFound
 from claude_server.dialects.base import Memory, Recalled, Wanted
 from claude_server.dialects.responses import wire
@@ -95,4 +96,14 @@ def shown_items(kept: str, *, thoughts: bool) -> list[Fields]:
     return [
         {name: value for name, value in item.items() if name != _THOUGHT or item["type"] != "reasoning"}
         for item in items
+    ]
+
+
+def items_of_parts(parts: Sequence[Entry], *, thoughts: bool) -> list[Fields]:
+    """The items of parts of a conversation as they are shown, in order."""
+    return [
+        item
+        for part in parts
+        for kept in (part.input, part.output)
+        for item in shown_items(kept, thoughts=thoughts)
     ]

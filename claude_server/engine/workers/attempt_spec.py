@@ -59,6 +59,13 @@ class AttemptSpec:
     names: ArgumentNames = field(default_factory=ArgumentNames)
     needs_thought: bool = False
 
+    @property
+    def restored_cost(self) -> float | None:
+        """USD of its session's earlier turns, which a process may count on from; None: not known. Without a
+        session all that it counts is its own turns', subagents' too."""
+        session = self.request.session
+        return session.cost_usd if session is not None else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Script:

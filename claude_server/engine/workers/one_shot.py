@@ -101,11 +101,9 @@ class OneShotWorkers:
     def script(self, spec: AttemptSpec, worker: Worker, advice: LoginAdvice) -> Script:
         """What is said to `worker` for this turn."""
         request = spec.request
-        session = request.session
         translator = TurnTranslator(
             engine="tools",
-            # Without a session all that the process counts is this turn's, subagents' too.
-            restored_cost=session.cost_usd if session is not None else 0.0,
+            restored_cost=spec.restored_cost,
             stop=spec.stop,
             runs_tools=True,
             model=request.turn.model,

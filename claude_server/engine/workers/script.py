@@ -61,13 +61,11 @@ def script_for(spec: AttemptSpec, worker: Worker, advice: LoginAdvice, use: Use)
 
 def _translator(spec: AttemptSpec, worker: Worker, advice: LoginAdvice, use: Use) -> TurnTranslator:
     request, config = spec.request, spec.config
-    session = request.session
     offered = {tool.name for tool in request.turn.tools}
     return TurnTranslator(
         engine=use.level,
         cost_before=worker.cost_usd,
-        # Without a session a process has nothing to count on from.
-        restored_cost=session.cost_usd if session is not None else 0.0,
+        restored_cost=spec.restored_cost,
         answer=spec.answer,
         stop=spec.stop,
         names=spec.names,

@@ -14,11 +14,11 @@ from starlette.requests import Request
 from claude_server.core.entry import Entry
 from claude_server.core.errors import ResponseNotFound, StateFailed
 from claude_server.core.responses import NotKept
-from claude_server.dialects.responses.memory import ids, kept_items, shown_items
+from claude_server.dialects.responses.memory import ids, items_of_parts, kept_items, shown_items
 from claude_server.dialects.responses.wire import AnyItem
 from claude_server.http import body
 from claude_server.http.admin.pages_of_items import Order, page
-from claude_server.http.admin.responses import THOUGHTS, Include, IncludeInBrackets, Limit
+from claude_server.http.admin.responses import AsksThoughts, Limit
 from claude_server.http.admin.wire import responses as wire
 from claude_server.http.guard.caller import caller_of
 from claude_server.http.openapi import json_body
@@ -112,32 +112,21 @@ async def create_items(request: Request, id: str) -> wire.ItemList:
 async def list_items(
     request: Request,
     id: str,
+    thoughts: AsksThoughts,
     limit: Limit = 20,
     order: Order = "desc",
     after: str | None = None,
-    include: Include = None,
-    brackets: IncludeInBrackets = None,
 ) -> wire.ItemList:
     """A page of a conversation's items."""
     _, parts = await _load(request, id)
-    thoughts = THOUGHTS in (*(include or ()), *(brackets or ()))
-    return page(_all_items(parts, thoughts=thoughts), order, limit, after)
-
-
-def _all_items(parts: list[Entry], *, thoughts: bool) -> list[dict[str, Any]]:
-    return [
-        item
-        for part in parts
-        for kept in (part.input, part.output)
-        for item in shown_items(kept, thoughts=thoughts)
-    ]
+    return page(items_of_parts(parts, thoughts=thoughts), order, limit, after)
 
 
 @router.get("/{id}/items/{item_id}")
 async def get_item(request: Request, id: str, item_id: str) -> dict[str, Any]:
     """One item of a conversation."""
     _, parts = await _load(request, id)
-    for item in _all_items(parts, thoughts=False):
+    for item in items_of_parts(parts, thoughts=False):
         if item["id"] == item_id:
             return item
     raise ResponseNotFound(f"Item with id '{item_id[:100]}' not found.")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from claude_server.core.entry import Entry
 from claude_server.core.errors import InvalidRequest, ResponseNotFound
 from claude_server.dialects.responses import shown
-from claude_server.dialects.responses.memory import shown_items
+from claude_server.dialects.responses.memory import items_of_parts, shown_items
 from claude_server.http import background
 from claude_server.http.admin.pages_of_items import Order, page
 from claude_server.http.admin.wire import responses as wire
@@ -21,10 +21,19 @@ from claude_server.http.guard.caller import caller_of
 from claude_server.http.state import app_context
 
 router = APIRouter(tags=["responses"])
-THOUGHTS = "reasoning.encrypted_content"
-Include = Annotated[list[str] | None, Query()]
-# The openai SDK writes the name of a list with brackets.
-IncludeInBrackets = Annotated[list[str] | None, Query(alias="include[]")]
+_THOUGHTS = "reasoning.encrypted_content"
+
+
+async def _asks_thoughts(
+    include: Annotated[list[str] | None, Query()] = None,
+    # The openai SDK writes the name of a list with brackets.
+    brackets: Annotated[list[str] | None, Query(alias="include[]")] = None,
+) -> bool:
+    return _THOUGHTS in (*(include or ()), *(brackets or ()))
+
+
+# Does the query of a request ask for signed thoughts?
+AsksThoughts = Annotated[bool, Depends(_asks_thoughts)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
@@ -48,8 +57,7 @@ async def no_websockets(request: Request) -> None:
 async def get_response(
     request: Request,
     id: str,
-    include: Include = None,
-    brackets: IncludeInBrackets = None,
+    thoughts: AsksThoughts,
     stream: bool = False,
     starting_after: int | None = None,
 ) -> Response:
@@ -57,7 +65,6 @@ async def get_response(
     found = await load(request, id)
     if stream:
         return background.follow(request, found, starting_after)
-    thoughts = THOUGHTS in (*(include or ()), *(brackets or ()))
     return Response(whole(found, thoughts=thoughts), media_type="application/json")
 
 
@@ -98,16 +105,12 @@ async def delete_response(request: Request, id: str) -> wire.ResponseDeleted:
 async def input_items(
     request: Request,
     id: str,
+    thoughts: AsksThoughts,
     limit: Limit = 20,
     order: Order = "desc",
     after: str | None = None,
-    include: Include = None,
-    brackets: IncludeInBrackets = None,
 ) -> wire.ItemList:
     """A page of all items that a response was made of: those that it follows on, and its own."""
     found = await load(request, id)
-    thoughts = THOUGHTS in (*(include or ()), *(brackets or ()))
-    items: list[dict[str, Any]] = []
-    for entry in await app_context(request).kept.before(found):
-        items += shown_items(entry.input, thoughts=thoughts) + shown_items(entry.output, thoughts=thoughts)
+    items = items_of_parts(await app_context(request).kept.before(found), thoughts=thoughts)
     return page([*items, *shown_items(found.input, thoughts=thoughts)], order, limit, after)
