@@ -16,8 +16,8 @@ from lab.bench.machine import NEWEST, find_cli, machine
 from lab.bench.measure import Stage, measured
 from lab.bench.plan import FULL, QUICK, SECTIONS, Plan
 from lab.bench.plot import svg
-from lab.bench.programs import ROOT, standin
-from lab.bench.terminal import Progress, exit_status, run_in_a_folder
+from lab.bench.programs import standin
+from lab.bench.terminal import Progress, exit_status, out_folder, run_in_a_folder, tell
 
 PAGE = "performance.md"
 
@@ -50,16 +50,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = parser().parse_args(arguments)
-    # A quick run must not replace the figures of a real one.
-    out = options.out or ROOT / (".cache/bench/quick" if options.quick else "docs/bench")
+    out = out_folder(options.out, quick=options.quick)
     clis = [find_cli(name) for name in options.claude_bin or [NEWEST]]
     results = run_in_a_folder("bench-", lambda folder: _run(options, clis, folder))
     write(results, out)
-    for version, goals in tables.goals(results):
-        print(f"\nCLI {version}")
-        for goal in goals:
-            print(f"  {goal.text}: {goal.measured or '-'}: {goal.verdict}")
-    print(f"\nWritten: {out / 'results.json'}, {out / 'plot.svg'}, {out.parent / PAGE}")
+    tell(tables.goals(results), out / "results.json", out / "plot.svg", out.parent / PAGE)
     return 0
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from lab.bench import agent_tables, tables
 from lab.bench.agent_measure import FULL, QUICK, AgentStage, measured
 from lab.bench.machine import NEWEST, find_cli, machine
-from lab.bench.programs import ROOT, standin
-from lab.bench.terminal import Progress, exit_status, run_in_a_folder
+from lab.bench.programs import standin
+from lab.bench.terminal import Progress, exit_status, out_folder, run_in_a_folder, tell
 
 PAGE = "agent-loop.md"
 
@@ -43,19 +43,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = parser().parse_args(arguments)
-    # A quick run must not replace the figures of a real one.
-    out = options.out or ROOT / (".cache/bench/quick" if options.quick else "docs/bench")
+    out = out_folder(options.out, quick=options.quick)
     clis = [find_cli(name) for name in options.claude_bin or [NEWEST]]
     results = run_in_a_folder("bench-", lambda folder: _run(options.quick, clis, folder))
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False)
     (out / "agent-loop.json").write_text(text + "\n", encoding="utf-8")
     tables.put(out.parent / PAGE, agent_tables.page_part(results), "# An agent's loop")
-    for version, goals in agent_tables.goals(results):
-        print(f"\nCLI {version}")
-        for goal in goals:
-            print(f"  {goal.text}: {goal.measured or '-'}: {goal.verdict}")
-    print(f"\nWritten: {out / 'agent-loop.json'}, {out.parent / PAGE}")
+    tell(agent_tables.goals(results), out / "agent-loop.json", out.parent / PAGE)
     return 0
 
 

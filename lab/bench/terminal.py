@@ -9,11 +9,12 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from lab.bench.programs import BenchError
+from lab.bench.goals import Goal
+from lab.bench.programs import ROOT, BenchError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,6 +52,20 @@ class Progress:
     def clear(self) -> None:
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def out_folder(named: Path | None, *, quick: bool) -> Path:
+    """Where the figures go. Those of a quick run must not replace those of a real one."""
+    return named or ROOT / (".cache/bench/quick" if quick else "docs/bench")
+
+
+def tell(found: Iterable[tuple[str, Iterable[Goal]]], *written: Path) -> None:
+    """Print what became of the goals, by version of the CLI, and what was written."""
+    for version, goals in found:
+        print(f"\nCLI {version}")
+        for goal in goals:
+            print(f"  {goal.text}: {goal.measured or '-'}: {goal.verdict}")
+    print(f"\nWritten: {', '.join(map(str, written))}")
 
 
 def run_in_a_folder(prefix: str, run: Callable[[Path], Awaitable[T]]) -> T:
